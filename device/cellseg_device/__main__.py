@@ -1,0 +1,5 @@
+"""``python -m cellseg_device``."""
+
+from cellseg_device.cli import main
+
+main()

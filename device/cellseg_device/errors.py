@@ -1,0 +1,40 @@
+"""Every error a user can act on, with the exit code it causes.
+
+Each message is one line that says what is wrong and what to do. Anything else that is raised is a bug.
+"""
+
+from __future__ import annotations
+
+import click
+
+EXIT_OK = 0
+EXIT_IMAGES_FAILED = 1
+EXIT_USAGE = 2
+
+
+class CellsegError(click.ClickException):
+    """An error for the user: shown as one line, no traceback; the command stops with `exit_code`."""
+
+    exit_code = EXIT_USAGE
+
+    def show(self, file: object = None) -> None:
+        """Print the message to standard error, in one line."""
+        click.echo(f"error: {self.format_message()}", err=True)
+
+
+class ImageError(CellsegError):
+    """This image cannot be used, now or later: recorded with its reason, and the work goes on."""
+
+    exit_code = EXIT_IMAGES_FAILED
+
+
+class ModelError(CellsegError):
+    """A model file is missing, has no card, or its card does not fit the graph."""
+
+
+class InputError(CellsegError):
+    """A folder, dataset or argument is not what the command needs."""
+
+
+class OutputError(CellsegError):
+    """The output folder cannot take results: read-only, or in use by another process."""
