@@ -1,0 +1,267 @@
+"""From a file's bytes to pixels: the header decides first, then OpenCV decodes.
+
+The header (Pillow for PNG and JPEG, tifffile for TIFF) tells size, depth and channels before anything large
+is allocated, so a hostile or oversized file is refused at the price of its header.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import stat
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from cellseg_device.errors import ImageError
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
+MAX_SIDE_PX = 12_000
+MAX_FILE_BYTES = 2 * 1024**3  # a 12,000 × 12,000 16-bit RGB TIFF is 0.86 GB
+
+_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_JPEG_END = b"\xff\xd9"
+_UM_PER_UNIT = {"µm": 1.0, "um": 1.0, "μm": 1.0, "micron": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
+
+# What a damaged file means is said in our own words; OpenCV's native decoders would add theirs on stderr.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
+@dataclass(frozen=True)
+class Image:
+    """One decoded field of view.
+
+    Attributes
+    ----------
+    pixels : ndarray, shape (height, width) or (height, width, 3), uint8 or uint16
+        Grey or RGB, as stored in the file; a float TIFF is mapped linearly onto uint16.
+    pixel_size_um : float or None
+        Edge of a pixel in micrometres as the file says it, None where it does not say.
+    """
+
+    pixels: npt.NDArray[Any]
+    pixel_size_um: float | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+
+@dataclass(frozen=True)
+class _Header:
+    height: int
+    width: int
+    is_float: bool = False
+    pixel_size_um: float | None = None
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file of this name is taken for an image: known suffix and not hidden."""
+    return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+
+
+def read(path: Path) -> bytes:
+    """Read a regular image file whole.
+
+    Raises
+    ------
+    ImageError
+        If it is missing, not a regular file, empty, or larger than `MAX_FILE_BYTES`.
+    OSError
+        On a fault of the disk or network: the caller may try again.
+    """
+    try:
+        info = path.stat()
+    except FileNotFoundError:
+        raise ImageError("no such file: check the path") from None
+    except (OSError, ValueError) as error:
+        raise ImageError(f"cannot be opened ({_reason(error)}): check the link or the path") from None
+    if stat.S_ISDIR(info.st_mode):
+        raise ImageError("is a folder, not an image: name its files, or use 'cellseg-device watch'")
+    if not stat.S_ISREG(info.st_mode):
+        raise ImageError("is not a regular file (pipe, socket or device): copy the image into a file first")
+    if info.st_size == 0:
+        raise ImageError("is empty (0 bytes): copy or capture it again")
+    if info.st_size > MAX_FILE_BYTES:
+        raise ImageError(f"is {info.st_size / 1e9:.1f} GB, over the limit of 2 GB: crop or split it")
+    try:
+        return path.read_bytes()
+    except PermissionError:
+        raise ImageError("may not be read: give this user permission to read it") from None
+
+
+def decode(data: bytes) -> Image:
+    """Decode a PNG, JPEG or TIFF image.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+
+    Returns
+    -------
+    Image
+        Alpha is dropped; colour is RGB.
+
+    Raises
+    ------
+    ImageError
+        If the data is not such an image, is truncated or damaged, holds several pages, has a channel count or
+        a depth other than grey/RGB(A) in 8 or 16 bits, is larger than 12,000 px on a side, or is a float TIFF
+        with NaN or infinite pixels.
+    """
+    if data.startswith(_PNG):
+        header = _png_or_jpeg_header(data, "PNG")
+        if data.find(b"IEND", len(data) - 4096 if len(data) > 4096 else 0) < 0:
+            raise ImageError("is a truncated PNG: copy or capture it again")
+    elif data.startswith(_JPEG):
+        header = _png_or_jpeg_header(data, "JPEG")
+        # Behind the start of the scan, since a thumbnail in the EXIF block has an end marker of its own.
+        if data.find(_JPEG_END, _jpeg_scan_start(data)) < 0:
+            raise ImageError("is a truncated JPEG: copy or capture it again")
+    elif data.startswith(_TIFF):
+        header = _tiff_header(data)
+    else:
+        raise ImageError("is not a PNG, JPEG or TIFF image: convert it, or move it away")
+    return Image(_pixels(data, header), header.pixel_size_um)
+
+
+def _check_size(height: int, width: int) -> None:
+    if height < 1 or width < 1:
+        raise ImageError(f"has a size of {width}×{height} pixels: save it again")
+    if max(height, width) > MAX_SIDE_PX:
+        raise ImageError(
+            f"is {width}×{height} pixels, over the limit of {MAX_SIDE_PX}×{MAX_SIDE_PX}: crop or split it"
+        )
+
+
+def _png_or_jpeg_header(data: bytes, kind: str) -> _Header:
+    import PIL.Image  # here, since a TIFF does not need it
+
+    PIL.Image.MAX_IMAGE_PIXELS = None  # ours is the limit, checked next
+    try:
+        with PIL.Image.open(io.BytesIO(data), formats=[kind]) as opened:
+            width, height, mode = opened.width, opened.height, opened.mode
+    except Exception as error:
+        raise ImageError(f"is a damaged {kind} ({_reason(error)}): copy or capture it again") from None
+    _check_size(height, width)
+    if mode == "CMYK":
+        raise ImageError("has CMYK colours: save it as RGB or grey")
+    return _Header(height, width)
+
+
+def _jpeg_scan_start(data: bytes) -> int:
+    """Offset of the first start-of-scan marker, or the file's length where the markers end before it."""
+    position = 2
+    while position + 4 <= len(data) and data[position] == 0xFF:
+        if data[position + 1] == 0xDA:
+            return position
+        if data[position + 1] == 0xFF:  # fill byte
+            position += 1
+        else:
+            position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return len(data)
+
+
+def _tiff_header(data: bytes) -> _Header:
+    import tifffile  # here, since it takes 20 ms that a PNG or JPEG need not pay
+
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as tif:
+            page = tif.pages.first
+            height, width, samples = page.imagelength, page.imagewidth, page.samplesperpixel
+            dtype, pages = page.dtype, len(tif.pages)
+            pixel_size = _tiff_pixel_size_um(tif)
+            end = max((o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False)), default=0)
+    except Exception as error:  # tifffile raises many kinds on damaged files
+        raise ImageError(f"is a damaged TIFF ({_reason(error)}): copy or capture it again") from None
+    _check_size(height, width)
+    if pages > 1:
+        raise ImageError(f"holds {pages} pages: save each plane as a file of its own (Fiji: Stack to Images)")
+    if samples not in (1, 2, 3, 4):
+        raise ImageError(f"has {samples} channels: save it as grey (1) or RGB (3)")
+    if dtype is None or dtype.name not in ("bool", "uint8", "uint16", "float32", "float64"):
+        raise ImageError(f"has pixels of type {dtype}: save it as 8- or 16-bit")
+    if end > len(data):
+        raise ImageError("is a truncated TIFF: copy or capture it again")
+    return _Header(height, width, dtype.kind == "f", pixel_size)
+
+
+def _tiff_pixel_size_um(tif: Any) -> float | None:
+    """Pixel edge in µm from OME-XML, else from ImageJ's tags, else from a resolution per centimetre."""
+    page = tif.pages.first
+    if tif.is_ome:
+        pixels = re.search(r"<(?:\w+:)?Pixels\b[^>]*>", tif.ome_metadata or "")
+        if pixels is None:
+            return None
+        tag = re.sub(r"<(?:\w+:)?", "<", pixels.group().rstrip("/>")) + "/>"
+        attributes = ET.fromstring(tag).attrib
+        return _positive(attributes.get("PhysicalSizeX"), attributes.get("PhysicalSizeXUnit", "µm"))
+    resolution = page.tags.get("XResolution")
+    if resolution is None or not resolution.value[0]:
+        return None
+    edge = resolution.value[1] / resolution.value[0]
+    if tif.is_imagej:
+        unit = str((tif.imagej_metadata or {}).get("unit", "")).replace("\\u00B5", "µ")
+        return _positive(edge, unit)
+    unit_tag = page.tags.get("ResolutionUnit")
+    if unit_tag is not None and int(unit_tag.value) == 3:  # per centimetre; inches are printers' defaults
+        return _positive(edge, "cm")
+    return None
+
+
+def _positive(value: str | float | None, unit: str) -> float | None:
+    try:
+        size = float(value or 0) * _UM_PER_UNIT[unit]
+    except (KeyError, ValueError):
+        return None
+    return size if math.isfinite(size) and size > 0 else None
+
+
+def _pixels(data: bytes, header: _Header) -> npt.NDArray[Any]:
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise ImageError(f"cannot be decoded ({_reason(error)}): save it again") from None
+    if pixels is None:
+        raise ImageError("is damaged and cannot be decoded: copy or capture it again")
+    if pixels.shape[:2] != (header.height, header.width):
+        raise ImageError("is damaged: its size is not what its header says")
+    if pixels.ndim == 3:
+        channels = pixels.shape[2]
+        if channels == 3:
+            pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
+        elif channels == 4:
+            pixels = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGB)
+        elif channels in (1, 2):
+            pixels = np.ascontiguousarray(pixels[..., 0])
+        else:
+            raise ImageError(f"has {channels} channels: save it as grey (1) or RGB (3)")
+    if header.is_float:
+        return _float_to_uint16(pixels)
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise ImageError(f"has pixels of type {pixels.dtype}: save it as 8- or 16-bit")
+    return pixels
+
+
+def _float_to_uint16(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
+    bad = int(pixels.size - np.count_nonzero(np.isfinite(pixels)))
+    if bad:
+        raise ImageError(f"has {bad} NaN or infinite pixel values: replace them and save as 16-bit")
+    low, high = float(pixels.min()), float(pixels.max())
+    scale = 65535.0 / (high - low) if high > low else 0.0
+    return np.rint((pixels.astype(np.float64) - low) * scale).astype(np.uint16)
+
+
+def _reason(error: BaseException) -> str:
+    """First line of a library's message, short enough for one line."""
+    text = str(error).strip().splitlines()
+    return (text[0] if text else type(error).__name__)[:120]

@@ -1,0 +1,219 @@
+"""A model ready to run: interpreter, card, and the check that the two fit each other."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cellseg_device import card as cards
+from cellseg_device.card import Card, Output
+from cellseg_device.errors import ModelError
+
+try:
+    from ai_edge_litert.interpreter import Interpreter
+
+    RUNTIME = f"ai-edge-litert {metadata.version('ai-edge-litert')}"
+except ImportError:  # 32-bit ARM: no wheel of the successor
+    from tflite_runtime.interpreter import Interpreter
+
+    RUNTIME = f"tflite-runtime {metadata.version('tflite-runtime')}"
+
+# Float outputs are brought to int8 with this step, so that all that follows is the same for every model.
+_FLOAT_STEP = {"logit": 1 / 16, "probability": 1 / 255}
+_FLOAT_ZERO = {"logit": 0, "probability": -128}
+
+
+def bundled_path() -> Path:
+    """Path of the released model inside the package."""
+    return Path(str(resources.files("cellseg_device") / "data" / "nuclei.tflite"))
+
+
+@dataclass(frozen=True)
+class MapSpec:
+    """One output tensor as a map of int8.
+
+    Attributes
+    ----------
+    output : Output
+    block : int
+        The tensor's channels are block² pixels of the map.
+    reduction : int
+        Input pixels per map pixel along an axis.
+    step, zero : float, int
+        value = step · (int8 − zero), as logit or probability.
+    """
+
+    output: Output
+    block: int
+    reduction: int
+    step: float
+    zero: int
+
+    def threshold(self, probability: float) -> int:
+        """Smallest int8 value that means at least this probability; 128 where none does."""
+        value = math.log(probability / (1 - probability)) if self.output.scale == "logit" else probability
+        return min(max(math.ceil(value / self.step + self.zero), -128), 128)
+
+
+def float_to_int8(values: npt.NDArray[np.float32], scale: str) -> npt.NDArray[np.int8]:
+    """Bring the float output of a network to int8, by a fixed step for each scale."""
+    steps = np.rint(values * (1 / _FLOAT_STEP[scale])) + _FLOAT_ZERO[scale]
+    return np.clip(steps, -128, 127).astype(np.int8)
+
+
+def map_spec(
+    output: Output, shape: tuple[int, ...], size: tuple[int, int], quantization: tuple[float, int] | None
+) -> MapSpec:
+    """How a tensor of this shape is a map of an input of this size.
+
+    Parameters
+    ----------
+    output : Output
+    shape : tuple of int
+        (1, h, w, block²).
+    size : tuple of int
+        (height, width) of the input.
+    quantization : (float, int) or None
+        Step and zero point of an int8 tensor, None for a float one.
+
+    Raises
+    ------
+    ModelError
+        If it is not.
+    """
+    _, rows, cols, channels = (int(n) for n in shape)
+    block = math.isqrt(channels)
+    reduction = size[0] // (rows * block) if rows * block else 0
+    if block * block != channels or (rows * block * reduction, cols * block * reduction) != size:
+        raise ModelError(
+            f"output {output.index} has the shape {rows}×{cols}×{channels}, which is no {output.quantity} map "
+            f"of a {size[0]}×{size[1]} input"
+        )
+    step, zero = quantization or (_FLOAT_STEP[output.scale], _FLOAT_ZERO[output.scale])
+    return MapSpec(output, block, reduction, float(step), int(zero))
+
+
+class Model:
+    """A .tflite model with its card.
+
+    Parameters
+    ----------
+    path : Path
+    threads : int
+        Threads of one invoke.
+
+    Raises
+    ------
+    ModelError
+        If the file cannot be read, has no card, or its card does not fit the graph.
+    """
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        self.path = path
+        data = cards.read_model_file(path)
+        try:
+            self.card: Card = cards.read_from(data)
+            self.interpreter = _interpreter(cards.strip(data), threads)
+            self._input = _input_detail(self.interpreter)
+            signature = self._input["shape_signature"]
+            # None for a graph that takes any size
+            self.tile: tuple[int, int] | None = (
+                None if -1 in signature[1:3] else (int(signature[1]), int(signature[2]))
+            )
+            self._shape = self.tile
+            if self.tile is None:
+                self.resize(self.card.stride * 4, self.card.stride * 4)
+            self.maps: dict[str, MapSpec] = self._map_specs()
+            self._check_fit()
+        except ModelError as error:
+            raise ModelError(f"{path}: {error.message}") from None
+
+    @property
+    def input_dtype(self) -> type:
+        """int8 or float32."""
+        return self._input["dtype"]  # type: ignore[no-any-return]
+
+    def resize(self, height: int, width: int) -> None:
+        """Prepare for inputs of this size; free when it is the present one."""
+        if self._shape == (height, width):
+            return
+        self.interpreter.resize_tensor_input(self._input["index"], (1, height, width, 3), strict=True)
+        try:
+            self.interpreter.allocate_tensors()
+        except (RuntimeError, MemoryError) as error:
+            raise ModelError(f"cannot run at {width}×{height} pixels ({error})") from None
+        self._shape = (height, width)
+
+    def input_table(self, levels: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+        """The level table in the input tensor's own values: int8 = level − 128, or float = level / 255."""
+        if self.input_dtype is np.int8:
+            return (levels ^ 0x80).view(np.int8)
+        return levels.astype(np.float32) / np.float32(255)
+
+    def input_view(self) -> npt.NDArray[Any]:
+        """Writable view of the input tensor, (height, width, 3); let go of it before `invoke`."""
+        view: npt.NDArray[Any] = self.interpreter.tensor(self._input["index"])()
+        return view[0]
+
+    def invoke(self) -> None:
+        """Run the network once."""
+        self.interpreter.invoke()
+
+    def output_tensor(self, spec: MapSpec) -> npt.NDArray[np.int8]:
+        """The output as int8, shape (h, w, block²): a view of the tensor, or a conversion of a float one."""
+        details = self.interpreter.get_output_details()[spec.output.index]
+        view: npt.NDArray[Any] = self.interpreter.tensor(details["index"])()[0]
+        if view.dtype == np.int8:
+            return view
+        return float_to_int8(view, spec.output.scale)
+
+    def _map_specs(self) -> dict[str, MapSpec]:
+        details = self.interpreter.get_output_details()
+        specs = {}
+        for output in self.card.outputs:
+            if not 0 <= output.index < len(details):
+                raise ModelError(f"the card names output {output.index}, the graph has {len(details)}")
+            detail = details[output.index]
+            quantized = detail["quantization"] if detail["dtype"] is np.int8 else None
+            if quantized is None and detail["dtype"] is not np.float32:
+                raise ModelError(f"output {output.index} is {detail['dtype'].__name__}, not int8 or float32")
+            specs[output.quantity] = map_spec(output, tuple(detail["shape"]), self._shape or (0, 0), quantized)
+        return specs
+
+    def _check_fit(self) -> None:
+        if self.maps["foreground"].reduction != 1:
+            raise ModelError("the foreground map is smaller than the input")
+        if self.tile and (min(self.tile) <= 2 * self.card.margin or any(t % self.card.stride for t in self.tile)):
+            raise ModelError(
+                f"tiles of {self.tile[1]}×{self.tile[0]} do not fit the card's margin {self.card.margin} "
+                f"and stride {self.card.stride}"
+            )
+
+
+def _interpreter(flatbuffer: bytes, threads: int) -> Any:
+    try:
+        interpreter = Interpreter(model_content=flatbuffer, num_threads=threads)
+        interpreter.allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        raise ModelError(f"the runtime ({RUNTIME}) refuses the graph: {str(error).splitlines()[0]}") from None
+    return interpreter
+
+
+def _input_detail(interpreter: Any) -> dict[str, Any]:
+    details = interpreter.get_input_details()
+    if len(details) != 1 or len(details[0]["shape"]) != 4 or details[0]["shape"][3] != 3:
+        raise ModelError("the graph's input is not one (1, height, width, 3) tensor")
+    detail: dict[str, Any] = details[0]
+    if detail["dtype"] is np.int8:
+        step, zero = detail["quantization"]
+        if zero != -128 or abs(step * 255 - 1) > 1e-4:
+            raise ModelError(f"the int8 input is scaled by {step}, {zero} instead of 1/255, -128")
+    elif detail["dtype"] is not np.float32:
+        raise ModelError(f"the input is {detail['dtype'].__name__}, not int8 or float32")
+    return detail

@@ -1,0 +1,183 @@
+"""The road of one image, from its bytes to labels and a table of cells, with the time each step took."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from cellseg_device import image as images
+from cellseg_device import instances, normalise, tiling
+from cellseg_device.card import QUANTITIES, Separation
+from cellseg_device.image import Image
+from cellseg_device.measure import Cells, measure
+from cellseg_device.model import MapSpec, Model
+
+STEPS = ("decode", "normalise", "tiles", "invoke", "stitch", "instances", "measure", "write")
+
+# A network that takes any size sees a whole field at once up to this side; larger ones are tiled to bound memory.
+MAX_TILE_SIDE_PX = 1664
+
+Maps = dict[str, npt.NDArray[np.int8]]
+
+
+@dataclass
+class Stopwatch:
+    """Adds up milliseconds by step."""
+
+    ms: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time the block under `name`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.ms[name] = self.ms.get(name, 0.0) + (time.perf_counter() - start) * 1e3
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """What the road gives for one image.
+
+    Attributes
+    ----------
+    image : Image
+    labels : ndarray of uint16, shape (height, width)
+    cells : Cells
+    """
+
+    image: Image
+    labels: npt.NDArray[np.uint16]
+    cells: Cells
+
+
+def segment(data: bytes, model: Model, watch: Stopwatch | None = None) -> Segmentation:
+    """Decode an image file, label its cells and measure them.
+
+    Parameters
+    ----------
+    data : bytes
+        A PNG, JPEG or TIFF file.
+    model : Model
+    watch : Stopwatch or None
+        Receives the time of each step.
+
+    Raises
+    ------
+    ImageError
+        If the file is no such image, or has more than 65,535 cells.
+    """
+    watch = watch or Stopwatch()
+    with watch.step("decode"):
+        image = images.decode(data)
+    maps = predict(image, model, watch)
+    with watch.step("instances"):
+        labels = label(maps, image.shape, model.maps, model.card.separation)
+    with watch.step("measure"):
+        cells = measure(labels, image.pixels, image.pixel_size_um)
+    return Segmentation(image, labels, cells)
+
+
+def predict(image: Image, model: Model, watch: Stopwatch | None = None) -> Maps:
+    """Run the network over an image and stitch its maps.
+
+    Returns
+    -------
+    dict of str to ndarray of int8
+        By quantity; each covers the image padded to whole strides, at the map's own resolution.
+    """
+    watch = watch or Stopwatch()
+    card = model.card
+    with watch.step("normalise"):
+        levels = normalise.level_table(
+            normalise.histogram(image.pixels), card.low_percentile, card.high_percentile
+        )
+        table = model.input_table(levels)
+    with watch.step("tiles"):
+        if model.tile:
+            plan = tiling.plan_fixed(*image.shape, model.tile, card.margin, card.stride)
+        else:
+            plan = tiling.plan_free(*image.shape, MAX_TILE_SIDE_PX, card.margin, card.stride)
+        model.resize(plan.tile_height, plan.tile_width)
+        maps = {
+            quantity: np.empty((plan.height // spec.reduction, plan.width // spec.reduction), np.int8)
+            for quantity, spec in model.maps.items()
+        }
+    for tile in plan.tiles:
+        with watch.step("tiles"):
+            _fill(model.input_view(), image.pixels, tile.row, tile.col, table)
+        with watch.step("invoke"):
+            model.invoke()
+        with watch.step("stitch"):
+            for quantity, spec in model.maps.items():
+                _stitch(maps[quantity], model.output_tensor(spec), spec, tile)
+    return maps
+
+
+def label(
+    maps: Maps, shape: tuple[int, int], specs: Mapping[str, MapSpec], settings: Separation
+) -> npt.NDArray[np.uint16]:
+    """Labels, shape `shape`, from the maps of `predict` and what their values mean."""
+    foreground = foreground_mask(maps["foreground"], shape, specs["foreground"].threshold(settings.foreground))
+    seeds = specs["distance"].threshold(settings.seed) if "distance" in specs else 0
+    labels = instances.separate(foreground, maps.get("distance"), seeds, settings)
+    return np.ascontiguousarray(labels[: shape[0], : shape[1]])
+
+
+def foreground_mask(
+    foreground: npt.NDArray[np.int8], shape: tuple[int, int], threshold: int
+) -> npt.NDArray[np.uint8]:
+    """255 where the map reaches `threshold`, 0 elsewhere and beyond the image's `shape`; in the map's own shape."""
+    if threshold > 127:
+        return np.zeros(foreground.shape, np.uint8)
+    mask: npt.NDArray[np.uint8] = cv2.compare(foreground, threshold, cv2.CMP_GE)
+    mask[shape[0] :] = 0
+    mask[:, shape[1] :] = 0
+    return mask
+
+
+def maps_digest(maps: Maps) -> str:
+    """SHA-256 of the maps, in the order of `card.QUANTITIES`: equal on runtimes with equal arithmetic."""
+    digest = hashlib.sha256()
+    for quantity in QUANTITIES:
+        if quantity in maps:
+            digest.update(np.ascontiguousarray(maps[quantity]))
+    return digest.hexdigest()
+
+
+def _fill(
+    view: npt.NDArray[Any], pixels: npt.NDArray[Any], row: int, col: int, table: npt.NDArray[Any]
+) -> None:
+    """Write the tile at (row, col) into the input tensor; outside the image it is mirrored."""
+    window = pixels[row : row + view.shape[0], col : col + view.shape[1]]
+    below, right = view.shape[0] - window.shape[0], view.shape[1] - window.shape[1]
+    if below or right:
+        window = cv2.copyMakeBorder(window, 0, below, 0, right, cv2.BORDER_REFLECT_101)
+    normalise.apply_table(table, window, view)
+
+
+def _stitch(
+    into: npt.NDArray[np.int8], tensor: npt.NDArray[np.int8], spec: MapSpec, tile: tiling.Tile
+) -> None:
+    """Copy the kept part of one output tensor into its map, spreading channels over blocks of pixels."""
+    cell = spec.block * spec.reduction  # input pixels per tensor element along an axis
+    (top, bottom), (left, right) = tile.keep_rows, tile.keep_cols
+    kept = tensor[
+        (top - tile.row) // cell : (bottom - tile.row) // cell,
+        (left - tile.col) // cell : (right - tile.col) // cell,
+    ]
+    target = into[
+        top // spec.reduction : bottom // spec.reduction, left // spec.reduction : right // spec.reduction
+    ]
+    for r in range(spec.block):
+        for c in range(spec.block):
+            target[r :: spec.block, c :: spec.block] = kept[..., r * spec.block + c]

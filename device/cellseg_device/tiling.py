@@ -1,0 +1,115 @@
+"""Where the tiles of an image lie, and which part of each is kept.
+
+A network sees a border where a tile ends, and its answer there is worth less. So neighbouring tiles overlap by
+twice a margin, and of each tile only the part at least a margin away from a cut is kept. Tiles start at multiples
+of the network's stride: a pixel then has the same place in the network's grids in every tile, and with a margin
+as large as the receptive field the stitched maps equal those of the whole image bit for bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One tile; rows and columns are those of the image padded to whole strides.
+
+    Attributes
+    ----------
+    row, col : int
+        First row and column that the network sees.
+    keep_rows, keep_cols : tuple of int
+        Half-open range of rows and of columns, in the padded image, whose answer is kept.
+    """
+
+    row: int
+    col: int
+    keep_rows: tuple[int, int]
+    keep_cols: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class TilePlan:
+    """All tiles of an image, of one size.
+
+    Attributes
+    ----------
+    height, width : int
+        Size of the stitched maps: the image's, rounded up to whole strides.
+    tile_height, tile_width : int
+        Size of every tile.
+    tiles : tuple of Tile
+    """
+
+    height: int
+    width: int
+    tile_height: int
+    tile_width: int
+    tiles: tuple[Tile, ...]
+
+
+def plan_fixed(height: int, width: int, tile: tuple[int, int], margin: int, stride: int) -> TilePlan:
+    """Plan tiles of a fixed size, for a network with a static shape.
+
+    Parameters
+    ----------
+    height, width : int
+        Image size in pixels.
+    tile : tuple of int
+        (height, width) of the network's input, multiples of `stride` larger than twice `margin`.
+    margin : int
+        Pixels, a multiple of `stride`, that are dropped along every cut.
+    stride : int
+        Largest stride in the network.
+
+    Returns
+    -------
+    TilePlan
+    """
+    rows = _spans(_round_up(height, stride), tile[0], margin, stride)
+    cols = _spans(_round_up(width, stride), tile[1], margin, stride)
+    tiles = tuple(Tile(r, c, kr, kc) for r, kr in rows for c, kc in cols)
+    return TilePlan(_round_up(height, stride), _round_up(width, stride), *tile, tiles)
+
+
+def plan_free(height: int, width: int, max_side: int, margin: int, stride: int) -> TilePlan:
+    """Plan the fewest equal tiles with no side over `max_side`, for a network that takes any size.
+
+    An image that fits is one tile, without any overlap.
+    """
+    return plan_fixed(
+        height,
+        width,
+        (_even_side(height, max_side, margin, stride), _even_side(width, max_side, margin, stride)),
+        margin,
+        stride,
+    )
+
+
+def _round_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
+
+
+def _even_side(length: int, max_side: int, margin: int, stride: int) -> int:
+    padded = _round_up(length, stride)
+    if padded <= max_side:
+        return padded
+    count = -(-(padded - 2 * margin) // (max_side - 2 * margin))
+    return _round_up(-(-(padded - 2 * margin) // count), stride) + 2 * margin
+
+
+def _spans(length: int, side: int, margin: int, stride: int) -> list[tuple[int, tuple[int, int]]]:
+    """(start, (keep from, keep to)) along one axis; kept ranges join without gap or overlap."""
+    if length <= side:
+        return [(0, (0, length))]
+    step = side - 2 * margin
+    starts = [*range(0, length - side, step), length - side]
+    spans = []
+    keep_from = 0
+    for index, start in enumerate(starts):
+        last = index == len(starts) - 1
+        keep_to = length if last else start + side - margin
+        spans.append((start, (keep_from, keep_to)))
+        keep_from = keep_to
+    return spans

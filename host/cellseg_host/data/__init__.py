@@ -1,0 +1,1 @@
+"""Datasets: the canonical one on disk, and the importers that make it."""

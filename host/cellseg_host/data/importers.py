@@ -1,0 +1,225 @@
+"""From the formats people have to the canonical dataset; what does not fit is reported, never silently dropped."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from cellseg_device import image as images
+from cellseg_device.errors import CellsegError, InputError
+from cellseg_host.data.dataset import Entry, diameters_px, read_labels, write_manifest
+
+Labels = npt.NDArray[np.uint16]
+
+# Pixels that two masks share: up to this share of the smaller one is rough drawing, above it is a fault.
+MAX_OVERLAP = 0.1
+
+
+@dataclass(frozen=True)
+class Source:
+    """One image of a foreign dataset, before anything of it is read.
+
+    Attributes
+    ----------
+    id : str
+    image : Path
+    read_labels : callable
+        Takes the image's (height, width), gives the labels; raises CellsegError with the reason for a rejection.
+    split, modality : str or None
+        Where the source says them.
+    """
+
+    id: str
+    image: Path
+    read_labels: Callable[[tuple[int, int]], Labels]
+    split: str | None = None
+    modality: str | None = None
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """An image that was left out, and why."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import made."""
+
+    entries: tuple[Entry, ...]
+    rejections: tuple[Rejection, ...]
+
+
+def dsb2018_sources(root: Path) -> list[Source]:
+    """Images of the Kaggle layout, ``ID/images/*.png`` with ``ID/masks/*.png``, one nucleus a mask.
+
+    Raises
+    ------
+    InputError
+        If there is no such folder.
+    """
+    folders = [f for f in sorted(root.iterdir()) if (f / "images").is_dir()] if root.is_dir() else []
+    if not folders:
+        raise InputError(f"{root}: no ID/images/*.png found: name the unpacked stage1_train folder")
+    return [
+        Source(f.name, _only(f / "images"), lambda shape, folder=f: _join_masks(folder / "masks", shape))
+        for f in folders
+    ]
+
+
+def labels_sources(root: Path) -> list[Source]:
+    """Images of the labels layout: ``images/NAME`` with ``labels/NAME`` (or ``masks/``), instance labels.
+
+    A ``manifest.csv`` beside them (columns id and, optionally, split and modality) is kept to.
+
+    Raises
+    ------
+    InputError
+        If the folders are not there or empty.
+    """
+    label_root = next((root / n for n in ("labels", "masks") if (root / n).is_dir()), None)
+    if label_root is None or not (root / "images").is_dir():
+        raise InputError(f"{root}: needs a folder 'images' and a folder 'labels' with one label image each")
+    told = {}
+    if (root / "manifest.csv").is_file():
+        with (root / "manifest.csv").open(newline="", encoding="utf-8") as file:
+            told = {row.get("id", ""): row for row in csv.DictReader(file)}
+    by_stem: dict[str, Path] = {p.stem: p for p in sorted(label_root.iterdir()) if images.is_image_name(p.name)}
+    found = [
+        Source(
+            path.stem,
+            path,
+            lambda shape, labels=by_stem.get(path.stem): _labels_of(labels, shape),
+            told.get(path.stem, {}).get("split") or None,
+            told.get(path.stem, {}).get("modality") or None,
+        )
+        for path in sorted((root / "images").iterdir())
+        if images.is_image_name(path.name)
+    ]
+    if not found:
+        raise InputError(f"{root / 'images'}: holds no PNG, JPEG or TIFF image")
+    return found
+
+
+FORMATS: dict[str, Callable[[Path], list[Source]]] = {"dsb2018": dsb2018_sources, "labels": labels_sources}
+
+
+def import_sources(sources: list[Source], root: Path) -> Iterator[Entry | Rejection]:
+    """Write each source into the dataset at `root`, yielding its entry, or why it was rejected."""
+    (root / "images").mkdir(parents=True, exist_ok=True)
+    (root / "labels").mkdir(exist_ok=True)
+    for source in sources:
+        try:
+            yield _import_one(source, root)
+        except CellsegError as error:
+            yield Rejection(source.id, error.message)
+
+
+def finish(root: Path, done: list[Entry | Rejection]) -> Imported:
+    """Write the manifest and the list of rejections; the dataset is whole once this returns."""
+    entries = tuple(d for d in done if isinstance(d, Entry))
+    rejections = tuple(d for d in done if isinstance(d, Rejection))
+    with (root / "rejected.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "reason"])
+        writer.writerows([r.id, r.reason] for r in rejections)
+    if not entries:
+        raise InputError(f"every image was rejected, the first because it {rejections[0].reason} (see {root}/rejected.csv)")
+    write_manifest(root, entries)
+    return Imported(entries, rejections)
+
+
+def split_of(identity: str) -> str:
+    """train, val or test (80, 10, 10 %) by the hash of the id: the same image is always in the same split."""
+    bucket = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:4], "big") % 10
+    return {8: "val", 9: "test"}.get(bucket, "train")
+
+
+def guess_modality(pixels: npt.NDArray[np.uint8 | np.uint16]) -> str:
+    """fluorescence (grey on dark), brightfield (grey on bright) or histology (colour), from the pixels alone."""
+    if pixels.ndim == 3:
+        return "histology"
+    low, middle, high = np.percentile(pixels, [0.5, 50, 99.5])
+    return "fluorescence" if middle - low <= high - middle else "brightfield"
+
+
+def _import_one(source: Source, root: Path) -> Entry:
+    image = images.decode(images.read(source.image))
+    pixels = image.pixels
+    if pixels.ndim == 3 and (pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 0] == pixels[..., 2]).all():
+        pixels = np.ascontiguousarray(pixels[..., 0])
+    labels = source.read_labels(image.shape)
+    diameters = diameters_px(labels)
+    stored = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    for folder, array in (("images", stored), ("labels", labels)):
+        if not cv2.imwrite(str(root / folder / f"{source.id}.png"), array):
+            raise InputError(f"cannot be written into {root / folder}: is the disk full or read-only?")
+    return Entry(
+        source.id,
+        source.split or split_of(source.id),
+        source.modality or guess_modality(pixels),
+        *image.shape,
+        len(diameters),
+        round(float(np.median(diameters)), 1) if len(diameters) else 0.0,
+    )
+
+
+def _labels_of(path: Path | None, shape: tuple[int, int]) -> Labels:
+    if path is None:
+        raise InputError("has no label image of the same name")
+    labels = read_labels(path)
+    if labels.shape != shape:
+        raise InputError(f"labels are {_size(labels.shape)}, the image {_size(shape)}")
+    return _consecutive(labels)
+
+
+def _join_masks(folder: Path, shape: tuple[int, int]) -> Labels:
+    """One label image from a folder of masks; a pixel claimed twice goes to the smaller nucleus."""
+    paths = [p for p in sorted(folder.iterdir()) if images.is_image_name(p.name)] if folder.is_dir() else []
+    if not paths:
+        raise InputError("has no masks/*.png")
+    masks = []
+    for path in paths:
+        mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        if mask is None:
+            raise InputError(f"mask {path.name} cannot be read")
+        if mask.shape != shape:
+            raise InputError(f"mask {path.name} is {_size(mask.shape)}, the image {_size(shape)}")
+        if mask.any():
+            masks.append(mask > 127 if mask.max() > 1 else mask > 0)
+    if len(masks) > 65_535:
+        raise InputError(f"has {len(masks)} masks, over 65,535")
+    labels = np.zeros(shape, np.uint16)
+    for number, mask in sorted(enumerate(masks, 1), key=lambda nm: -int(nm[1].sum())):
+        covered = np.bincount(labels[mask])[1:]
+        if covered.sum() > MAX_OVERLAP * mask.sum():
+            raise InputError(f"masks overlap by {covered.sum()} px (a nucleus of {mask.sum()} px)")
+        labels[mask] = number
+    return _consecutive(labels)
+
+
+def _consecutive(labels: Labels) -> Labels:
+    """Renumber from 1 without gaps, keeping the order."""
+    present = np.zeros(65_536, np.uint16)
+    present[np.unique(labels)] = 1
+    present[0] = 0
+    numbers = np.cumsum(present, dtype=np.uint16) * present
+    return numbers[labels]
+
+
+def _only(folder: Path) -> Path:
+    paths = [p for p in sorted(folder.iterdir()) if images.is_image_name(p.name)]
+    return paths[0] if paths else folder / "image.png"  # read() then says that there is no such file
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]}×{shape[0]} px"

@@ -1,0 +1,54 @@
+"""A Keras network on the device's road: its maps as int8, so that a network in training is judged as it will run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import tf_keras as keras
+
+from cellseg_device import normalise
+from cellseg_device.card import Card, Output
+from cellseg_device.image import Image
+from cellseg_device.model import MapSpec, float_to_int8, map_spec
+from cellseg_device.segment import Maps
+
+
+def levels(image: Image, card: Card) -> np.ndarray:
+    """The image as the device normalises it: uint8 levels, same shape as its pixels."""
+    counts = normalise.histogram(image.pixels)
+    return normalise.level_table(counts, card.low_percentile, card.high_percentile)[image.pixels]
+
+
+def predict(network: keras.Model, outputs: Sequence[Output], stride: int, image_levels: np.ndarray) -> Maps:
+    """The network's maps of a whole image, like `cellseg_device.segment.predict`.
+
+    Parameters
+    ----------
+    network : keras.Model
+    outputs : sequence of Output
+    stride : int
+    image_levels : ndarray of uint8, shape (height, width) or (height, width, 3)
+    """
+    height, width = image_levels.shape[:2]
+    below, right = -height % stride, -width % stride
+    padded = cv2.copyMakeBorder(image_levels, 0, below, 0, right, cv2.BORDER_REFLECT_101)
+    if padded.ndim == 2:
+        padded = np.repeat(padded[..., None], 3, axis=2)
+    tensors = network(padded[None].astype(np.float32) / 255, training=False)
+    tensors = tensors if isinstance(tensors, (list, tuple)) else [tensors]
+    maps = {}
+    for output, tensor in zip(outputs, tensors, strict=True):
+        _, rows, cols, channels = tensor.shape
+        block = round(channels**0.5)
+        values = tensor.numpy().reshape(rows, cols, block, block).swapaxes(1, 2)
+        maps[output.quantity] = float_to_int8(values.reshape(rows * block, cols * block), output.scale)
+    return maps
+
+
+def specs(network: keras.Model, outputs: Sequence[Output]) -> dict[str, MapSpec]:
+    """What the values of `predict`'s maps mean."""
+    shapes = network.compute_output_shape((1, 256, 256, 3))
+    shapes = shapes if isinstance(shapes, list) else [shapes]
+    return {o.quantity: map_spec(o, tuple(shape), (256, 256), None) for o, shape in zip(outputs, shapes, strict=True)}
