@@ -1,0 +1,105 @@
+"""Synthetic fields as a dataset on disk, in the layout that every host command reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from cellseg_device.errors import InputError, OutputError
+
+from cellseg_host.data.dataset import SPLITS, Entry, diameters_px, load, write_manifest
+from cellseg_host.synth.field import make_field
+from cellseg_host.synth.settings import SynthSettings
+
+
+def write_fields(
+    out: Path,
+    settings: SynthSettings,
+    n: int,
+    seed: int,
+    split: str = "test",
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    force: bool = False,
+) -> tuple[Entry, ...]:
+    """Write n fields as a dataset: ``images/ID.png``, ``labels/ID.png`` (16-bit) and ``manifest.csv``.
+
+    Parameters
+    ----------
+    out : Path
+        A new or empty folder.
+    settings : SynthSettings
+    n : int
+        Number of fields; field i is ``make_field(settings, (seed, i))``.
+    seed : int
+    split : {"train", "val", "test"}
+    progress : callable, optional
+        Called as ``progress(done, n)`` after every field.
+    force : bool
+        Add to a folder that is not empty: a dataset there keeps its other images, and only fields of the same
+        id are replaced. Nothing is ever deleted.
+
+    Returns
+    -------
+    tuple of Entry
+        The rows of the fields written.
+
+    Raises
+    ------
+    InputError
+        If an argument is out of range, or `out` is not empty and `force` is not given.
+    OutputError
+        If a file cannot be written.
+    """
+    if n < 1 or seed < 0:
+        raise InputError("the number of fields must be 1 or more, and the seed 0 or more")
+    if split not in SPLITS:
+        raise InputError(f"unknown split {split!r}: use {', '.join(SPLITS)}")
+    kept = _entries_there(out, force)
+    written = []
+    try:
+        (out / "images").mkdir(parents=True, exist_ok=True)
+        (out / "labels").mkdir(exist_ok=True)
+        for index in range(n):
+            image, labels = make_field(settings, (seed, index))
+            entry = _entry(f"{settings.kind}-{seed}-{index:04d}", split, settings.kind, labels)
+            save_png(out / "images" / f"{entry.id}.png", image)
+            save_png(out / "labels" / f"{entry.id}.png", labels)
+            written.append(entry)
+            if progress is not None:
+                progress(index + 1, n)
+        new = {entry.id for entry in written}
+        write_manifest(out, [e for e in kept if e.id not in new] + written)
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written ({error.strerror or error})") from None
+    return tuple(written)
+
+
+def save_png(path: Path, image: npt.NDArray[Any]) -> None:
+    """Write a grey or RGB image, 8 or 16 bits, through a temporary file in the same folder."""
+    stored = image if image.ndim == 2 else image[..., ::-1]
+    _, data = cv2.imencode(".png", stored, [cv2.IMWRITE_PNG_COMPRESSION, 6])
+    part = path.with_name(f".{path.name}.part")
+    part.write_bytes(data.tobytes())
+    part.replace(path)
+
+
+def _entries_there(out: Path, force: bool) -> tuple[Entry, ...]:
+    """Rows of a dataset that is already in the folder."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file: name a new folder")
+    if not out.exists() or not any(out.iterdir()):
+        return ()
+    if not force:
+        raise InputError(f"{out}: is not empty: name a new folder, or add to it with --force")
+    return load(out).entries if (out / "manifest.csv").exists() else ()
+
+
+def _entry(name: str, split: str, modality: str, labels: npt.NDArray[np.uint16]) -> Entry:
+    diameters = diameters_px(labels)
+    median = round(float(np.median(diameters)), 1) if len(diameters) else 0.0
+    return Entry(name, split, modality, labels.shape[0], labels.shape[1], int(labels.max()), median)
