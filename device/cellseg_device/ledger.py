@@ -1,0 +1,242 @@
+"""The ledger: what has been done with which image, in one SQLite file.
+
+One row per source image. It is committed last, after the files and the tables: an image without a row has to
+be done (again).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cellseg_device.errors import OutputError
+from cellseg_device.results import Counts
+
+FILE_NAME = "cellseg.sqlite"
+SCHEMA_VERSION = 1
+DONE, FAILED = "done", "failed"
+
+_SCHEMA = f"""
+CREATE TABLE images (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,  -- order of processing
+    image TEXT NOT NULL UNIQUE,
+    size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    sha256 TEXT,
+    status TEXT NOT NULL CHECK (status IN ('{DONE}', '{FAILED}')),
+    reason TEXT,
+    stem TEXT UNIQUE COLLATE NOCASE,  -- some file systems hold A and a for one name
+    model TEXT NOT NULL,
+    model_sha256 TEXT NOT NULL,
+    recorded_at TEXT NOT NULL,
+    total_ms REAL NOT NULL,
+    count INTEGER,
+    count_in_frame INTEGER,
+    height_px INTEGER,
+    width_px INTEGER,
+    pixel_size_um REAL,
+    covered_fraction REAL,
+    median_diameter_px REAL,
+    median_diameter_um REAL,
+    density_per_mm2 REAL
+);
+PRAGMA user_version = {SCHEMA_VERSION};
+"""
+
+# SQLite's primary result codes that mean the disk, not the data
+_DISK_FAULTS = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_IOERR: errno.EIO,
+    sqlite3.SQLITE_CANTOPEN: errno.EIO,
+    sqlite3.SQLITE_READONLY: errno.EROFS,
+    sqlite3.SQLITE_BUSY: errno.EBUSY,
+    sqlite3.SQLITE_LOCKED: errno.EBUSY,
+    sqlite3.SQLITE_PROTOCOL: errno.EIO,
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the ledger knows about one source image.
+
+    Attributes
+    ----------
+    image : str
+        Its name: the path within the watched folder, or the absolute path for ``run``.
+    size, mtime_ns : int
+        Of the file, when it was processed.
+    sha256 : str or None
+        Of its bytes; None where they could not be read.
+    status : str
+        `DONE` or `FAILED`.
+    reason : str or None
+        Why it failed.
+    stem : str or None
+        What its result files begin with; None where it failed.
+    model, model_sha256 : str
+        Name of the model, and the digest of its file.
+    recorded_at : str
+        ISO 8601, UTC.
+    total_ms : float
+        From reading the file to its results on the disk.
+    counts : Counts or None
+    """
+
+    image: str
+    size: int
+    mtime_ns: int
+    sha256: str | None
+    status: str
+    reason: str | None
+    stem: str | None
+    model: str
+    model_sha256: str
+    recorded_at: str
+    total_ms: float
+    counts: Counts | None = None
+
+
+_OWN = tuple(field.name for field in dataclasses.fields(Entry) if field.name != "counts")
+_COUNTS = tuple(field.name for field in dataclasses.fields(Counts))
+_COLUMNS = ", ".join(_OWN + _COUNTS)
+
+
+class Ledger:
+    """The ledger of one output folder, open.
+
+    Parameters
+    ----------
+    path : Path
+        Made if it does not exist.
+
+    Raises
+    ------
+    OutputError
+        If it is damaged, no ledger, or of a newer version; it is never changed then.
+    OSError
+        On a fault of the disk.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with self._faults():
+            # Transactions are begun and ended by `transaction` alone.
+            self._connection = sqlite3.connect(path, isolation_level=None, timeout=5)
+        try:
+            with self._faults():
+                self._prepare()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def close(self) -> None:
+        """Close it; what is not committed is dropped."""
+        with self._faults():
+            self._connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit what the block writes when it ends well, drop it otherwise."""
+        with self._faults():
+            self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            with self._faults():
+                self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
+    def get(self, image: str) -> Entry | None:
+        """Look an image up; None where it has no entry."""
+        return next(self._entries("WHERE image = ?", image), None)
+
+    def stem_owner(self, stem: str) -> str | None:
+        """Name the image whose result files begin with `stem`; None where there is none."""
+        with self._faults():
+            row = self._connection.execute("SELECT image FROM images WHERE stem = ?", (stem,)).fetchone()
+        return str(row[0]) if row else None
+
+    def entries(self, status: str) -> Iterator[Entry]:
+        """Read all entries of a status, in the order of processing."""
+        return self._entries("WHERE status = ? ORDER BY seq", status)
+
+    def known(self) -> dict[str, tuple[int, int]]:
+        """Read the size and mtime_ns of every image."""
+        with self._faults():
+            rows = self._connection.execute("SELECT image, size, mtime_ns FROM images").fetchall()
+        return {image: (size, mtime_ns) for image, size, mtime_ns in rows}
+
+    def count_with_other_models(self, model_sha256: str) -> int:
+        """Count the images that were done with another model file."""
+        query = "SELECT count(*) FROM images WHERE status = ? AND model_sha256 != ?"
+        with self._faults():
+            return int(self._connection.execute(query, (DONE, model_sha256)).fetchone()[0])
+
+    def put(self, entry: Entry) -> None:
+        """Write an entry in place of the image's former one, as the latest; within a `transaction`."""
+        own = [getattr(entry, name) for name in _OWN]
+        counted = [getattr(entry.counts, name) if entry.counts else None for name in _COUNTS]
+        marks = ", ".join("?" * (len(own) + len(counted)))
+        with self._faults():
+            self._connection.execute("DELETE FROM images WHERE image = ?", (entry.image,))
+            self._connection.execute(f"INSERT INTO images ({_COLUMNS}) VALUES ({marks})", own + counted)
+
+    def _entries(self, where: str, value: str) -> Iterator[Entry]:
+        with self._faults():
+            rows = self._connection.execute(f"SELECT {_COLUMNS} FROM images {where}", (value,)).fetchall()
+        for row in rows:
+            counts = Counts(*row[len(_OWN) :]) if row[_OWN.index("status")] == DONE else None
+            yield Entry(**dict(zip(_OWN, row, strict=False)), counts=counts)
+
+    def _prepare(self) -> None:
+        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA_VERSION:
+            raise OutputError(
+                f"{self.path} was written by a newer cellseg-device (ledger version {version}): update "
+                "cellseg-device, or use another --out"
+            )
+        if version == 0 and self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            raise self._damaged("is another program's database")
+        # A write-ahead log costs one sync a commit instead of three; FULL syncs it at every commit.
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = FULL")
+        if version == 0:
+            self._connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+        # Names a missing column now rather than in the middle of the work
+        self._connection.execute(f"SELECT seq, {_COLUMNS} FROM images LIMIT 1").fetchone()
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        """SQLite's errors as ours: a fault of the disk may pass, a damaged ledger needs a person."""
+        try:
+            yield
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+            raise  # a bug of ours
+        except sqlite3.DatabaseError as error:
+            code: Any = getattr(error, "sqlite_errorcode", 0)
+            number = _DISK_FAULTS.get(code & 0xFF)
+            if number is None:
+                raise self._damaged(f"is damaged ({error})") from None
+            raise OSError(number, f"{error} ({FILE_NAME})") from error
+
+    def _damaged(self, what: str) -> OutputError:
+        return OutputError(
+            f"the ledger {self.path} {what}: move it away to begin a new one (counts.csv is kept aside), "
+            "or use another --out"
+        )
+
+
+def is_new(path: Path) -> bool:
+    """Whether no ledger has been begun at this path: there is none, or an empty file."""
+    try:
+        return path.stat().st_size == 0
+    except FileNotFoundError:
+        return True

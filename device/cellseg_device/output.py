@@ -1,0 +1,250 @@
+"""The output folder: one process at a time, and its tables always those of the ledger.
+
+The files of an image come first, then its row in a table, then the ledger's commit. So after a stop at any
+instant the ledger names only images whose files are whole, and the tables, brought in line with it at the
+next start, name each of them once.
+"""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import io
+import os
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cellseg_device import files, ledger, results
+from cellseg_device.errors import ImageError, OutputError
+from cellseg_device.ledger import DONE, FAILED, Entry, Ledger
+
+COUNTS_NAME, FAILED_NAME, LOCK_NAME = "counts.csv", "failed.csv", ".cellseg.lock"
+COUNTS_COLUMNS = (
+    "image",
+    "count",
+    "count_in_frame",
+    "height_px",
+    "width_px",
+    "pixel_size_um",
+    "covered_fraction",
+    "median_diameter_px",
+    "median_diameter_um",
+    "density_per_mm2",
+    "captured_at",
+    "model",
+    "labels",
+)
+FAILED_COLUMNS = ("image", "reason", "failed_at")
+
+
+class Output:
+    """An output folder, held by this process from `open` to `close`.
+
+    Parameters
+    ----------
+    folder : Path
+    warn : callable
+        Receives a line for the user.
+    """
+
+    def __init__(self, folder: Path, warn: Callable[[str], None]) -> None:
+        self.folder = folder
+        self.warn = warn
+        self.known: dict[str, tuple[int, int]] = {}  # size and mtime_ns by image: the ledger's, at hand
+        self._was_open = False
+        self._lock: int | None = None
+        self._ledger: Ledger | None = None
+        self._sizes: dict[str, int] = {}  # of the tables, as we left them
+
+    @property
+    def is_open(self) -> bool:
+        """False before `open`, after `close`, and after a fault of the disk."""
+        return self._ledger is not None
+
+    def open(self) -> None:
+        """Lock the folder, clear what a killed process left, bring the tables in line with the ledger.
+
+        Does nothing when it is open. A missing folder is made, but not when coming back after a fault: the
+        disk it lies on may be unplugged, and the folder would be made underneath.
+
+        Raises
+        ------
+        OutputError
+            If another process holds it, or its ledger is damaged or newer.
+        OSError
+            If the disk does not let it: full, read-only, gone.
+        """
+        if self.is_open:
+            return
+        if not self._was_open:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock = _locked(self.folder)
+            files.remove_leftovers(self.folder)
+            if ledger.is_new(self.folder / ledger.FILE_NAME):
+                self._set_aside()
+            self._ledger = Ledger(self.folder / ledger.FILE_NAME)
+            self._write_tables()
+            self.known = self._ledger.known()
+            self._was_open = True
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the folder; does nothing when it is closed."""
+        try:
+            if self._ledger is not None:
+                self._ledger.close()
+        except OSError:
+            pass  # nothing is lost: what was committed is on the disk
+        finally:
+            self._ledger = None
+            if self._lock is not None:
+                os.close(self._lock)
+                self._lock = None
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger of the open folder."""
+        assert self._ledger is not None, "the output folder is not open"
+        return self._ledger
+
+    def stem_for(self, image: str) -> str:
+        """Choose what the names of an image's result files begin with.
+
+        It is the stem of the image's name, or its full name where another image has that stem.
+
+        Raises
+        ------
+        ImageError
+            If both belong to other images, or are too long for a file name.
+        """
+        name = Path(image).name
+        for stem in (Path(name).stem, name):
+            if not results.fits(stem):
+                raise ImageError("has too long a name for its result files: rename it")
+            if self.ledger.stem_owner(stem) in (None, image):
+                return stem
+        owner = self.ledger.stem_owner(name)
+        raise ImageError(f"its results would overwrite those of {owner}: use another --out")
+
+    def record(self, entry: Entry) -> None:
+        """Write an image's row, in place of its former one; it is on the disk when this returns.
+
+        Raises
+        ------
+        OSError
+            On a fault of the disk: the folder is then closed, and once it is open again its tables say what
+            they said before.
+        """
+        try:
+            with self.ledger.transaction():
+                former = self.ledger.get(entry.image)
+                if former and former.stem and entry.stem is None:
+                    results.remove(self.folder, former.stem)
+                self.ledger.put(entry)
+                table = COUNTS_NAME if entry.status == DONE else FAILED_NAME
+                if former is None and self._is_as_written(table):
+                    self._append(table, entry)
+                else:
+                    self._write_tables()
+        except OSError:
+            self.close()
+            raise
+        self.known[entry.image] = (entry.size, entry.mtime_ns)
+
+    def _is_as_written(self, table: str) -> bool:
+        """Whether a row can be appended: the table is there, and nobody has edited it."""
+        try:
+            return (self.folder / table).stat().st_size == self._sizes.get(table)
+        except FileNotFoundError:
+            return False
+
+    def _append(self, table: str, entry: Entry) -> None:
+        row = _csv([_row(entry)])
+        files.append(self.folder / table, row)
+        self._sizes[table] += len(row)
+
+    def _write_tables(self) -> None:
+        """Make the tables say what the ledger says; a table that does already is not touched."""
+        self._write_table(COUNTS_NAME, COUNTS_COLUMNS, list(self.ledger.entries(DONE)))
+        failed = list(self.ledger.entries(FAILED))
+        if failed:
+            self._write_table(FAILED_NAME, FAILED_COLUMNS, failed)
+        else:
+            (self.folder / FAILED_NAME).unlink(missing_ok=True)
+
+    def _write_table(self, table: str, columns: tuple[str, ...], entries: list[Entry]) -> None:
+        data = _csv([columns, *map(_row, entries)])
+        _write_if_other(self.folder / table, data)
+        self._sizes[table] = len(data)
+
+    def _set_aside(self) -> None:
+        """Keep the counts of a ledger that is gone: the new one would drop their rows."""
+        path = self.folder / COUNTS_NAME
+        if not path.exists():
+            return
+        number = 1
+        while (aside := self.folder / f"counts-{number}.csv").exists():
+            number += 1
+        path.rename(aside)
+        self.warn(f"{self.folder} has counts but no ledger: its counts.csv is kept as {aside.name}")
+
+
+def _locked(folder: Path) -> int:
+    descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise OutputError(
+            f"{folder} is in use by another cellseg-device: stop that one, or use another --out"
+        ) from None
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _write_if_other(path: Path, data: bytes) -> None:
+    try:
+        if path.read_bytes() == data:
+            return
+    except FileNotFoundError:
+        pass
+    files.write(path, data)
+
+
+def _csv(rows: Iterable[Iterable[object]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
+
+
+def _row(entry: Entry) -> list[object]:
+    """Make the entry's row: in ``counts.csv`` if it is done, else in ``failed.csv``."""
+    if entry.counts is None:
+        return [entry.image, entry.reason, entry.recorded_at]
+    values = {
+        **{name: _shown(value) for name, value in vars(entry.counts).items()},
+        "image": entry.image,
+        "captured_at": utc(entry.mtime_ns),
+        "model": entry.model,
+        "labels": f"{entry.stem}{results.LABELS}",
+    }
+    return [values[name] for name in COUNTS_COLUMNS]
+
+
+def _shown(value: float | None) -> object:
+    """Show an unknown value as an empty cell, a fraction to six digits."""
+    return f"{value:.6g}" if isinstance(value, float) else value
+
+
+def utc(time_ns: int) -> str:
+    """ISO 8601 in whole seconds, UTC; empty for a time no calendar has."""
+    try:
+        return datetime.fromtimestamp(time_ns // 1_000_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (OverflowError, ValueError, OSError):
+        return ""

@@ -1,0 +1,131 @@
+"""What lies in a folder: its images as they are now, and which of them have been still for long enough."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from cellseg_device.errors import InputError
+from cellseg_device.image import is_image_name
+from cellseg_device.results import is_result_name
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file to be taken for an image, as last seen.
+
+    Attributes
+    ----------
+    image : str
+        Its name in the ledger and the tables.
+    path : Path
+    size, mtime_ns : int
+    """
+
+    image: str
+    path: Path
+    size: int
+    mtime_ns: int
+
+
+def scan(folder: Path, out: Path) -> list[Source]:
+    """List the images in a folder, by name; what lies in folders below is not looked at.
+
+    Parameters
+    ----------
+    folder : Path
+    out : Path
+        The output folder: neither it nor, where it is `folder` itself, its results are images.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be listed.
+    """
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if is_image_name(entry.name))
+    out = Path(os.path.realpath(out))
+    real = Path(os.path.realpath(folder))
+    if real == out:
+        names = [name for name in names if not is_result_name(name)]
+    elif real == out.parent:
+        names = [name for name in names if name != out.name]
+    sources = (source_at(folder / name, printable(name)) for name in names)
+    return [source for source in sources if source is not None]
+
+
+def check_folder(folder: Path) -> None:
+    """Raise InputError unless there is such a folder and it can be listed."""
+    try:
+        with os.scandir(folder):
+            pass
+    except FileNotFoundError:
+        raise InputError(f"{folder}: no such folder: check the path, or make it") from None
+    except NotADirectoryError:
+        raise InputError(f"{folder} is not a folder: for files use 'cellseg-device run'") from None
+    except OSError as error:
+        raise InputError(f"{folder} cannot be listed ({error.strerror}): check the path") from None
+
+
+def source_at(path: Path, image: str) -> Source | None:
+    """See a file as it is now; None if there is none.
+
+    What cannot be followed, such as a loop of links, is seen as the link that it is.
+    """
+    try:
+        info = path.stat()
+    except OSError:
+        try:
+            info = path.lstat()
+        except OSError:
+            return None
+    return Source(image, path, info.st_size, info.st_mtime_ns)
+
+
+def printable(name: str) -> str:
+    r"""Make a file name fit for one line of UTF-8: what is not printable becomes ``\xNN``."""
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+class Settling:
+    """Tells which files have been still for long enough.
+
+    Parameters
+    ----------
+    settle_s : float
+    """
+
+    def __init__(self, settle_s: float) -> None:
+        self._settle_s = settle_s
+        self._seen: dict[str, tuple[Source, float]] = {}
+
+    def ready(self, sources: list[Source], now: float, wall: float) -> list[Source]:
+        """Choose the still ones, in their order.
+
+        Parameters
+        ----------
+        sources : list of Source
+            The files of this scan that are to be done.
+        now : float
+            Seconds of a monotonic clock.
+        wall : float
+            Seconds since 1970. A file seen for the first time is still if it was changed long enough before.
+        """
+        seen = {}
+        for source in sources:
+            before = self._seen.get(source.image)
+            if before is None:
+                old = self._settle_s <= wall - source.mtime_ns * 1e-9
+                seen[source.image] = (source, now - self._settle_s if old else now)
+            else:
+                seen[source.image] = before if before[0] == source else (source, now)
+        self._seen = seen
+        return [source for source, since in seen.values() if now - since >= self._settle_s]
+
+    def next_s(self, now: float) -> float:
+        """Tell in how many seconds the next file may be ready; infinity if none is waiting."""
+        waits = (since + self._settle_s - now for _, since in self._seen.values())
+        return min((wait for wait in waits if wait > 0), default=math.inf)

@@ -1,0 +1,272 @@
+"""Images become outcomes: `watch` a folder for ever, do `once` what is in it, or `run` the named files.
+
+The scan of the folder is the truth; file events only wake it early. An image is taken when its size and time
+have been still for a moment.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cellseg_device.errors import OutputError
+from cellseg_device.ledger import FAILED
+from cellseg_device.scan import Settling, Source, check_folder, printable, scan, source_at
+from cellseg_device.wake import Alarm, Events
+from cellseg_device.worker import Outcome, ReadError, Worker
+
+Warn = Callable[[str], None]
+
+_FIRST_DELAY_S, _LONGEST_DELAY_S = 1.0, 60.0
+_ONCE_PATIENCE_S = 10.0  # how long `once` waits for files that are still being written
+# At the start these say that the output folder may take results later; others, that it never will.
+_MAY_PASS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """When the folder is looked at.
+
+    Attributes
+    ----------
+    settle_s : float
+        How long size and time of a file must have been still.
+    poll_s : float
+        Longest time between two scans.
+    """
+
+    settle_s: float = 0.5
+    poll_s: float = 2.0
+
+
+def watch(folder: Path, worker: Worker, timing: Timing, alarm: Alarm) -> Iterator[Outcome]:
+    """Do every image in a folder, and every one that comes, until `alarm` stops it.
+
+    A folder or a disk that fails is told to the user once, and once when it is back: the output's `warn`.
+
+    Parameters
+    ----------
+    folder : Path
+        Not searched below. It may vanish and come back.
+    worker : Worker
+    timing : Timing
+    alarm : Alarm
+
+    Yields
+    ------
+    Outcome
+        Of every image that was done or failed. A fault of a disk is no outcome: it is tried again, for ever.
+
+    Raises
+    ------
+    InputError
+        If the folder is missing at the start.
+    OutputError
+        If the output folder never will take results.
+    """
+    warn = worker.output.warn
+    check_folder(folder)
+    _open(worker, _MAY_PASS)
+    if worker.output.is_open:
+        _note_other_models(worker)
+    listing = _Patience(f"{folder} is gone", f"{folder} is back", warn)
+    settling = Settling(timing.settle_s)
+    batch = _Batch(worker, alarm)
+    events = Events(folder, alarm.wake, warn)
+    events.start()
+    try:
+        while not alarm.stopping:
+            try:
+                sources = scan(folder, worker.output.folder)
+            except OSError as error:
+                listing.fault(error)
+                alarm.sleep(timing.poll_s)
+                continue
+            if listing.passed():
+                events.start()
+            known = worker.output.known
+            pending = [s for s in sources if known.get(s.image) != (s.size, s.mtime_ns)]
+            ready = settling.ready(pending, time.monotonic(), time.time())
+            done = False
+            for outcome in batch.work(ready):
+                yield outcome
+                done = True
+            if not done:  # else others may have come meanwhile
+                alarm.wait(min(timing.poll_s, settling.next_s(time.monotonic())))
+    finally:
+        events.stop()
+
+
+def once(folder: Path, worker: Worker, timing: Timing, alarm: Alarm) -> Iterator[Outcome]:
+    """Do every image that is in a folder now.
+
+    Parameters
+    ----------
+    folder, worker, timing, alarm
+        As for `watch`.
+
+    Yields
+    ------
+    Outcome
+        One per image, those that were done or failed before included. A fault of a disk is a failure, which
+        is not recorded.
+
+    Raises
+    ------
+    InputError
+        If the folder is missing.
+    OutputError
+        If the output folder does not take results.
+    """
+    check_folder(folder)
+    _open(worker)
+    _note_other_models(worker)
+    waiting = set()
+    for source in scan(folder, worker.output.folder):
+        former = worker.former(source, strict=False)
+        if former is None:
+            waiting.add(source.image)
+        else:
+            yield former
+    settling = Settling(timing.settle_s)
+    patience = time.monotonic() + max(_ONCE_PATIENCE_S, 4 * timing.settle_s)
+    while waiting and not alarm.stopping:
+        sources = [s for s in scan(folder, worker.output.folder) if s.image in waiting]
+        waiting &= {s.image for s in sources}
+        for source in settling.ready(sources, time.monotonic(), time.time()):
+            if alarm.stopping:
+                return
+            waiting.remove(source.image)
+            if os.path.lexists(source.path):
+                yield _attempt(worker, source)
+        if time.monotonic() > patience:
+            for image in sorted(waiting):
+                yield Outcome(image, FAILED, reason="is still being written: try again when it is complete")
+            return
+        if waiting:
+            alarm.wait(min(timing.poll_s, settling.next_s(time.monotonic())))
+
+
+def run(paths: Iterable[Path], worker: Worker, alarm: Alarm) -> Iterator[Outcome]:
+    """Do the named files; as `once`, but a result with another model, or a failure, is done again."""
+    _open(worker)
+    for path in paths:
+        if alarm.stopping:
+            return
+        path = Path(os.path.abspath(path))  # noqa: PTH100 - a link keeps its own name
+        source = source_at(path, printable(str(path)))
+        if source is None:
+            yield Outcome(printable(str(path)), FAILED, reason="no such file: check the path")
+        else:
+            yield _attempt(worker, source, again=True)
+
+
+class _Batch:
+    """Does images for `watch`, and is patient with disks.
+
+    A fault in reading one image leaves the others alone; a fault in writing results holds them all.
+    """
+
+    def __init__(self, worker: Worker, alarm: Alarm) -> None:
+        self._worker = worker
+        self._alarm = alarm
+        self._warn = worker.output.warn
+        out = worker.output.folder
+        self._writing = _Patience(
+            f"results cannot be written to {out}", f"results can be written to {out} again", self._warn
+        )
+        self._reading: dict[str, _Patience] = {}
+
+    def work(self, sources: list[Source]) -> Iterator[Outcome]:
+        reading = self._reading
+        self._reading = {s.image: reading[s.image] for s in sources if s.image in reading}
+        for source in sources:
+            if self._alarm.stopping:
+                return
+            # Anew, since the scan may be minutes old; who was changed has to settle again.
+            if self._is_resting(source.image) or source_at(source.path, source.image) != source:
+                continue
+            try:
+                outcome = self._worker.process(source)
+            except ReadError as error:
+                self._reading_fault(source.image, error)
+                continue
+            except OSError as error:
+                self._alarm.sleep(self._writing.fault(error))
+                return
+            self._writing.passed()
+            if outcome.status != FAILED or os.path.lexists(source.path):
+                yield outcome
+
+    def _is_resting(self, image: str) -> bool:
+        return image in self._reading and self._reading[image].is_resting()
+
+    def _reading_fault(self, image: str, error: OSError) -> None:
+        patience = self._reading.setdefault(image, _Patience(f"{image}: cannot be read", "", self._warn))
+        patience.fault(error)
+
+
+class _Patience:
+    """With one thing that may fail for a while: says so once, and waits twice as long each time."""
+
+    def __init__(self, fault: str, passed: str, warn: Warn) -> None:
+        self._fault, self._passed, self._warn = fault, passed, warn
+        self._delay_s = 0.0
+        self._until = 0.0
+
+    def fault(self, error: OSError) -> float:
+        """Take note of a fault; returns the seconds to wait."""
+        if not self._delay_s:
+            self._warn(f"{self._fault} ({error.strerror}): trying again until it works")
+        self._delay_s = min(max(2 * self._delay_s, _FIRST_DELAY_S), _LONGEST_DELAY_S)
+        self._until = time.monotonic() + self._delay_s
+        return self._delay_s
+
+    def passed(self) -> bool:
+        """Take note that it works; returns whether it did not before."""
+        if not self._delay_s:
+            return False
+        self._warn(self._passed)
+        self._delay_s = 0.0
+        return True
+
+    def is_resting(self) -> bool:
+        """Whether the time to wait is not over."""
+        return time.monotonic() < self._until
+
+
+def _attempt(worker: Worker, source: Source, again: bool = False) -> Outcome:
+    """Do an image; a fault of a disk fails it for this time."""
+    try:
+        return (worker.former(source, strict=True) if again else None) or worker.process(source)
+    except ReadError as error:
+        reason = f"cannot be read ({error.strerror}): try again"
+    except OSError as error:
+        reason = f"its results cannot be written ({error.strerror}): make room or mend it, then try again"
+    return Outcome(source.image, FAILED, reason=reason)
+
+
+def _open(worker: Worker, may_pass: tuple[int, ...] = ()) -> None:
+    output = worker.output
+    try:
+        output.open()
+    except OSError as error:
+        if error.errno in may_pass:
+            return
+        raise OutputError(
+            f"{output.folder} cannot take results ({error.strerror}): choose another folder with --out"
+        ) from None
+
+
+def _note_other_models(worker: Worker) -> None:
+    output = worker.output
+    others = output.ledger.count_with_other_models(worker.model_sha256)
+    if others:
+        output.warn(
+            f"{output.folder} holds {others} counts made with another model, which stay as they are: "
+            "use another --out to count those images again"
+        )

@@ -1,0 +1,199 @@
+"""One image after the other, from its file to its results on the disk and its row in the ledger."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+
+from cellseg_device import image as images
+from cellseg_device import overlay, results
+from cellseg_device.errors import ImageError, ModelError
+from cellseg_device.ledger import DONE, FAILED, Entry
+from cellseg_device.model import Model
+from cellseg_device.output import Output, utc
+from cellseg_device.scan import Source
+from cellseg_device.segment import Segmentation, Stopwatch, segment
+
+UNCHANGED = "unchanged"
+
+# The file system's no to the name of a result (on an exFAT stick, say, to a colon): no other try will help.
+_BAD_NAME = (errno.ENAMETOOLONG, errno.EINVAL)
+
+
+class ReadError(OSError):
+    """The disk or network failed to read an image: it may succeed later."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one image.
+
+    Attributes
+    ----------
+    image : str
+    status : str
+        ``"done"``, ``"unchanged"`` (done before; nothing to do) or ``"failed"``.
+    cells : int or None
+        Number of cells, where there is a result.
+    ms : float
+        Time it took now, all in.
+    labels : str or None
+        File name of its label image in the output folder.
+    reason : str or None
+        Why it failed.
+    """
+
+    image: str
+    status: str
+    cells: int | None = None
+    ms: float = 0.0
+    labels: str | None = None
+    reason: str | None = None
+
+
+class Worker:
+    """Turns images into results.
+
+    Parameters
+    ----------
+    model : Model
+    output : Output
+        Opened by the first image, and again after a fault of its disk.
+    overlay : bool
+        Whether to draw one for every image.
+    """
+
+    def __init__(self, model: Model, output: Output, overlay: bool = False) -> None:
+        self.model = model
+        self.output = output
+        self.overlay = overlay
+        self.model_sha256 = hashlib.sha256(model.path.read_bytes()).hexdigest()
+
+    def process(self, source: Source, stopwatch: Stopwatch | None = None) -> Outcome:
+        """Do one image, and record it as done or, for a fault of its own, as failed.
+
+        Raises
+        ------
+        ReadError
+            If it could not be read now; nothing is recorded.
+        OSError
+            If its results could not be written now; nothing is recorded.
+        """
+        start = time.perf_counter()
+        stopwatch = stopwatch or Stopwatch()
+        self.output.open()
+        sha256 = None
+        try:
+            data = _read(source.path)
+            sha256 = hashlib.sha256(data).hexdigest()
+            stem = self.output.stem_for(source.image)
+            result = _segment(data, self.model, stopwatch)
+            with stopwatch.step("write"):
+                self._write(stem, result)
+                ms = _ms_since(start)
+                entry = self._entry(source, sha256, ms, stem=stem, counts=results.counts(result))
+                self.output.record(entry)
+        except ImageError as error:
+            if not os.path.lexists(source.path):
+                return Outcome(source.image, FAILED, ms=_ms_since(start), reason=error.message)
+            self.output.record(self._entry(source, sha256, _ms_since(start), reason=error.message))
+            return Outcome(source.image, FAILED, ms=_ms_since(start), reason=error.message)
+        return Outcome(source.image, DONE, len(result.cells), _ms_since(start), stem + results.LABELS)
+
+    def former(self, source: Source, strict: bool) -> Outcome | None:
+        """Say what became of an image that has not changed since; None if it is to be done.
+
+        Parameters
+        ----------
+        source : Source
+        strict : bool
+            Whether only a former result with this model, and with an overlay if this worker draws them, will
+            do; a failed image is then tried again.
+
+        Raises
+        ------
+        OSError
+            On a fault of the output folder's disk.
+        """
+        self.output.open()
+        entry = self.output.ledger.get(source.image)
+        if entry is None or (entry.size, entry.mtime_ns) != (source.size, source.mtime_ns):
+            return None
+        if entry.stem is None or entry.counts is None:
+            return None if strict else Outcome(source.image, FAILED, reason=entry.reason)
+        wanted = [results.LABELS, results.CELLS, *([results.OVERLAY] if self.overlay else [])]
+        whole = all((self.output.folder / (entry.stem + suffix)).exists() for suffix in wanted)
+        if strict and not (whole and entry.model_sha256 == self.model_sha256):
+            return None
+        return Outcome(source.image, UNCHANGED, entry.counts.count, labels=entry.stem + results.LABELS)
+
+    def _write(self, stem: str, result: Segmentation) -> None:
+        card = self.model.card
+        picture = None
+        if self.overlay:
+            picture = overlay.encode(
+                overlay.draw(result.image, result.labels, card.low_percentile, card.high_percentile)
+            )
+        try:
+            results.write(self.output.folder, stem, result, picture)
+        except OSError as error:
+            if error.errno in _BAD_NAME:
+                raise ImageError(
+                    f"its results cannot be named after it ({error.strerror}): rename it"
+                ) from None
+            self.output.close()
+            raise
+
+    def _entry(
+        self,
+        source: Source,
+        sha256: str | None,
+        ms: float,
+        stem: str | None = None,
+        counts: results.Counts | None = None,
+        reason: str | None = None,
+    ) -> Entry:
+        return Entry(
+            image=source.image,
+            size=source.size,
+            mtime_ns=source.mtime_ns,
+            sha256=sha256,
+            status=FAILED if counts is None else DONE,
+            reason=reason,
+            stem=stem,
+            model=self.model.card.name,
+            model_sha256=self.model_sha256,
+            recorded_at=utc(time.time_ns()),
+            total_ms=ms,
+            counts=counts,
+        )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return images.read(path)
+    except OSError as error:
+        raise ReadError(error.errno, error.strerror) from error
+
+
+def _segment(data: bytes, model: Model, stopwatch: Stopwatch) -> Segmentation:
+    try:
+        return segment(data, model, stopwatch)
+    except ModelError as error:  # what the model cannot do with this image
+        raise ImageError(error.message) from None
+    except MemoryError:
+        raise ImageError("needs more memory than there is: crop or split it") from None
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise ImageError("needs more memory than there is: crop or split it") from None
+        raise
+
+
+def _ms_since(start: float) -> float:
+    return (time.perf_counter() - start) * 1e3

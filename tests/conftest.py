@@ -1,0 +1,105 @@
+"""Shared by all tests: small images drawn in code, and the model that comes with the package."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+LONG_AGO = 1_700_000_000  # seconds since 1970
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _draw_blobs(height: int = 96, width: int = 128, seed: int = 0, count: int = 8) -> np.ndarray:
+    """Bright blurred discs on a dark, slightly noisy background, uint8 grey."""
+    rng = np.random.default_rng(seed)
+    field = np.zeros((height, width), np.float32)
+    for _ in range(count):
+        centre = int(rng.integers(0, width)), int(rng.integers(0, height))
+        axes = int(rng.integers(6, 11)), int(rng.integers(6, 11))
+        cv2.ellipse(field, centre, axes, float(rng.integers(180)), 0, 360, float(rng.integers(120, 220)), -1)
+    field = cv2.GaussianBlur(field, (0, 0), 1.2) + 12 + rng.normal(0, 2, field.shape)
+    return np.clip(field, 0, 255).astype(np.uint8)
+
+
+def _draw_labels(height: int = 60, width: int = 80, step: int = 20) -> np.ndarray:
+    """Touching and lone squares, numbered row by row from 1, uint16."""
+    labels = np.zeros((height, width), np.uint16)
+    number = 0
+    for row in range(5, height - 8, step):
+        for col in range(5, width - 8, step):
+            number += 1
+            labels[row : row + 10, col : col + 10 + 10 * (number % 2)] = number
+    return labels
+
+
+def _write_image(
+    path: Path, pixels: np.ndarray | None = None, mtime: float | None = 1_700_000_000, **blobs
+) -> Path:
+    """Write an image file; its time is long ago unless `mtime` is None."""
+    assert cv2.imwrite(str(path), _draw_blobs(**blobs) if pixels is None else pixels)
+    if mtime is not None:
+        os.utime(path, (mtime, mtime))
+    return path
+
+
+@pytest.fixture(scope="session")
+def draw_blobs():
+    """`_draw_blobs`."""
+    return _draw_blobs
+
+
+@pytest.fixture(scope="session")
+def draw_labels():
+    """`_draw_labels`."""
+    return _draw_labels
+
+
+@pytest.fixture(scope="session")
+def write_image():
+    """`_write_image`."""
+    return _write_image
+
+
+@pytest.fixture(scope="session")
+def model_path() -> Path:
+    """The bundled model."""
+    from cellseg_device.model import bundled_path
+
+    path = bundled_path()
+    if not path.exists():
+        pytest.skip("the package has no bundled model yet")
+    return path
+
+
+@pytest.fixture(scope="session")
+def model(model_path: Path):
+    """The bundled model, loaded."""
+    from cellseg_device.model import Model
+
+    return Model(model_path)
+
+
+@pytest.fixture(scope="session")
+def environment() -> dict[str, str]:
+    """Variables for a command of ours: it finds the packages of this working tree."""
+    path = os.pathsep.join([str(ROOT / "device"), str(ROOT / "host"), os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "error"}
+
+
+@pytest.fixture
+def device(environment: dict[str, str], model_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run ``cellseg-device`` with these arguments to its end."""
+
+    def run(*arguments: object, timeout: float = 120, **options) -> subprocess.CompletedProcess[str]:
+        options = {"env": environment, "capture_output": True, "stdin": subprocess.DEVNULL} | options
+        command = [sys.executable, "-m", "cellseg_device", *map(str, arguments)]
+        return subprocess.run(command, text=True, timeout=timeout, check=False, **options)
+
+    return run

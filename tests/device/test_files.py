@@ -1,0 +1,66 @@
+import os
+
+import pytest
+from cellseg_device import files
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_write_leaves_the_file_and_nothing_else(tmp_path):
+    files.write(tmp_path / "a.csv", b"one")
+    files.write(tmp_path / "a.csv", b"two")
+    assert (tmp_path / "a.csv").read_bytes() == b"two"
+    assert names(tmp_path) == ["a.csv"]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    files.write(tmp_path / "a.csv", b"whole")
+
+    def write_half():
+        with files.atomic(tmp_path / "a.csv") as file:
+            file.write(b"hal")
+            raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError, match="in the middle"):
+        write_half()
+    assert (tmp_path / "a.csv").read_bytes() == b"whole"
+    assert names(tmp_path) == ["a.csv"]
+
+
+def test_the_name_appears_only_when_the_file_is_whole(tmp_path):
+    with files.atomic(tmp_path / "a.csv") as file:
+        file.write(b"x" * 100_000)
+        file.flush()
+        assert not (tmp_path / "a.csv").exists()
+        (temporary,) = names(tmp_path)
+        assert temporary.startswith(".")
+    assert (tmp_path / "a.csv").stat().st_size == 100_000
+
+
+def test_the_longest_file_name_can_be_written(tmp_path):
+    files.write(tmp_path / ("n" * 255), b"")
+    assert (tmp_path / ("n" * 255)).exists()
+
+
+def test_leftovers_of_a_killed_process_are_removed_and_nothing_else(tmp_path):
+    for name in (".cellseg-123.tmp", ".cellseg-4.tmp", ".cellseg-x.tmp", "cellseg-5.tmp", ".cellseg.lock"):
+        (tmp_path / name).touch()
+    assert files.remove_leftovers(tmp_path) == 2
+    assert names(tmp_path) == [".cellseg-x.tmp", ".cellseg.lock", "cellseg-5.tmp"]
+
+
+def test_append_makes_and_extends(tmp_path):
+    files.append(tmp_path / "a.csv", b"1\n")
+    files.append(tmp_path / "a.csv", b"2\n")
+    assert (tmp_path / "a.csv").read_bytes() == b"1\n2\n"
+
+
+def test_a_part_of_an_append_is_taken_back(tmp_path, monkeypatch):
+    files.append(tmp_path / "a.csv", b"1\n")
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:1]))
+    with pytest.raises(OSError, match="No space"):
+        files.append(tmp_path / "a.csv", b"22\n")
+    assert (tmp_path / "a.csv").read_bytes() == b"1\n"

@@ -1,0 +1,151 @@
+import csv
+import io
+import math
+import time
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from cellseg_device import image, overlay, results
+from cellseg_device.image import Image
+from cellseg_device.measure import Cells, measure
+from cellseg_device.segment import Segmentation
+
+
+def segmentation(labels, pixel_size_um=None, colour=False):
+    grey = (labels > 0).astype(np.uint8) * 150 + 20
+    pixels = np.dstack([grey, grey // 2, grey // 3]) if colour else grey
+    return Segmentation(Image(pixels, pixel_size_um), labels, measure(labels, pixels, pixel_size_um))
+
+
+def written(tmp_path, *arguments):
+    results.write(tmp_path, "a", *arguments)
+    return {path.name: path.read_bytes() for path in sorted(tmp_path.iterdir())}
+
+
+@pytest.mark.parametrize("size", [None, 0.325])
+def test_labels_read_back_with_their_pixel_size(tmp_path, size, draw_labels):
+    labels = draw_labels()
+    written(tmp_path, segmentation(labels, size))
+    path = tmp_path / "a.labels.tif"
+    with tifffile.TiffFile(path) as tif:
+        assert tif.is_ome
+        assert tif.pages.first.compression == tifffile.COMPRESSION.ADOBE_DEFLATE
+        assert np.array_equal(tif.asarray(), labels)
+        assert tif.series[0].axes == "YX"
+        pixels = tifffile.xml2dict(tif.ome_metadata)["OME"]["Image"]["Pixels"]
+        unit, (numerator, denominator) = (
+            tif.pages.first.resolutionunit,
+            tif.pages.first.tags["XResolution"].value,
+        )
+    assert (pixels["SizeX"], pixels["SizeY"], pixels["Type"]) == (80, 60, "uint16")
+    assert pixels.get("PhysicalSizeX") == size
+    assert pixels.get("PhysicalSizeYUnit") == (None if size is None else "µm")
+    if size is None:
+        assert unit == tifffile.RESUNIT.NONE
+    else:
+        assert unit == tifffile.RESUNIT.CENTIMETER
+        assert 1e4 * denominator / numerator == pytest.approx(size)
+    assert np.array_equal(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), labels)
+    assert image.decode(path.read_bytes()).pixel_size_um == size
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 500), (3000, 2)])
+def test_labels_of_any_shape_read_back(tmp_path, shape):
+    labels = np.ones(shape, np.uint16)
+    written(tmp_path, segmentation(labels))
+    assert np.array_equal(tifffile.imread(tmp_path / "a.labels.tif"), labels)
+
+
+def test_the_same_labels_give_the_same_bytes(tmp_path, draw_labels):
+    result = segmentation(draw_labels(), 0.5)
+    first = written(tmp_path, result, b"jpeg")
+    time.sleep(1.1)  # a time in the file would show
+    assert written(tmp_path, result, b"jpeg") == first
+
+
+def test_cells_csv_round_trip(tmp_path, draw_labels):
+    result = segmentation(draw_labels(), 0.5, colour=True)
+    rows = list(csv.DictReader(io.StringIO(written(tmp_path, result)["a.cells.csv"].decode())))
+    assert [*rows[0]] == [*result.cells.columns]
+    assert len(rows) == len(result.cells)
+    for name, values in result.cells.columns.items():
+        assert np.allclose([float(row[name]) for row in rows], values, rtol=1e-5, atol=1e-9)
+    assert rows[3]["label"] == "4"
+    assert rows[0]["area_px"] == "200"
+
+
+def test_nan_is_an_empty_cell():
+    text = results.cells_csv(Cells({"label": np.array([1, 2]), "circularity": np.array([math.nan, 0.5])}))
+    assert text == "label,circularity\n1,\n2,0.5\n"
+
+
+def test_an_image_without_cells_has_a_table_without_rows(tmp_path):
+    result = segmentation(np.zeros((5, 7), np.uint16), 0.5)
+    assert written(tmp_path, result)["a.cells.csv"].decode().count("\n") == 1
+    counts = results.counts(result)
+    assert (counts.count, counts.covered_fraction, counts.median_diameter_um) == (0, 0, None)
+    assert counts.density_per_mm2 == 0
+
+
+def test_counts_follow_from_the_labels():
+    labels = np.zeros((100, 200), np.uint16)
+    labels[0:10, 50:60] = 1  # touches the top: not in the frame
+    labels[40:50, 50:60] = 2
+    labels[90:100, 100:110] = 3  # touches the bottom: in the frame
+    counts = results.counts(segmentation(labels, 2.0))
+    assert (counts.count, counts.count_in_frame) == (3, 2)
+    assert counts.covered_fraction == pytest.approx(0.015)
+    assert counts.median_diameter_um == pytest.approx(2 * math.sqrt(400 / math.pi))
+    assert counts.density_per_mm2 == pytest.approx(2 / (0.2 * 0.4))
+    unknown = results.counts(segmentation(labels))
+    assert (unknown.pixel_size_um, unknown.median_diameter_um, unknown.density_per_mm2) == (None, None, None)
+
+
+def test_a_result_without_overlay_removes_an_older_overlay(tmp_path, draw_labels):
+    assert "a.overlay.jpg" in written(tmp_path, segmentation(draw_labels()), b"jpeg")
+    assert "a.overlay.jpg" not in written(tmp_path, segmentation(draw_labels()))
+
+
+def test_five_hundred_cells_are_formatted_quickly():
+    cells = Cells(
+        {"label": np.arange(500)} | {f"c{i}": np.random.default_rng(i).random(500) for i in range(14)}
+    )
+    times = []
+    for _ in range(10):
+        start = time.perf_counter()
+        results.cells_csv(cells)
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.005
+
+
+def test_outlines_are_the_pixels_next_to_another_label(draw_labels):
+    labels = draw_labels()
+    padded = np.pad(labels, 1, mode="edge")
+    other = np.zeros(labels.shape, bool)
+    for shifted in (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]):
+        other |= shifted != labels
+    assert np.array_equal(overlay.outlines(labels) == 255, other & (labels > 0))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("shape", [(1, 1), (300, 400), (300, 400, 3)])
+def test_overlay_shows_the_outlines_on_any_image(dtype, shape):
+    pixels = np.random.default_rng(0).integers(0, 256, shape).astype(dtype) * dtype(
+        np.iinfo(dtype).max // 255
+    )
+    labels = np.zeros(shape[:2], np.uint16)
+    labels[150:200, 150:200] = 1
+    picture = overlay.draw(Image(pixels), labels)
+    assert picture.shape == (*shape[:2], 3)
+    colours = {tuple(colour) for colour in picture[overlay.outlines(labels) > 0]}
+    assert len(colours) <= 1
+    decoded = cv2.imdecode(np.frombuffer(overlay.encode(picture), np.uint8), cv2.IMREAD_COLOR)
+    assert decoded.shape == picture.shape
+
+
+def test_a_large_overlay_is_scaled_down():
+    labels = np.zeros((3000, 8000), np.uint16)
+    picture = overlay.draw(Image(np.zeros(labels.shape, np.uint8)), labels)
+    assert picture.shape == (1500, 4000, 3)
