@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from cellseg_device import runs
 from cellseg_device.card import Separation
 from cellseg_device.errors import ImageError
 
 MAX_CELLS = 65_535
-_SEED_MIN_PX = 2  # smaller peaks are noise of the int8 steps
 
 
 def separate(
@@ -59,7 +59,7 @@ def separate(
 
 
 def number(regions: npt.NDArray[np.uint16], min_area_px: int) -> npt.NDArray[np.uint16]:
-    """Drop regions under `min_area_px` and number the others by their first pixel, row by row, in place.
+    """Drop regions under `min_area_px` and number the others by their first pixel, row by row.
 
     Parameters
     ----------
@@ -69,19 +69,16 @@ def number(regions: npt.NDArray[np.uint16], min_area_px: int) -> npt.NDArray[np.
     Returns
     -------
     ndarray of uint16, shape (height, width)
-        `regions` itself.
     """
-    flat = regions.reshape(-1)
-    inside = np.flatnonzero(flat)
-    values = flat[inside]
-    area = np.bincount(values)
-    first = np.full(len(area), flat.size, np.int64)
-    first[values[::-1]] = inside[::-1]  # of several writes the last one stays: the first pixel
+    found = runs.find(regions)
+    area = np.bincount(found.label, found.length)
+    first = np.full(len(area), len(found.label), np.int64)
+    first[found.label[::-1]] = np.arange(len(found.label))[::-1]  # of several writes the last one stays
+    area[0] = 0  # the background
     kept = np.flatnonzero(area >= max(min_area_px, 1))
     new = np.zeros(len(area), np.uint16)
     new[kept[np.argsort(first[kept])]] = np.arange(1, len(kept) + 1, dtype=np.uint16)
-    flat[inside] = new[values]
-    return regions
+    return np.repeat(new[found.label], found.length).reshape(regions.shape)
 
 
 def _any_in_block(mask: npt.NDArray[np.uint8], block: int) -> npt.NDArray[np.uint8]:
@@ -103,22 +100,16 @@ def _seeds(
     """Connected peaks of the distance map, numbered from 1; a component without a peak is a seed as a whole."""
     peaks = cv2.compare(distance, threshold, cv2.CMP_GE) if threshold <= 127 else np.zeros_like(inside)
     peaks = cv2.bitwise_and(peaks, inside)
-    count, seeds, stats, _ = cv2.connectedComponentsWithStats(peaks, connectivity=4, ltype=cv2.CV_32S)
-    if count > 1:
-        small = np.flatnonzero(stats[:, cv2.CC_STAT_AREA] < _SEED_MIN_PX)
-        if len(small):
-            keep = np.arange(count, dtype=np.int32)
-            keep[small] = 0
-            seeds = keep[seeds]
+    count, seeds = cv2.connectedComponents(peaks, connectivity=4, ltype=cv2.CV_32S)
     parts, components = cv2.connectedComponents(inside, connectivity=4, ltype=cv2.CV_32S)
     has_seed = np.zeros(parts, bool)
-    has_seed[components[seeds > 0]] = True
+    has_seed[components[peaks.view(bool)]] = True
     has_seed[0] = True
     orphans = np.flatnonzero(~has_seed)
     if len(orphans):
         own = np.zeros(parts, np.int32)
         own[orphans] = np.arange(count, count + len(orphans), dtype=np.int32)
-        seeds = np.maximum(seeds, own[components])
+        np.maximum(seeds, own[components], out=seeds)
     return seeds
 
 
@@ -129,37 +120,49 @@ def _grow(
 
     `cv2.watershed` takes the pixel with the smallest difference to its flooded neighbour first, not the lowest one.
     On a checkerboard of 128 + depth and 127 − depth, the difference of two neighbours is the sum of their depths
-    plus one, and so the flooding goes by depth, as in Meyer's algorithm. Outside lies deepest, hence is flooded last.
+    plus one, and so the flooding goes by depth, as in Meyer's algorithm [1]_. All around `inside` lies a ring so deep
+    that it is flooded last: what is beyond it (a marker of its own, to save time) never reaches a cell.
+
+    References
+    ----------
+    .. [1] F. Meyer, Color image segmentation. IEE Image Processing and its Applications, 303–306 (1992).
     """
     count = int(seeds.max(initial=0))
     if count > MAX_CELLS:
-        raise ImageError(f"has {count} cells, over the limit of {MAX_CELLS} for one image: crop or split it")
+        raise _too_many(count)
     if count == 0:
         return np.zeros(seeds.shape, np.uint16)
     height, width = seeds.shape
     # A frame of one pixel, since cv2.watershed gives up the outermost pixels.
-    depth = np.full((height + 2, width + 2), 127, np.uint8)
+    depth = np.full((height + 2, width + 2), _RING_DEPTH, np.uint8)
     cv2.copyTo(cv2.LUT(distance.view(np.uint8), _DEPTH), inside, depth[1:-1, 1:-1])
-    relief = np.empty_like(depth)
-    odd = (np.add.outer(np.arange(height + 2), np.arange(width + 2)) & 1).astype(bool)
-    np.add(depth, 128, out=relief)
-    np.subtract(127, depth, out=relief, where=odd)
+    odd = np.not_equal.outer(np.arange(height + 2) % 2 == 1, np.arange(width + 2) % 2 == 1)
+    relief = np.where(odd, 127 - depth, 128 + depth)
     markers = np.zeros(depth.shape, np.int32)
     markers[1:-1, 1:-1] = seeds
+    beyond = cv2.erode(cv2.compare(depth, _RING_DEPTH, cv2.CMP_EQ), _CROSS)
+    markers[beyond.view(bool)] = count + 1
     cv2.watershed(cv2.merge([relief] * 3), markers)
-    # Ridges between basins come back as −1: they go to the neighbour with the largest number.
-    ridges = markers < 0
-    markers[ridges] = 0
-    regions = markers.astype(np.uint16)
-    cv2.copyTo(cv2.dilate(regions, np.ones((3, 3), np.uint8)), ridges.view(np.uint8), regions)
+    # Ridges between basins come back as −1: inside, they go to the neighbouring cell with the largest number.
+    markers[markers > count] = 0
+    ridges = cv2.compare(markers, 0, cv2.CMP_LT)
+    regions = np.maximum(markers, 0).astype(np.uint16)
+    cv2.copyTo(cv2.dilate(regions, np.ones((3, 3), np.uint8)), ridges, regions)
     return np.ascontiguousarray(regions[1:-1, 1:-1])
 
 
 def _as_uint16(regions: npt.NDArray[np.int32], count: int) -> npt.NDArray[np.uint16]:
     if count > MAX_CELLS:
-        raise ImageError(f"has {count} cells, over the limit of {MAX_CELLS} for one image: crop or split it")
+        raise _too_many(count)
     return regions.astype(np.uint16)
 
 
-# int8 distance, seen as uint8, to depth: 0 at the highest peak, 100 at the lowest.
-_DEPTH = ((127 - np.arange(256, dtype=np.uint8).view(np.int8).astype(np.int64)) * 100 // 255).astype(np.uint8)
+def _too_many(count: int) -> ImageError:
+    return ImageError(f"has {count} cells, over the limit of {MAX_CELLS} for one image: crop or split it")
+
+
+_CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
+# int8 distance, seen as uint8, to depth: 0 at the highest peak, 63 at the lowest. Two neighbours inside add up to 127
+# at most (with the plus one), one inside and one of the ring to 128 at least.
+_RING_DEPTH = 127
+_DEPTH = ((127 - np.arange(256, dtype=np.uint8).view(np.int8).astype(np.int64)) // 4).astype(np.uint8)

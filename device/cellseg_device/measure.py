@@ -1,6 +1,6 @@
 """From labels to a table of cells: sizes, shapes, intensities; names and definitions as in scikit-image.
 
-All cells are measured at once, from the list of labelled pixels, so the cost goes with the area that cells cover.
+All cells are measured at once, from the runs of their pixels along the rows.
 """
 
 from __future__ import annotations
@@ -9,8 +9,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
+
+from cellseg_device import runs
 
 Column = npt.NDArray[Any]
 
@@ -56,31 +59,29 @@ def measure(
 
     Notes
     -----
-    Axes and orientation follow from the second central moments, with 1/12 px² added for the extent of a pixel;
-    the perimeter is that of Benkrid et al. (2000), both as in `skimage.measure.regionprops` [1]_.
+    Axes and orientation follow from the second central moments (the ellipse with the same ones), the perimeter from
+    the pattern of border pixels; both as in `skimage.measure.regionprops` [1]_.
 
     References
     ----------
     .. [1] S. van der Walt et al., scikit-image: image processing in Python. PeerJ 2:e453 (2014).
     """
-    height, width = labels.shape
-    inside = np.flatnonzero(labels)
-    cell = labels.reshape(-1)[inside]
-    count = int(cell.max(initial=0))
-    row = np.repeat(np.arange(height), np.count_nonzero(labels, axis=1))
-    col = inside - row * width
+    found = runs.find(labels).cells()
+    count = int(found.label.max(initial=0))
+    row, first = np.divmod(found.start, labels.shape[1])
+    length = found.length
+    col_sum = length * (2 * first + length - 1) // 2
+    # Σ c² over first … first + length − 1
+    square_sum = length * first**2 + first * length * (length - 1) + (length - 1) * length * (2 * length - 1) // 6
 
     def total(values: npt.NDArray[Any]) -> Column:
-        return np.bincount(cell, values, count + 1)[1:]
+        return np.bincount(found.label, values, count + 1)[1:]
 
-    area = np.bincount(cell, minlength=count + 1)[1:]
-    mean_row, mean_col = total(row) / area, total(col) / area
-    # Central moments from coordinates near zero: the sums stay exact integers
-    dr, dc = row - np.rint(mean_row).astype(np.int64)[cell - 1], col - np.rint(mean_col).astype(np.int64)[cell - 1]
-    off_row, off_col = mean_row - np.rint(mean_row), mean_col - np.rint(mean_col)
-    var_row = total(dr * dr) / area - off_row**2 + 1 / 12
-    var_col = total(dc * dc) / area - off_col**2 + 1 / 12
-    covariance = total(dr * dc) / area - off_row * off_col
+    area = total(length)
+    mean_row, mean_col = total(row * length) / area, total(col_sum) / area
+    var_row = total(row * row * length) / area - mean_row**2
+    var_col = total(square_sum) / area - mean_col**2
+    covariance = total(row * col_sum) / area - mean_row * mean_col
     major, minor, orientation = _axes(var_row, var_col, covariance)
     perimeter = _perimeter(labels, count)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -89,7 +90,7 @@ def measure(
         "label": np.arange(1, count + 1),
         "centroid_row_px": mean_row,
         "centroid_col_px": mean_col,
-        "area_px": area,
+        "area_px": area.astype(np.int64),
         "equivalent_diameter_area_px": np.sqrt(4 * area / math.pi),
         "axis_major_length_px": major,
         "axis_minor_length_px": minor,
@@ -97,12 +98,8 @@ def measure(
         "perimeter_px": perimeter,
         "circularity": circularity,
     }
-    if pixels.ndim == 2:
-        columns["intensity_mean"] = total(pixels.reshape(-1)[inside]) / area
-    else:
-        colours = pixels.reshape(-1, 3)[inside]
-        for channel, name in enumerate(("red", "green", "blue")):
-            columns[f"intensity_mean_{name}"] = total(colours[:, channel]) / area
+    for name, values in zip(_channel_names(pixels), _intensity_sums(labels, pixels, count), strict=True):
+        columns[name] = values / area
     columns["touches_border"] = _touching(labels, count, (0, -1), (0, -1))
     if pixel_size_um is not None:
         columns |= _in_micrometres(columns, pixel_size_um)
@@ -116,6 +113,17 @@ def count_in_frame(labels: npt.NDArray[np.uint16]) -> int:
     """
     count = int(labels.max(initial=0))
     return count - int(_touching(labels, count, (0,), (0,)).sum())
+
+
+def _channel_names(pixels: npt.NDArray[Any]) -> list[str]:
+    return ["intensity_mean"] if pixels.ndim == 2 else [f"intensity_mean_{c}" for c in ("red", "green", "blue")]
+
+
+def _intensity_sums(labels: npt.NDArray[np.uint16], pixels: npt.NDArray[Any], count: int) -> list[Column]:
+    inside = np.flatnonzero(labels.reshape(-1) != 0)
+    cell = labels.reshape(-1).take(inside).astype(np.intp)
+    channels = pixels.reshape(labels.size, -1).take(inside, axis=0).T
+    return [np.bincount(cell, channel, count + 1)[1:] for channel in channels]
 
 
 def _touching(
@@ -133,7 +141,7 @@ def _axes(var_row: Column, var_col: Column, covariance: Column) -> tuple[Column,
     """Lengths of the axes of the ellipse with these moments, and its orientation."""
     half_trace = (var_row + var_col) / 2
     spread = np.hypot((var_row - var_col) / 2, covariance)
-    major = 4 * np.sqrt(half_trace + spread)
+    major = 4 * np.sqrt(np.maximum(half_trace + spread, 0))
     minor = 4 * np.sqrt(np.maximum(half_trace - spread, 0))
     # scikit-image's case of a round cell, where the angle is free
     quarter = np.where(covariance < 0, math.pi / 4, -math.pi / 4)
@@ -147,7 +155,7 @@ def _perimeter(labels: npt.NDArray[np.uint16], count: int) -> Column:
     Border pixels have a 4-neighbour outside their cell. One counts 1, √2 or (1 + √2) / 2 by the numbers of its
     4-neighbours and diagonal neighbours that are border pixels of the same cell.
     """
-    padded = np.pad(labels, 1)
+    padded = cv2.copyMakeBorder(labels, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     centre = padded[1:-1, 1:-1]
     border = (centre != padded[:-2, 1:-1]) | (centre != padded[2:, 1:-1])
     border |= (centre != padded[1:-1, :-2]) | (centre != padded[1:-1, 2:])
@@ -155,10 +163,14 @@ def _perimeter(labels: npt.NDArray[np.uint16], count: int) -> Column:
     lined = np.zeros_like(padded)
     np.copyto(lined[1:-1, 1:-1], centre, where=border)
     flat, width = lined.reshape(-1), lined.shape[1]
-    at = np.flatnonzero(flat)
-    own = flat[at]
-    straight = sum((flat[at + step] == own).astype(np.uint8) for step in (-width, width, -1, 1))
-    diagonal = sum((flat[at + step] == own).astype(np.uint8) for step in (-width - 1, -width + 1, width - 1, width + 1))
+    at = np.flatnonzero(flat != 0)
+    own = flat.take(at)
+
+    def neighbours(*steps: int) -> npt.NDArray[np.uint8]:
+        return np.sum([flat.take(at + step) == own for step in steps], axis=0, dtype=np.uint8)
+
+    straight = neighbours(-width, width, -1, 1)
+    diagonal = neighbours(-width - 1, -width + 1, width - 1, width + 1)
     return np.bincount(own, _PERIMETER_WEIGHT[1 + 2 * straight + 10 * diagonal], count + 1)[1:]
 
 

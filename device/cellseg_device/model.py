@@ -128,7 +128,10 @@ class Model:
             )
             self._shape = self.tile
             if self.tile is None:
+                # The runtime knows the output shapes of such a graph only once it has run
                 self.resize(self.card.stride * 4, self.card.stride * 4)
+                self.input_view().fill(0)
+                self.invoke()
             self.maps: dict[str, MapSpec] = self._map_specs()
             self._check_fit()
         except ModelError as error:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 # A range narrower than this many counts is noise on a plain field: it is not stretched to full contrast.
 MIN_RANGE_COUNTS = 8
+SAMPLE_PX = 500_000
 
 
 def histogram(pixels: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
@@ -26,10 +27,9 @@ def histogram(pixels: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     Returns
     -------
     ndarray, shape (256,) or (65536,), int64
-        Images over two megapixels are sampled at every second row and column.
+        Of every n-th row, so that about half a megapixel is counted: percentiles need no more.
     """
-    if pixels.shape[0] * pixels.shape[1] > 2_000_000:
-        pixels = pixels[::2, ::2]
+    pixels = pixels[:: max(pixels.shape[0] * pixels.shape[1] // SAMPLE_PX, 1)]
     bins = 256 if pixels.dtype == np.uint8 else 65536
     flat = np.ascontiguousarray(pixels).reshape(-1, 1)
     return cv2.calcHist([flat], [0], None, [bins], [0, bins]).ravel().astype(np.int64)
@@ -74,11 +74,11 @@ def apply_table(table: npt.NDArray[Any], pixels: npt.NDArray[Any], out: npt.NDAr
     pixels : ndarray, shape (height, width) or (height, width, 3), uint8 or uint16
     out : ndarray, shape (height, width, 3)
     """
-    if pixels.dtype == np.uint8:
-        looked_up = cv2.LUT(pixels, table)
+    if pixels.dtype == np.uint8 and pixels.ndim == 3:
+        looked_up = cv2.LUT(pixels, table, dst=out)
+    elif pixels.dtype == np.uint8:
+        looked_up = cv2.LUT(pixels, table)[..., None]
     else:
-        looked_up = table[pixels]
-    if pixels.ndim == 2:
-        out[...] = looked_up[..., None]
-    else:
+        looked_up = table[pixels if pixels.ndim == 3 else pixels[..., None]]
+    if looked_up is not out:
         out[...] = looked_up

@@ -18,6 +18,7 @@ import math
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ import tf_keras as keras
 
 from cellseg_device.card import Card, Separation
 from cellseg_device.errors import InputError
-from cellseg_device.files import write_atomic
+from cellseg_device import files
 from cellseg_device.segment import label
 from cellseg_host import __version__, architectures, feed, keras_road, losses, metrics
 from cellseg_host.augment import Augmentation
@@ -321,7 +322,7 @@ def _open_folder(
             "python": platform.python_version(),
         },
     }
-    write_atomic(file, json.dumps(info, indent=2).encode())
+    files.write(file, json.dumps(info, indent=2).encode())
     return info
 
 
@@ -331,13 +332,12 @@ def _save_network(network: keras.Model, path: Path) -> None:
 
 
 def _write_history(path: Path, history: Sequence[Epoch]) -> None:
-    import io
 
-    text = io.StringIO()
+    text = StringIO()
     writer = csv.DictWriter(text, [f.name for f in dataclasses.fields(Epoch)])
     writer.writeheader()
     writer.writerows(dataclasses.asdict(e) for e in history)
-    write_atomic(path / "history.csv", text.getvalue().encode())
+    files.write(path / "history.csv", text.getvalue().encode())
 
 
 def _read_history(path: Path) -> list[Epoch]:

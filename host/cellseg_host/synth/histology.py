@@ -235,7 +235,7 @@ def _wrinkles(rng: np.random.Generator, along: Canvas, across: Canvas, diameter:
     height = fibres(rng, along, across, 1.4 * diameter, max(0.28 * diameter, 2.5))
     crease = np.exp(-(height**2) / np.float32(2 * 0.16**2))
     slope = height / np.float32(0.16)
-    return np.asarray(np.float32(0.04) * crease * slope, np.float32)
+    return np.asarray(np.float32(0.024) * crease * slope, np.float32)
 
 
 def _plasma(rng: np.random.Generator, layout: Layout, look: _Look) -> tuple[Canvas, Canvas, Canvas]:

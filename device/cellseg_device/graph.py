@@ -1,0 +1,42 @@
+"""What a graph is made of: its operators and the types of the tensors they touch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator of a graph.
+
+    Attributes
+    ----------
+    name : str
+        As in the TFLite schema, e.g. ``CONV_2D``.
+    dtypes : tuple of str
+        The distinct types of its inputs and outputs, sorted.
+    """
+
+    name: str
+    dtypes: tuple[str, ...]
+
+
+def operators(interpreter: Any) -> tuple[Operator, ...]:
+    """The operators of a graph, in the order they run.
+
+    Parameters
+    ----------
+    interpreter : Interpreter
+        Of ai-edge-litert or tflite-runtime.
+    """
+    types = {d["index"]: d["dtype"].__name__ for d in interpreter.get_tensor_details()}
+    # The only road to the operators in either runtime; -1 stands for an input that is left out.
+    return tuple(
+        Operator(
+            op["op_name"],
+            tuple(sorted({types[int(i)] for i in (*op["inputs"], *op["outputs"]) if int(i) in types})),
+        )
+        for op in interpreter._get_ops_details()
+        if op["op_name"] != "DELEGATE"
+    )

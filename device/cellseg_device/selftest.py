@@ -1,0 +1,39 @@
+"""Does this computer's runtime give the bits that the model was evaluated with?
+
+The model's card holds what it answered on the host for a field that ships in the package. Runtimes whose int8
+kernels round otherwise (tflite-runtime; ai-edge-litert without XNNPACK) give other maps, and so other counts.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+
+from cellseg_device import image as images
+from cellseg_device.card import KnownAnswer
+from cellseg_device.model import RUNTIME, Model
+from cellseg_device.segment import label, maps_digest, predict
+
+
+def answer(model: Model) -> KnownAnswer:
+    """What the model answers here, on the known field."""
+    field = images.decode((resources.files("cellseg_device") / "data" / "field.png").read_bytes())
+    maps = predict(field, model)
+    labels = label(maps, field.shape, model.maps, model.card.separation)
+    return KnownAnswer(maps_digest(maps), int(labels.max(initial=0)))
+
+
+def check(model: Model) -> str | None:
+    """Warning when the answer differs from the card's; None when it does not, or when it proves nothing.
+
+    Only int8 arithmetic is expected to agree to the bit on different machines.
+    """
+    expected = model.card.known_answer
+    if expected is None or model.card.quantization != "int8":
+        return None
+    found = answer(model)
+    if found.sha256 == expected.sha256:
+        return None
+    return (
+        f"{RUNTIME} computes otherwise than the runtime this model was evaluated with (known field: {found.cells} "
+        f"cells, expected {expected.cells}): counts may differ by a little. Use ai-edge-litert with /proc and /sys"
+    )
