@@ -163,6 +163,7 @@ def parse(text: str | bytes) -> Card:
 
 def _check(card: Card) -> None:
     """Raise ValueError with the first thing that does not hold."""
+
     def need(condition: bool, what: str) -> None:
         if not condition:
             raise ValueError(what)

@@ -138,9 +138,7 @@ def _check_size(height: int, width: int) -> None:
     if height < 1 or width < 1:
         raise ImageError(f"has a size of {width}×{height} pixels: save it again")
     if max(height, width) > MAX_SIDE_PX:
-        raise ImageError(
-            f"is {width}×{height} pixels, over the limit of {MAX_SIDE_PX}×{MAX_SIDE_PX}: crop or split it"
-        )
+        raise ImageError(f"is {width}×{height} pixels, over the limit of {MAX_SIDE_PX}×{MAX_SIDE_PX}: crop or split it")
 
 
 def _png_or_jpeg_header(data: bytes, kind: str) -> _Header:

@@ -94,9 +94,7 @@ def _any_in_block(mask: npt.NDArray[np.uint8], block: int) -> npt.NDArray[np.uin
     return cols
 
 
-def _seeds(
-    inside: npt.NDArray[np.uint8], distance: npt.NDArray[np.int8], threshold: int
-) -> npt.NDArray[np.int32]:
+def _seeds(inside: npt.NDArray[np.uint8], distance: npt.NDArray[np.int8], threshold: int) -> npt.NDArray[np.int32]:
     """Connected peaks of the distance map, numbered from 1; a component without a peak is a seed as a whole."""
     peaks = cv2.compare(distance, threshold, cv2.CMP_GE) if threshold <= 127 else np.zeros_like(inside)
     peaks = cv2.bitwise_and(peaks, inside)

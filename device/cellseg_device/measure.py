@@ -35,9 +35,7 @@ class Cells:
         return len(self.columns["label"])
 
 
-def measure(
-    labels: npt.NDArray[np.uint16], pixels: npt.NDArray[Any], pixel_size_um: float | None = None
-) -> Cells:
+def measure(labels: npt.NDArray[np.uint16], pixels: npt.NDArray[Any], pixel_size_um: float | None = None) -> Cells:
     """Measure every cell.
 
     Parameters
@@ -126,9 +124,7 @@ def _intensity_sums(labels: npt.NDArray[np.uint16], pixels: npt.NDArray[Any], co
     return [np.bincount(cell, channel, count + 1)[1:] for channel in channels]
 
 
-def _touching(
-    labels: npt.NDArray[np.uint16], count: int, rows: tuple[int, ...], cols: tuple[int, ...]
-) -> Column:
+def _touching(labels: npt.NDArray[np.uint16], count: int, rows: tuple[int, ...], cols: tuple[int, ...]) -> Column:
     touches = np.zeros(count + 1, np.uint8)
     for row in rows:
         touches[labels[row]] = 1

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from cellseg_device import card as cards
 from cellseg_device.card import Card, Output
 from cellseg_device.errors import ModelError
+from cellseg_device.quiet import quiet_stderr
 
 try:
     from ai_edge_litert.interpreter import Interpreter
@@ -123,9 +124,7 @@ class Model:
             self._input = _input_detail(self.interpreter)
             signature = self._input["shape_signature"]
             # None for a graph that takes any size
-            self.tile: tuple[int, int] | None = (
-                None if -1 in signature[1:3] else (int(signature[1]), int(signature[2]))
-            )
+            self.tile: tuple[int, int] | None = None if -1 in signature[1:3] else (int(signature[1]), int(signature[2]))
             self._shape = self.tile
             if self.tile is None:
                 # The runtime knows the output shapes of such a graph only once it has run
@@ -201,8 +200,9 @@ class Model:
 
 def _interpreter(flatbuffer: bytes, threads: int) -> Any:
     try:
-        interpreter = Interpreter(model_content=flatbuffer, num_threads=threads)
-        interpreter.allocate_tensors()
+        with quiet_stderr():  # it would greet the user with the name of its delegate
+            interpreter = Interpreter(model_content=flatbuffer, num_threads=threads)
+            interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as error:
         raise ModelError(f"the runtime ({RUNTIME}) refuses the graph: {str(error).splitlines()[0]}") from None
     return interpreter

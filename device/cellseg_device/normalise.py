@@ -35,9 +35,7 @@ def histogram(pixels: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     return cv2.calcHist([flat], [0], None, [bins], [0, bins]).ravel().astype(np.int64)
 
 
-def level_table(
-    counts: npt.NDArray[np.int64], low_percentile: float, high_percentile: float
-) -> npt.NDArray[np.uint8]:
+def level_table(counts: npt.NDArray[np.int64], low_percentile: float, high_percentile: float) -> npt.NDArray[np.uint8]:
     """Table from raw value to level.
 
     Parameters

@@ -98,9 +98,7 @@ def predict(image: Image, model: Model, watch: Stopwatch | None = None) -> Maps:
     watch = watch or Stopwatch()
     card = model.card
     with watch.step("normalise"):
-        levels = normalise.level_table(
-            normalise.histogram(image.pixels), card.low_percentile, card.high_percentile
-        )
+        levels = normalise.level_table(normalise.histogram(image.pixels), card.low_percentile, card.high_percentile)
         table = model.input_table(levels)
     with watch.step("tiles"):
         if model.tile:
@@ -133,9 +131,7 @@ def label(
     return np.ascontiguousarray(labels[: shape[0], : shape[1]])
 
 
-def foreground_mask(
-    foreground: npt.NDArray[np.int8], shape: tuple[int, int], threshold: int
-) -> npt.NDArray[np.uint8]:
+def foreground_mask(foreground: npt.NDArray[np.int8], shape: tuple[int, int], threshold: int) -> npt.NDArray[np.uint8]:
     """255 where the map reaches `threshold`, 0 elsewhere and beyond the image's `shape`; in the map's own shape."""
     if threshold > 127:
         return np.zeros(foreground.shape, np.uint8)
@@ -154,9 +150,7 @@ def maps_digest(maps: Maps) -> str:
     return digest.hexdigest()
 
 
-def _fill(
-    view: npt.NDArray[Any], pixels: npt.NDArray[Any], row: int, col: int, table: npt.NDArray[Any]
-) -> None:
+def _fill(view: npt.NDArray[Any], pixels: npt.NDArray[Any], row: int, col: int, table: npt.NDArray[Any]) -> None:
     """Write the tile at (row, col) into the input tensor; outside the image it is mirrored."""
     window = pixels[row : row + view.shape[0], col : col + view.shape[1]]
     below, right = view.shape[0] - window.shape[0], view.shape[1] - window.shape[1]
@@ -165,9 +159,7 @@ def _fill(
     normalise.apply_table(table, window, view)
 
 
-def _stitch(
-    into: npt.NDArray[np.int8], tensor: npt.NDArray[np.int8], spec: MapSpec, tile: tiling.Tile
-) -> None:
+def _stitch(into: npt.NDArray[np.int8], tensor: npt.NDArray[np.int8], spec: MapSpec, tile: tiling.Tile) -> None:
     """Copy the kept part of one output tensor into its map, spreading channels over blocks of pixels."""
     cell = spec.block * spec.reduction  # input pixels per tensor element along an axis
     (top, bottom), (left, right) = tile.keep_rows, tile.keep_cols
@@ -175,9 +167,7 @@ def _stitch(
         (top - tile.row) // cell : (bottom - tile.row) // cell,
         (left - tile.col) // cell : (right - tile.col) // cell,
     ]
-    target = into[
-        top // spec.reduction : bottom // spec.reduction, left // spec.reduction : right // spec.reduction
-    ]
+    target = into[top // spec.reduction : bottom // spec.reduction, left // spec.reduction : right // spec.reduction]
     for r in range(spec.block):
         for c in range(spec.block):
             target[r :: spec.block, c :: spec.block] = kept[..., r * spec.block + c]

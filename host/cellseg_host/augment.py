@@ -122,9 +122,7 @@ def _random_affine(
     return np.column_stack([linear, offset])
 
 
-def _random_light(
-    levels: Levels, augmentation: Augmentation, rng: np.random.Generator
-) -> npt.NDArray[np.float32]:
+def _random_light(levels: Levels, augmentation: Augmentation, rng: np.random.Generator) -> npt.NDArray[np.float32]:
     image = levels.astype(np.float32) / 255
     if image.ndim == 3:
         if rng.random() < augmentation.grey:

@@ -11,14 +11,12 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import math
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +24,15 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from cellseg_device import files
 from cellseg_device.card import Card, Separation
 from cellseg_device.errors import InputError
-from cellseg_device import files
 from cellseg_device.segment import label
 from cellseg_host import __version__, architectures, feed, keras_road, losses, metrics
+from cellseg_host import history as histories
 from cellseg_host.augment import Augmentation
 from cellseg_host.data.dataset import Dataset, Entry
+from cellseg_host.history import Epoch
 
 # Percentiles of the image's histogram that become the ends of the input range
 LOW_PERCENTILE, HIGH_PERCENTILE = 1.0, 99.9
@@ -66,20 +66,6 @@ class TrainSettings:
     patience: int = 30
     seed: int = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One row of the history. Losses are means over the epoch, accuracies means over the validation images."""
-
-    epoch: int
-    loss: float
-    learning_rate: float
-    val_loss: float
-    val_ap50: float
-    val_mean_ap: float
-    val_mean_iou: float
-    best: bool
 
 
 @dataclass(frozen=True)
@@ -131,6 +117,21 @@ def open_run(path: Path) -> Run:
     return Run(folder, json.loads((folder / "run.json").read_text(encoding="utf-8")))
 
 
+def settings_of(path: Path) -> TrainSettings:
+    """The settings that the run in `path` was started with.
+
+    Raises
+    ------
+    InputError
+        If there is no run.
+    """
+    if not (path / "run.json").is_file():
+        raise InputError(f"{path}: holds no run to resume: leave --resume out to start one")
+    told = json.loads((path / "run.json").read_text(encoding="utf-8"))["settings"]
+    ranges = {k: tuple(v) if isinstance(v, list) else v for k, v in told.pop("augmentation").items()}
+    return TrainSettings(**told, augmentation=Augmentation(**ranges))
+
+
 def train(
     dataset: Dataset,
     path: Path,
@@ -148,14 +149,14 @@ def train(
         The run's folder.
     settings : TrainSettings
     resume : bool
-        Go on with the run in `path`; else `path` must not hold one.
+        Go on with the run in `path` (`settings` are then its own, by `settings_of`); else `path` must be empty.
     on_step : callable
         Called with (steps done, steps in an epoch).
 
     Raises
     ------
     InputError
-        If the dataset lacks a split or any cell, the folder holds a run (or none to resume), or its settings differ.
+        If the dataset lacks a split or any cell, the folder is not empty (or was made from other data).
     """
     arch = architectures.get(settings.arch)
     if settings.side % arch.stride:
@@ -173,7 +174,7 @@ def train(
     manager = tf.train.CheckpointManager(checkpoint, str(path / "checkpoint"), max_to_keep=1)
     if resume and manager.latest_checkpoint:
         checkpoint.restore(manager.latest_checkpoint)
-    history = _read_history(path)[: int(checkpoint.epoch)]
+    history = histories.read(path)[: int(checkpoint.epoch)]
 
     samples = feed.load_samples(dataset, entries, card)
     validate = _Validation(dataset, val_entries, card, network, arch)
@@ -204,11 +205,9 @@ def train(
                 best = mean_ap
                 _save_network(network, path)
             rate = float(optimizer.learning_rate)
-            epoch = Epoch(
-                number + 1, total / settings.steps, rate, val_loss, ap50, mean_ap, mean_iou, since_best == 0
-            )
+            epoch = Epoch(number + 1, total / settings.steps, rate, val_loss, ap50, mean_ap, mean_iou, since_best == 0)
             history.append(epoch)
-            _write_history(path, history)
+            histories.write(path, history)
             for name, value in dataclasses.asdict(epoch).items():
                 tf.summary.scalar(name, float(value), step=epoch.epoch)
             checkpoint.epoch.assign(number + 1)
@@ -292,15 +291,9 @@ def _open_folder(
     dataset: Dataset, entries: Sequence[Entry], path: Path, settings: TrainSettings, resume: bool
 ) -> dict[str, Any]:
     """Check the run's folder and write run.json for a new run."""
-    asked = json.loads(json.dumps(dataclasses.asdict(settings)))
     file = path / "run.json"
     if resume:
-        if not file.is_file():
-            raise InputError(f"{path}: holds no run to resume: leave --resume out to start one")
         info: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        if info["settings"] != asked:
-            name = next(k for k, v in asked.items() if info["settings"].get(k) != v)
-            raise InputError(f"{path}: was started with another {name} ({info['settings'].get(name)}): resume with it")
         if info["data"]["sha256"] != dataset.digest():
             raise InputError(f"{path}: was started on other data ({info['data']['name']}): resume with that")
         return info
@@ -308,7 +301,7 @@ def _open_folder(
         raise InputError(f"{path}: is not empty: choose another --out, or --resume the run in it")
     path.mkdir(parents=True, exist_ok=True)
     info = {
-        "settings": asked,
+        "settings": dataclasses.asdict(settings),
         "data": {
             "name": dataset.root.resolve().name,
             "sha256": dataset.digest(),
@@ -329,22 +322,3 @@ def _open_folder(
 def _save_network(network: keras.Model, path: Path) -> None:
     network.save(path / "saving.keras")  # renamed when whole: a stop while saving keeps the older best
     (path / "saving.keras").replace(path / "model.keras")
-
-
-def _write_history(path: Path, history: Sequence[Epoch]) -> None:
-
-    text = StringIO()
-    writer = csv.DictWriter(text, [f.name for f in dataclasses.fields(Epoch)])
-    writer.writeheader()
-    writer.writerows(dataclasses.asdict(e) for e in history)
-    files.write(path / "history.csv", text.getvalue().encode())
-
-
-def _read_history(path: Path) -> list[Epoch]:
-    if not (path / "history.csv").is_file():
-        return []
-    with (path / "history.csv").open(newline="") as file:
-        return [
-            Epoch(int(r.pop("epoch")), best=r.pop("best") == "True", **{k: float(v) for k, v in r.items()})  # type: ignore[arg-type]
-            for r in csv.DictReader(file)
-        ]

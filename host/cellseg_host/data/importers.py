@@ -133,7 +133,9 @@ def finish(root: Path, done: list[Entry | Rejection]) -> Imported:
         writer.writerow(["id", "reason"])
         writer.writerows([r.id, r.reason] for r in rejections)
     if not entries:
-        raise InputError(f"every image was rejected, the first because it {rejections[0].reason} (see {root}/rejected.csv)")
+        raise InputError(
+            f"every image was rejected, the first because it {rejections[0].reason} (see {root}/rejected.csv)"
+        )
     write_manifest(root, entries)
     return Imported(entries, rejections)
 
@@ -145,7 +147,7 @@ def split_of(identity: str) -> str:
 
 
 def guess_modality(pixels: npt.NDArray[np.uint8 | np.uint16]) -> str:
-    """fluorescence (grey on dark), brightfield (grey on bright) or histology (colour), from the pixels alone."""
+    """Fluorescence (grey on dark), brightfield (grey on bright) or histology (colour), from the pixels alone."""
     if pixels.ndim == 3:
         return "histology"
     low, middle, high = np.percentile(pixels, [0.5, 50, 99.5])

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import click
-from cellseg_device.errors import InputError
 
+from cellseg_device.errors import InputError
 from cellseg_host.synth.settings import KINDS, STAINS, SynthSettings
 from cellseg_host.synth.write import write_fields
 
@@ -18,9 +18,7 @@ class _Size(click.ParamType[tuple[int, int]]):
 
     name = "HxW"
 
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, int]:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
         if isinstance(value, tuple):
             return value
         match = re.fullmatch(r"(\d+)\s*[x×X]\s*(\d+)", str(value).strip())
@@ -73,15 +71,13 @@ def synth(
       cellseg-host synth fields -n 50 --seed 7 --bits 16 --cells 80 --touching 0.5
       cellseg-host synth tissue --kind histology --stain he --size 1024x1024
       cellseg-host synth blank --empty -n 3
-    """  # noqa: D301 - click's own \b
+    """
     if empty and cells:
         raise InputError(f"--empty and --cells {cells} contradict each other: give one of them")
     settings = SynthSettings(kind, *size, int(bits), 0 if empty else cells, diameter, touching, stain)
     if sys.stderr.isatty():
         with click.progressbar(length=number, label="Making fields", file=sys.stderr) as bar:
-            entries = write_fields(
-                out, settings, number, seed, split, lambda done, total: bar.update(1), force=force
-            )
+            entries = write_fields(out, settings, number, seed, split, lambda done, total: bar.update(1), force=force)
     else:
         entries = write_fields(out, settings, number, seed, split, force=force)
     total = sum(entry.cells for entry in entries)

@@ -14,9 +14,7 @@ from cellseg_host.synth.settings import SynthSettings
 _MAKERS = {"fluorescence": fluorescence.make, "histology": histology.make}
 
 
-def make_field(
-    settings: SynthSettings, seed: int | Sequence[int]
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint16]]:
+def make_field(settings: SynthSettings, seed: int | Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint16]]:
     """Make a synthetic field of view.
 
     Parameters

@@ -162,9 +162,7 @@ def _density(rng: np.random.Generator, layout: Layout, look: _Look, along: Canva
     return np.asarray(density, np.float32)
 
 
-def _stain_vectors(
-    rng: np.random.Generator, stain: str
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+def _stain_vectors(rng: np.random.Generator, stain: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Turn the two dyes' optical densities a little: batches, pH and scanners differ."""
     pair = {
         "purple": (HAEMATOXYLIN, VIOLET),

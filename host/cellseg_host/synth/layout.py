@@ -142,9 +142,7 @@ def _place_alone(board: _Board, sites: _Sites, make: Maker) -> bool:
     return False
 
 
-def _place_groups(
-    rng: np.random.Generator, board: _Board, plan: Plan, wanted: int, sites: _Sites, make: Maker
-) -> int:
+def _place_groups(rng: np.random.Generator, board: _Board, plan: Plan, wanted: int, sites: _Sites, make: Maker) -> int:
     """Place groups of touching nuclei until `wanted` are there or no room is found; return how many are."""
     placed, missed = 0, 0
     while placed < wanted and missed < _GIVE_UP_AFTER:
@@ -157,9 +155,7 @@ def _place_groups(
     return placed
 
 
-def _grow_group(
-    rng: np.random.Generator, board: _Board, size: int, rows: bool, sites: _Sites, make: Maker
-) -> int:
+def _grow_group(rng: np.random.Generator, board: _Board, size: int, rows: bool, sites: _Sites, make: Maker) -> int:
     for attempt in range(_TRIES):
         row, col = sites.draw()
         if attempt % 10 == 0:  # drawing an outline costs more than trying a place

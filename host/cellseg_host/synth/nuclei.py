@@ -74,9 +74,7 @@ class Nucleus:
         return int(np.count_nonzero(self.mask))
 
 
-def make_nucleus(
-    rng: np.random.Generator, kind: str, form: Form, diameter_px: float, angle: float
-) -> Nucleus:
+def make_nucleus(rng: np.random.Generator, kind: str, form: Form, diameter_px: float, angle: float) -> Nucleus:
     """Draw a nucleus.
 
     Parameters

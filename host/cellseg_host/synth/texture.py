@@ -94,9 +94,7 @@ def flow(rng: np.random.Generator, shape: Shape, scale: float, bend: float = 0.3
     return along, across
 
 
-def fibres(
-    rng: np.random.Generator, along: Canvas, across: Canvas, length: float, thickness: float
-) -> Canvas:
+def fibres(rng: np.random.Generator, along: Canvas, across: Canvas, length: float, thickness: float) -> Canvas:
     """Noise drawn out along the flow: mean 0, standard deviation about 1.
 
     Parameters

@@ -9,8 +9,8 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from cellseg_device.errors import InputError, OutputError
 
+from cellseg_device.errors import InputError, OutputError
 from cellseg_host.data.dataset import SPLITS, Entry, diameters_px, load, write_manifest
 from cellseg_host.synth.field import make_field
 from cellseg_host.synth.settings import SynthSettings
