@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,20 @@ if TYPE_CHECKING:
     from cellseg_device.model import Model
     from cellseg_device.wake import Alarm
 
+
+class SizeType(click.ParamType):
+    """Height and width as ``1200x1600``."""
+
+    name = "HxW"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Parse, or say what a size looks like."""
+        match = re.fullmatch(r"([1-9]\d*)[x×]([1-9]\d*)", str(value).strip().lower())
+        if match is None:
+            self.fail(f"{value!r} is not a size: write height x width in pixels, as 1200x1600", param, ctx)
+        return int(match[1]), int(match[2])
+
+
 _RESULTS_NAME = "cellseg-results"
 _MOST_THREADS = 4  # more bring nothing on the small computers this is for
 
@@ -31,18 +47,12 @@ def _model_options(command: Callable[..., Any]) -> Callable[..., Any]:
         type=click.IntRange(1, 64),
         help=f"Threads for the network.  [default: one per core, at most {_MOST_THREADS}]",
     )(command)
-    return click.option(
-        "--model", type=_PATH, help="A .tflite model with a card.  [default: the bundled one]"
-    )(command)
+    return click.option("--model", type=_PATH, help="A .tflite model with a card.  [default: the bundled one]")(command)
 
 
 def _result_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    command = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image.")(
-        command
-    )
-    return click.option("--overlay", is_flag=True, help="Also write STEM.overlay.jpg: outlines and count.")(
-        command
-    )
+    command = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image.")(command)
+    return click.option("--overlay", is_flag=True, help="Also write STEM.overlay.jpg: outlines and count.")(command)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -55,6 +65,7 @@ def main() -> None:
 
     Exit codes: 0 all well, 1 some images failed, 2 the command cannot work as given.
     """
+    _open_standard_streams()
 
 
 @main.command()
@@ -74,14 +85,12 @@ def run(
       cellseg-device run field.png
       cellseg-device run captures/*.tif --out counted --overlay
     """
+    alarm = _stop_on_signals()
     from cellseg_device import watch as watching
     from cellseg_device.console import Report
     from cellseg_device.output import Output
-    from cellseg_device.wake import Alarm
     from cellseg_device.worker import Worker
 
-    alarm = Alarm()
-    _stop_on_signals(alarm)
     report = Report(as_json, len(images))
     output = Output(out, report.warn)
     try:
@@ -136,15 +145,13 @@ def watch(
       cellseg-device watch /captures --out /results --overlay
       cellseg-device watch /captures --once --json
     """
+    alarm = _stop_on_signals()
     from cellseg_device import watch as watching
     from cellseg_device.console import Report
     from cellseg_device.output import Output
     from cellseg_device.scan import check_folder, scan
-    from cellseg_device.wake import Alarm
     from cellseg_device.worker import Worker
 
-    alarm = Alarm()
-    _stop_on_signals(alarm)
     check_folder(folder)
     out = out or folder / _RESULTS_NAME
     report = Report(as_json, len(scan(folder, out)) if once else None)
@@ -180,9 +187,42 @@ def info(model: Path | None, as_json: bool) -> None:
     from cellseg_device import info as infos
 
     description = infos.describe(_load(model, 1))
-    click.echo(
-        json.dumps(description, indent=2, ensure_ascii=False) if as_json else infos.as_text(description)
-    )
+    click.echo(json.dumps(description, indent=2, ensure_ascii=False) if as_json else infos.as_text(description))
+
+
+@main.command()
+@click.argument("image", type=_PATH, required=False)
+@click.option("--size", type=SizeType(), default="1200x1600", show_default=True, help="Of the built-in field.")
+@click.option("--runs", type=click.IntRange(1), default=20, show_default=True)
+@click.option("--out", type=_PATH, help="Write on this folder's disk.  [default: the temporary folder's]")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@_model_options
+def bench(
+    image: Path | None,
+    size: tuple[int, int],
+    runs: int,
+    out: Path | None,
+    as_json: bool,
+    model: Path | None,
+    threads: int | None,
+) -> None:
+    """Measure each step from an image file to results on the disk, on this computer.
+
+    Without IMAGE, a built-in field of nuclei is repeated to --size.
+
+    \b
+    Examples:
+      cellseg-device bench
+      cellseg-device bench field.tif --threads 1 --json
+    """
+    from cellseg_device import bench as benching
+    from cellseg_device import image as images
+
+    runner = _load(model, threads)
+    data = images.read(image) if image else benching.known_field(*size)
+    with click.progressbar(length=runs, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+        result = benching.bench(data, runner, runs, out, lambda number: bar.update(1))
+    click.echo(json.dumps(result, indent=2, ensure_ascii=False) if as_json else benching.as_text(result))
 
 
 def _load(path: Path | None, threads: int | None, warn: Callable[[str], None] | None = None) -> Model:
@@ -206,8 +246,18 @@ def _default_threads() -> int:
     return min(cores, _MOST_THREADS)
 
 
-def _stop_on_signals(alarm: Alarm) -> None:
+def _open_standard_streams() -> None:
+    """Open what of the three the caller closed: else a file of ours takes its number, and native code's messages."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+
+
+def _stop_on_signals() -> Alarm:
     """Let a first SIGTERM or SIGINT end the work after the image in hand, and a second one at once."""
+    from cellseg_device.wake import Alarm
+
+    alarm = Alarm()
 
     def stop(number: int, frame: object) -> None:
         signal.signal(number, signal.SIG_DFL)
@@ -215,3 +265,4 @@ def _stop_on_signals(alarm: Alarm) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    return alarm

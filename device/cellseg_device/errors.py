@@ -23,7 +23,7 @@ class CellsegError(click.ClickException):
 
 
 class ImageError(CellsegError):
-    """This image cannot be used, now or later: recorded with its reason, and the work goes on."""
+    """The image cannot be used, now or later: recorded with its reason, and the work goes on."""
 
     exit_code = EXIT_IMAGES_FAILED
 

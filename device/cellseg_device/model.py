@@ -117,6 +117,7 @@ class Model:
 
     def __init__(self, path: Path, threads: int = 1) -> None:
         self.path = path
+        self.threads = threads
         data = cards.read_model_file(path)
         try:
             self.card: Card = cards.read_from(data)

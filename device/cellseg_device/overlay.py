@@ -11,7 +11,7 @@ import numpy.typing as npt
 from cellseg_device import normalise
 from cellseg_device.image import Image
 
-MAX_SIDE_PX = 4000
+MAX_SIDE_PX = 2048
 _JPEG_QUALITY = 90
 _ON_DARK = (255, 220, 0)  # RGB: yellow on fluorescence
 _ON_BRIGHT = (0, 200, 60)  # green on stained tissue, which is pink and violet
@@ -33,7 +33,7 @@ def draw(
     -------
     ndarray of uint8, shape (height, width, 3)
         RGB. An outline is the pixels of a cell that have a 4-neighbour of another label. An image over
-        4000 px on a side is scaled down to that.
+        2048 px on a side is scaled down to that: a picture to look at, in little memory.
     """
     pixels = image.pixels
     count = int(labels.max(initial=0))

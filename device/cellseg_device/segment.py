@@ -22,8 +22,9 @@ from cellseg_device.model import MapSpec, Model
 
 STEPS = ("decode", "normalise", "tiles", "invoke", "stitch", "instances", "measure", "write")
 
-# A network that takes any size sees a whole field at once up to this side; larger ones are tiled to bound memory.
-MAX_TILE_SIDE_PX = 1664
+# A network that takes any size sees a whole field at once up to this size; larger ones are tiled to bound memory
+# (some 70 bytes a pixel in the runtime).
+MAX_TILE_PX = 2_000_000
 
 Maps = dict[str, npt.NDArray[np.int8]]
 
@@ -82,6 +83,7 @@ def segment(data: bytes, model: Model, watch: Stopwatch | None = None) -> Segmen
     maps = predict(image, model, watch)
     with watch.step("instances"):
         labels = label(maps, image.shape, model.maps, model.card.separation)
+    del maps
     with watch.step("measure"):
         cells = measure(labels, image.pixels, image.pixel_size_um)
     return Segmentation(image, labels, cells)
@@ -104,7 +106,7 @@ def predict(image: Image, model: Model, watch: Stopwatch | None = None) -> Maps:
         if model.tile:
             plan = tiling.plan_fixed(*image.shape, model.tile, card.margin, card.stride)
         else:
-            plan = tiling.plan_free(*image.shape, MAX_TILE_SIDE_PX, card.margin, card.stride)
+            plan = tiling.plan_free(*image.shape, MAX_TILE_PX, card.margin, card.stride)
         model.resize(plan.tile_height, plan.tile_width)
         maps = {
             quantity: np.empty((plan.height // spec.reduction, plan.width // spec.reduction), np.int8)

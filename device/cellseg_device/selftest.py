@@ -1,4 +1,4 @@
-"""Does this computer's runtime give the bits that the model was evaluated with?
+"""Whether this computer's runtime gives the bits that the model was evaluated with.
 
 The model's card holds what it answered on the host for a field that ships in the package. Runtimes whose int8
 kernels round otherwise (tflite-runtime; ai-edge-litert without XNNPACK) give other maps, and so other counts.

@@ -73,30 +73,31 @@ def plan_fixed(height: int, width: int, tile: tuple[int, int], margin: int, stri
     return TilePlan(_round_up(height, stride), _round_up(width, stride), *tile, tiles)
 
 
-def plan_free(height: int, width: int, max_side: int, margin: int, stride: int) -> TilePlan:
-    """Plan the fewest equal tiles with no side over `max_side`, for a network that takes any size.
+def plan_free(height: int, width: int, max_tile_px: int, margin: int, stride: int) -> TilePlan:
+    """Plan equal tiles of at most `max_tile_px` pixels, for a network that takes any size.
 
-    An image that fits is one tile, without any overlap.
+    Of all grids the one with the fewest pixels to compute is taken: an image that fits is one tile, without overlap.
     """
-    return plan_fixed(
-        height,
-        width,
-        (_even_side(height, max_side, margin, stride), _even_side(width, max_side, margin, stride)),
-        margin,
-        stride,
-    )
+    rows, cols = _sides(height, margin, stride), _sides(width, margin, stride)
+    grids = [(r, c) for r in rows for c in cols if rows[r] * cols[c] <= max_tile_px]
+    best = min(grids, key=lambda grid: grid[0] * rows[grid[0]] * grid[1] * cols[grid[1]])
+    return plan_fixed(height, width, (rows[best[0]], cols[best[1]]), margin, stride)
 
 
 def _round_up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
 
 
-def _even_side(length: int, max_side: int, margin: int, stride: int) -> int:
+def _sides(length: int, margin: int, stride: int) -> dict[int, int]:
+    """Side of the tiles, by the number of tiles along an axis, as long as each keeps at least twice its margins."""
     padded = _round_up(length, stride)
-    if padded <= max_side:
-        return padded
-    count = -(-(padded - 2 * margin) // (max_side - 2 * margin))
-    return _round_up(-(-(padded - 2 * margin) // count), stride) + 2 * margin
+    sides = {1: padded}
+    while True:
+        count = len(sides) + 1
+        kept = _round_up(-(-(padded - 2 * margin) // count), stride)
+        if kept < 4 * margin or kept < stride:
+            return sides
+        sides[count] = kept + 2 * margin
 
 
 def _spans(length: int, side: int, margin: int, stride: int) -> list[tuple[int, tuple[int, int]]]:

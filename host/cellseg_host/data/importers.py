@@ -6,6 +6,7 @@ import csv
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -71,7 +72,7 @@ def dsb2018_sources(root: Path) -> list[Source]:
     if not folders:
         raise InputError(f"{root}: no ID/images/*.png found: name the unpacked stage1_train folder")
     return [
-        Source(f.name, _only(f / "images"), lambda shape, folder=f: _join_masks(folder / "masks", shape))
+        Source(f.name, _only(f / "images"), partial(_join_masks, f / "masks"))
         for f in folders
     ]
 
@@ -98,7 +99,7 @@ def labels_sources(root: Path) -> list[Source]:
         Source(
             path.stem,
             path,
-            lambda shape, labels=by_stem.get(path.stem): _labels_of(labels, shape),
+            partial(_labels_of, by_stem.get(path.stem)),
             told.get(path.stem, {}).get("split") or None,
             told.get(path.stem, {}).get("modality") or None,
         )

@@ -1,0 +1,42 @@
+# make demo    the device package alone, on the bundled samples, with the bundled model
+# make test    everything: lint, types, all tests (what CI runs)
+# make check   the same without the slow tests
+PYTHON ?= python3
+VENV := .venv
+DEMO_VENV := .venv-demo
+BIN := $(VENV)/bin
+
+.PHONY: demo test check lint clean
+
+demo: $(DEMO_VENV)/ready
+	rm -rf .demo && mkdir -p .demo/captures && cp models/samples/*.png .demo/captures/
+	$(DEMO_VENV)/bin/cellseg-device watch .demo/captures --once --overlay --out .demo/results
+	@echo && column -s, -t < .demo/results/counts.csv | cut -c -100 || cat .demo/results/counts.csv
+	@echo && echo "Look at .demo/results: *.overlay.jpg, *.labels.tif, *.cells.csv, counts.csv"
+
+test: lint
+	$(BIN)/python -m pytest
+
+check: lint
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(VENV)/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(VENV)/ready: setup.cfg device/setup.cfg pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "Python 3.11 to 3.13 is needed: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable ./device --editable '.[test]'
+	touch $@
+
+# What the demo installs is what a Raspberry Pi gets: no TensorFlow
+$(DEMO_VENV)/ready: device/setup.cfg device/cellseg_device/*.py models/nuclei.tflite
+	$(PYTHON) -m venv $(DEMO_VENV)
+	$(DEMO_VENV)/bin/python -m pip install --quiet --upgrade --force-reinstall ./device
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(DEMO_VENV) .demo build device/build *.egg-info device/*.egg-info host/*.egg-info

@@ -1,0 +1,132 @@
+"""How long each step of the road takes on this computer."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import tempfile
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from cellseg_device import hardware
+from cellseg_device.errors import ImageError
+from cellseg_device.model import RUNTIME, Model
+from cellseg_device.output import Output
+from cellseg_device.scan import Source
+from cellseg_device.segment import STEPS, Stopwatch
+from cellseg_device.worker import Worker
+
+
+def known_field(height: int, width: int) -> bytes:
+    """The package's field of nuclei, repeated to this size: a PNG file, 8-bit RGB."""
+    data = (resources.files("cellseg_device") / "data" / "field.png").read_bytes()
+    field = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    rows, cols = -(-height // field.shape[0]), -(-width // field.shape[1])
+    return bytes(cv2.imencode(".png", np.tile(field, (rows, cols, 1))[:height, :width])[1])
+
+
+def bench(
+    data: bytes,
+    model: Model,
+    runs: int,
+    folder: Path | None = None,
+    on_run: Callable[[int], None] = lambda number: None,
+) -> dict[str, Any]:
+    """Run the whole road several times, from a file to results on the disk, as the watch does.
+
+    Parameters
+    ----------
+    data : bytes
+        An image file.
+    model : Model
+    runs : int
+        A first one, which prepares the runtime for the image's size, is not counted.
+    folder : Path or None
+        Where to write (the disk matters); None for the system's temporary folder. What is written is removed.
+    on_run : callable
+        Called with the number of runs done.
+
+    Returns
+    -------
+    dict
+        `steps` and `end_to_end` with `median_ms` and `p95_ms`, `megapixels_per_s`, `peak_rss_mb`, `hardware`, `model`,
+        `image`, `runs`.
+
+    Raises
+    ------
+    ImageError
+        If the image cannot be used.
+    """
+    steps: dict[str, list[float]] = {name: [] for name in STEPS}
+    totals: list[float] = []
+    with tempfile.TemporaryDirectory(prefix="cellseg-bench-", dir=folder) as temporary:
+        path = Path(temporary) / "field"
+        path.write_bytes(data)
+        output = Output(Path(temporary) / "out", lambda line: None)
+        worker = Worker(model, output)
+        try:
+            for number in range(runs + 1):
+                stopwatch = Stopwatch()
+                outcome = worker.process(Source(f"field-{number}", path, len(data), number), stopwatch)
+                if outcome.reason is not None:
+                    raise ImageError(f"the image {outcome.reason}")
+                if number:
+                    totals.append(outcome.ms)
+                    for name in STEPS:
+                        steps[name].append(stopwatch.ms[name])
+                    on_run(number)
+            counts = output.ledger.get("field-0").counts  # type: ignore[union-attr]
+        finally:
+            output.close()
+    assert counts is not None
+    median = float(np.median(totals))
+    return {
+        "steps": {name: _statistics(values) for name, values in steps.items()},
+        "end_to_end": _statistics(totals),
+        "megapixels_per_s": round(counts.height_px * counts.width_px / median / 1e3, 3),
+        "peak_rss_mb": round(peak_rss_mb(), 1),
+        "hardware": hardware.describe(),
+        "model": {
+            "name": model.card.name,
+            "quantization": model.card.quantization,
+            "runtime": RUNTIME,
+            "threads": model.threads,
+        },
+        "image": {"height_px": counts.height_px, "width_px": counts.width_px, "cells": counts.count},
+        "runs": runs,
+    }
+
+
+def as_text(result: dict[str, Any]) -> str:
+    """The result as a table with bars."""
+    whole = result["end_to_end"]["median_ms"]
+    image, model, machine = result["image"], result["model"], result["hardware"]
+    lines = [f"{'step':<12}{'median ms':>10}{'p95 ms':>10}"]
+    for name, times in result["steps"].items():
+        share = times["median_ms"] / whole
+        lines.append(f"{name:<12}{times['median_ms']:>10.1f}{times['p95_ms']:>10.1f}  {'█' * round(share * 40)}")
+    lines.append(f"{'end to end':<12}{whole:>10.1f}{result['end_to_end']['p95_ms']:>10.1f}")
+    lines.append("")
+    lines.append(
+        f"{image['width_px']}×{image['height_px']} px, {image['cells']} cells: {result['megapixels_per_s']} megapixels/s, "
+        f"peak memory {result['peak_rss_mb']} MB, {result['runs']} runs"
+    )
+    lines.append(f"{model['name']} ({model['quantization']}), {model['runtime']}, threads: {model['threads']}")
+    told = {k: v for k, v in machine.items() if v not in (None, [])}
+    lines.append(", ".join(f"{k} {v}" for k, v in told.items()))
+    return "\n".join(lines)
+
+
+def peak_rss_mb() -> float:
+    """Largest memory this process has held, in megabytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
+
+
+def _statistics(values: list[float]) -> dict[str, float]:
+    return {"median_ms": round(float(np.median(values)), 3), "p95_ms": round(float(np.percentile(values, 95)), 3)}
