@@ -39,9 +39,7 @@ def _draw_labels(height: int = 60, width: int = 80, step: int = 20) -> np.ndarra
     return labels
 
 
-def _write_image(
-    path: Path, pixels: np.ndarray | None = None, mtime: float | None = 1_700_000_000, **blobs
-) -> Path:
+def _write_image(path: Path, pixels: np.ndarray | None = None, mtime: float | None = 1_700_000_000, **blobs) -> Path:
     """Write an image file; its time is long ago unless `mtime` is None."""
     assert cv2.imwrite(str(path), _draw_blobs(**blobs) if pixels is None else pixels)
     if mtime is not None:

@@ -6,7 +6,9 @@ is allocated, so a hostile or oversized file is refused at the price of its head
 
 from __future__ import annotations
 
+import errno
 import io
+import logging
 import math
 import re
 import stat
@@ -28,10 +30,12 @@ MAX_FILE_BYTES = 2 * 1024**3  # a 12,000 × 12,000 16-bit RGB TIFF is 0.86 GB
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _JPEG_END = b"\xff\xd9"
+_NEVER_OPENS = (errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EACCES)
 _UM_PER_UNIT = {"µm": 1.0, "um": 1.0, "μm": 1.0, "micron": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
 
-# What a damaged file means is said in our own words; OpenCV's native decoders would add theirs on stderr.
+# What a damaged file means is said in our own words; OpenCV and tifffile would add theirs on stderr.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,8 @@ def read(path: Path) -> bytes:
     except FileNotFoundError:
         raise ImageError("no such file: check the path") from None
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno not in _NEVER_OPENS:
+            raise
         raise ImageError(f"cannot be opened ({_reason(error)}): check the link or the path") from None
     if stat.S_ISDIR(info.st_mode):
         raise ImageError("is a folder, not an image: name its files, or use 'cellseg-device watch'")

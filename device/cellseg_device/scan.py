@@ -100,7 +100,7 @@ class Settling:
 
     def __init__(self, settle_s: float) -> None:
         self._settle_s = settle_s
-        self._seen: dict[str, tuple[Source, float]] = {}
+        self._seen: dict[str, tuple[Source, float]] = {}  # with the time from which it is ready
 
     def ready(self, sources: list[Source], now: float, wall: float) -> list[Source]:
         """Choose the still ones, in their order.
@@ -119,13 +119,13 @@ class Settling:
             before = self._seen.get(source.image)
             if before is None:
                 old = self._settle_s <= wall - source.mtime_ns * 1e-9
-                seen[source.image] = (source, now - self._settle_s if old else now)
+                seen[source.image] = (source, now if old else now + self._settle_s)
             else:
-                seen[source.image] = before if before[0] == source else (source, now)
+                seen[source.image] = before if before[0] == source else (source, now + self._settle_s)
         self._seen = seen
-        return [source for source, since in seen.values() if now - since >= self._settle_s]
+        return [source for source, ready_at in seen.values() if ready_at <= now]
 
     def next_s(self, now: float) -> float:
         """Tell in how many seconds the next file may be ready; infinity if none is waiting."""
-        waits = (since + self._settle_s - now for _, since in self._seen.values())
+        waits = (ready_at - now for _, ready_at in self._seen.values())
         return min((wait for wait in waits if wait > 0), default=math.inf)

@@ -18,9 +18,7 @@ COUNTS = Counts(12, 10, 100, 200, 0.5, 0.25, 17.123456789, 8.56172839, 2000.0)
 
 
 def done(image="a.png", stem="a", mtime_ns=1_700_000_000_123_456_789, **other):
-    entry = Entry(
-        image, 5, mtime_ns, "00", DONE, None, stem, "nuclei", "ff", "2025-01-01T00:00:00Z", 9.5, COUNTS
-    )
+    entry = Entry(image, 5, mtime_ns, "00", DONE, None, stem, "nuclei", "ff", "2025-01-01T00:00:00Z", 9.5, COUNTS)
     return dataclasses.replace(entry, **other)
 
 

@@ -1,0 +1,117 @@
+"""Helpers for tests that run the commands as a user does."""
+
+from __future__ import annotations
+
+import csv
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+
+class Watching:
+    """A ``cellseg-device watch`` in the background, its output in files."""
+
+    def __init__(self, arguments: list[str], folder: Path, environment: dict[str, str]) -> None:
+        self._stdout, self._stderr = folder / "stdout.txt", folder / "stderr.txt"
+        with open(self._stdout, "w") as stdout, open(self._stderr, "w") as stderr:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "cellseg_device", "watch", *arguments],
+                stdout=stdout,
+                stderr=stderr,
+                env=environment,
+            )
+
+    @property
+    def stdout(self) -> str:
+        return self._stdout.read_text()
+
+    @property
+    def stderr(self) -> str:
+        return "\n".join(errors(self._stderr.read_text()))
+
+    def until(self, condition: Callable[[], object], seconds: float = 20) -> None:
+        """Wait for a condition; fail with what was printed."""
+        end = time.monotonic() + seconds
+        while not condition():
+            assert self.process.poll() is None, f"it ended: {self.stderr}"
+            assert time.monotonic() < end, f"waited in vain\n{self.stdout}\n{self.stderr}"
+            time.sleep(0.02)
+
+    def until_done(self, *names: str) -> None:
+        """Wait until there is a line for each of these images."""
+        self.until(lambda: {line.split("  ")[0] for line in self.stdout.splitlines()} >= set(names))
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal; returns the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(20)
+
+
+@pytest.fixture
+def watching(environment, model_path, tmp_path_factory) -> Iterator[Callable[..., Watching]]:
+    """Start a watch with these arguments."""
+    started = []
+
+    def start(*arguments: object) -> Watching:
+        watch = Watching([*map(str, arguments)], tmp_path_factory.mktemp("printed"), environment)
+        started.append(watch)
+        return watch
+
+    yield start
+    for watch in started:
+        if watch.process.poll() is None:
+            watch.process.kill()
+            watch.process.wait()
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="session")
+def table() -> Callable[[Path], list[dict[str, str]]]:
+    """Read a CSV file as a list of rows."""
+    return read_csv
+
+
+@pytest.fixture(scope="session")
+def check_results() -> Callable[..., None]:
+    """Check that a folder holds whole results of exactly these images, which agree with each other."""
+
+    def check(out: Path, images: list[str]) -> None:
+        rows = read_csv(out / "counts.csv")
+        assert [row["image"] for row in rows] == images
+        for row in rows:
+            labels = tifffile.imread(out / row["labels"])
+            assert labels.shape == (int(row["height_px"]), int(row["width_px"]))
+            count = int(row["count"])
+            assert np.array_equal(np.unique(labels), np.arange(count + 1)[int(labels.min()) :])
+            cells = read_csv(out / row["labels"].replace(".labels.tif", ".cells.csv"))
+            assert [int(cell["label"]) for cell in cells] == list(range(1, count + 1))
+            area = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+            assert [int(cell["area_px"]) for cell in cells] == area.tolist()
+        kept = {path.name for path in out.iterdir() if path.name.endswith(".labels.tif")}
+        assert kept == {row["labels"] for row in rows}
+        assert not list(out.glob("*.tmp")) + list(out.glob(".*.tmp"))
+
+    return check
+
+
+def errors(text: str) -> list[str]:
+    """Lines of standard error, without what the runtime and libpng say, and the self-test of the runtime."""
+    of_the_runtime = ("INFO:", "warning: ai-edge-litert", "warning: tflite-runtime", "libpng error:")
+    return [line for line in text.splitlines() if not line.startswith(of_the_runtime)]
+
+
+@pytest.fixture(scope="session")
+def error_lines() -> Callable[[str], list[str]]:
+    """`errors`."""
+    return errors

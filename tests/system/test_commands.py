@@ -1,0 +1,152 @@
+"""`run`, `watch --once` and `info`, as a user types them."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+
+
+def test_run_writes_whole_results(device, tmp_path, write_image, check_results, error_lines):
+    paths = [write_image(tmp_path / f"{name}.png", seed=seed) for seed, name in enumerate("ba")]
+    result = device("run", *paths, "--out", tmp_path / "out", "--overlay")
+    assert result.returncode == 0
+    first, second, summary = result.stdout.splitlines()
+    assert first.startswith(f"{paths[0]}  ")
+    assert second.split("  ")[1].endswith(("cell", "cells"))
+    assert second.endswith(" ms")
+    assert summary.startswith("2 images: 2 done, 0 failed; ")
+    assert error_lines(result.stderr) == []
+    check_results(tmp_path / "out", [str(path) for path in paths])
+    assert cv2.imread(str(tmp_path / "out" / "a.overlay.jpg")).shape == (96, 128, 3)
+
+
+def test_the_results_go_beside_the_user_by_default(device, tmp_path, write_image, check_results):
+    write_image(tmp_path / "a.png")
+    assert device("run", "a.png", cwd=tmp_path).returncode == 0
+    check_results(tmp_path / "cellseg-results", [str(tmp_path / "a.png")])
+
+
+def test_watch_needs_nothing_but_the_folder(device, tmp_path, write_image, check_results, error_lines):
+    for name in ("b.png", "a.tif", "c.jpg"):
+        write_image(tmp_path / name)
+    result = device("watch", tmp_path, "--once")
+    assert result.returncode == 0
+    assert error_lines(result.stderr) == []
+    check_results(tmp_path / "cellseg-results", ["a.tif", "b.png", "c.jpg"])
+    again = device("watch", tmp_path, "--once")
+    assert again.returncode == 0
+    assert again.stdout.startswith("3 images: 0 done, 0 failed, 3 done before; ")
+
+
+def test_json_lines_and_nothing_else(device, tmp_path, write_image):
+    write_image(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"no image")
+    result = device("watch", tmp_path, "--once", "--json")
+    assert result.returncode == 1
+    first, second = map(json.loads, result.stdout.splitlines())
+    assert (first["image"], first["status"], first["labels"]) == ("a.png", "done", "a.labels.tif")
+    assert first["cells"] > 0 < first["ms"]
+    assert (second["image"], second["status"], second["cells"]) == ("b.png", "failed", None)
+    assert "not a PNG" in second["reason"]
+    status = [json.loads(line)["status"] for line in device("watch", tmp_path, "--once", "--json").stdout.splitlines()]
+    assert status == ["unchanged", "failed"]
+
+
+def test_a_rerun_gives_identical_bytes(device, tmp_path, write_image):
+    pixels = np.dstack([cv2.imread(str(write_image(tmp_path / "a.png")))])
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, pixels, resolution=(40000, 40000), resolutionunit="CENTIMETER", photometric="rgb")
+    found = []
+    for out in ("one", "two"):
+        assert device("run", path, "--out", tmp_path / out, "--overlay").returncode == 0
+        found.append({p.name: p.read_bytes() for p in (tmp_path / out).iterdir() if p.suffix != ".sqlite"})
+        time.sleep(1.1)  # a time in a file would show
+    assert found[0] == found[1]
+    assert b",0.25," in found[0]["counts.csv"]
+
+
+def test_run_skips_what_is_done_and_does_what_is_not(device, tmp_path, write_image, check_results):
+    path, out = write_image(tmp_path / "a.png"), tmp_path / "out"
+    for arguments, done in (([], 1), ([], 0), (["--overlay"], 1), (["--overlay"], 0)):
+        assert f"{done} done" in device("run", path, "--out", out, *arguments).stdout
+    (out / "a.cells.csv").unlink()
+    assert "1 done" in device("run", path, "--out", out).stdout
+    write_image(path, seed=5, mtime=1_700_000_999)
+    assert "1 done" in device("run", path, "--out", out).stdout
+    check_results(out, [str(path)])
+
+
+def test_names_that_collide(device, tmp_path, write_image, check_results):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "y").mkdir()
+    paths = [write_image(tmp_path / name) for name in ("x/a.png", "x/a.tif", "y/a.png", "y/a.tif")]
+    result = device("run", *paths, "--out", tmp_path / "out")
+    assert result.returncode == 1
+    assert f"{paths[3]}: its results would overwrite those of {paths[1]}: use another --out" in result.stderr
+    check_results(tmp_path / "out", [str(path) for path in paths[:3]])
+    assert (tmp_path / "out" / "a.tif.labels.tif").exists()
+    assert (tmp_path / "out" / "a.png.labels.tif").exists()
+
+
+def test_an_image_that_was_mended_leaves_the_failures(device, tmp_path, write_image, check_results):
+    (tmp_path / "a.png").write_bytes(b"no image")
+    os.utime(tmp_path / "a.png", (1, 1))
+    assert device("watch", tmp_path, "--once").returncode == 1
+    assert (tmp_path / "cellseg-results" / "failed.csv").exists()
+    write_image(tmp_path / "a.png")
+    assert device("watch", tmp_path, "--once").returncode == 0
+    assert not (tmp_path / "cellseg-results" / "failed.csv").exists()
+    check_results(tmp_path / "cellseg-results", ["a.png"])
+
+
+def test_info_as_text_and_as_json(device, model_path):
+    text = device("info")
+    assert text.returncode == 0
+    assert "operators" in text.stdout
+    description = json.loads(device("info", model_path, "--json").stdout)
+    assert description["file_bytes"] == model_path.stat().st_size
+    assert description["card"]["outputs"]
+    assert description["peak_rss_mb"] > 10
+    assert description["input"][0]["shape"][-1] == 3
+
+
+def test_help_names_every_command_and_shows_examples(device):
+    text = device("--help").stdout
+    assert all(f"\n  {command} " in text for command in ("run", "watch", "info"))
+    assert "Examples" in device("watch", "--help").stdout
+    assert device("--version").stdout.startswith("cellseg-device, version ")
+
+
+def test_the_output_may_be_cut_off(environment, model_path, tmp_path, write_image, error_lines):
+    paths = [str(write_image(tmp_path / f"{i}.png", seed=i)) for i in range(20)]
+    command = [sys.executable, "-u", "-m", "cellseg_device", "run", *paths, "--out", str(tmp_path / "out")]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=environment, **pipes) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert error_lines(process.stderr.read()) == []
+    assert process.returncode == 1
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&- 2>&-"])
+def test_streams_may_be_closed(environment, model_path, tmp_path, write_image, check_results, closed):
+    path = write_image(tmp_path / "a.png")
+    script = f'"{sys.executable}" -m cellseg_device run "{path}" --out "{tmp_path}/out" {closed}'
+    assert subprocess.run(["sh", "-c", script], env=environment, timeout=60, check=False).returncode == 0
+    check_results(tmp_path / "out", [str(path)])
+
+
+def test_first_result_within_a_second(device, tmp_path, write_image):
+    path = write_image(tmp_path / "a.png")
+    times = []
+    for number in range(3):
+        start = time.perf_counter()
+        assert device("run", path, "--out", tmp_path / str(number)).returncode == 0
+        times.append(time.perf_counter() - start)
+    assert min(times) < 1.0

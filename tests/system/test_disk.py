@@ -1,0 +1,155 @@
+"""Disks that are full or read-only, for real: small tmpfs mounts, which need root."""
+
+import os
+import shutil
+import subprocess
+import time
+
+import pytest
+
+FAST = ("--settle", "0.2", "--poll", "0.2")
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """Mount a disk of 1 MB; yields (folder, remount with options)."""
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("mounting a small disk needs root")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip(f"a disk cannot be mounted here: {done.stderr.decode().strip()}")
+    yield folder, lambda options: subprocess.run(["mount", "-o", f"remount,{options}", folder], check=True)
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def fill(folder):
+    """Take all room but a few kB."""
+    with open(folder / "ballast", "wb", buffering=0) as file:
+        block = b"x" * 4096
+        try:
+            while True:
+                file.write(block)
+        except OSError:
+            pass
+
+
+def test_a_watch_survives_a_full_disk(watching, disk, tmp_path, write_image, check_results):
+    folder, _ = disk
+    images = tmp_path / "images"
+    images.mkdir()
+    write_image(images / "a.png")
+    watch = watching(images, "--out", folder / "out", *FAST)
+    watch.until_done("a.png")
+    fill(folder)
+    for name in ("b.png", "c.png"):
+        write_image(images / name)
+    watch.until(lambda: "cannot be written" in watch.stderr)
+    time.sleep(1.5)  # tried again at least once, without another line
+    check_results(folder / "out", ["a.png"])
+    (folder / "ballast").unlink()
+    watch.until_done("b.png", "c.png")
+    assert watch.stop() == 0
+    check_results(folder / "out", ["a.png", "b.png", "c.png"])
+    first, second = watch.stderr.splitlines()
+    assert "No space left on device" in first or "full" in first
+    assert second == f"warning: results can be written to {folder / 'out'} again"
+    assert not (folder / "out" / "failed.csv").exists()
+
+
+@pytest.mark.parametrize("room", [0, 1, 2, 3, 4, 5, 6, 8, 12])
+def test_whatever_room_is_left_the_results_are_whole(device, disk, tmp_path, write_image, check_results, room):
+    folder, _ = disk
+    (tmp_path / "images").mkdir()
+    first = write_image(tmp_path / "images" / "a.png")
+    out = folder / "out"
+    assert device("run", first, "--out", out).returncode == 0
+    fill(folder)
+    os.truncate(folder / "ballast", max((folder / "ballast").stat().st_size - 4096 * room, 0))
+    second = write_image(tmp_path / "images" / "b.png", seed=1)
+    result = device("run", second, "--out", out)
+    (folder / "ballast").unlink()
+    if result.returncode:
+        assert result.returncode in (1, 2)
+        assert "Traceback" not in result.stderr
+        assert "--out" in result.stderr or "make room" in result.stderr
+    else:
+        check_results(out, [str(first), str(second)])
+    assert device("run", second, "--out", out).returncode == 0
+    check_results(out, [str(first), str(second)])
+
+
+def test_a_watch_starts_on_a_full_disk_and_waits(watching, disk, tmp_path, write_image, check_results):
+    folder, _ = disk
+    (tmp_path / "images").mkdir()
+    write_image(tmp_path / "images" / "a.png")
+    fill(folder)
+    watch = watching(tmp_path / "images", "--out", folder / "out", *FAST)
+    watch.until(lambda: "cannot be written" in watch.stderr)
+    (folder / "ballast").unlink()
+    watch.until_done("a.png")
+    assert watch.stop() == 0
+    check_results(folder / "out", ["a.png"])
+
+
+@pytest.mark.parametrize("command", ["run", "watch", "once"])
+def test_a_read_only_output_is_refused_at_the_start(device, disk, tmp_path, write_image, error_lines, command):
+    folder, remount = disk
+    path = write_image(folder / "a.png")
+    remount("ro")
+    arguments = {
+        "run": ["run", path, "--out", folder / "out"],
+        "watch": ["watch", folder],
+        "once": ["watch", folder, "--once"],
+    }[command]
+    result = device(*arguments)
+    assert result.returncode == 2
+    (line,) = error_lines(result.stderr)
+    assert "cannot take results (Read-only file system): choose another folder with --out" in line
+    assert result.stdout == ""
+
+
+def test_a_read_only_output_with_results_is_refused(device, disk, write_image, error_lines):
+    folder, remount = disk
+    path = write_image(folder / "a.png")
+    assert device("run", path, "--out", folder / "out").returncode == 0
+    remount("ro")
+    result = device("run", path, "--out", folder / "out")
+    assert result.returncode == 2
+    (line,) = error_lines(result.stderr)
+    assert "Read-only" in line
+
+
+def test_a_disk_that_turns_read_only_is_waited_for(watching, disk, write_image, check_results, tmp_path):
+    folder, remount = disk
+    (tmp_path / "images").mkdir()
+    write_image(tmp_path / "images" / "a.png")
+    watch = watching(tmp_path / "images", "--out", folder / "out", *FAST)
+    watch.until_done("a.png")
+    # As a card does after an error: what is open for writing is cut off, too
+    subprocess.run(["mount", "-o", "remount,size=1m,nr_inodes=1", folder], check=False, capture_output=True)
+    fill(folder)
+    write_image(tmp_path / "images" / "b.png")
+    watch.until(lambda: "cannot be written" in watch.stderr)
+    (folder / "ballast").unlink()
+    remount("size=2m,nr_inodes=100")
+    watch.until_done("b.png")
+    assert watch.stop() == 0
+    check_results(folder / "out", ["a.png", "b.png"])
+
+
+def test_a_folder_of_results_that_is_taken_away_is_waited_for(watching, write_image, check_results, tmp_path):
+    (tmp_path / "images").mkdir()
+    out = tmp_path / "out"
+    write_image(tmp_path / "images" / "a.png")
+    watch = watching(tmp_path / "images", "--out", out, *FAST)
+    watch.until_done("a.png")
+    out.rename(tmp_path / "away")
+    write_image(tmp_path / "images" / "b.png")
+    watch.until(lambda: "cannot be written" in watch.stderr)
+    assert not out.exists()
+    (tmp_path / "away").rename(out)
+    watch.until_done("b.png")
+    assert watch.stop() == 0
+    check_results(out, ["a.png", "b.png"])
