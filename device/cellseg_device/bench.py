@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from cellseg_device import hardware
+from cellseg_device import image as images
 from cellseg_device.errors import ImageError
 from cellseg_device.model import RUNTIME, Model
 from cellseg_device.output import Output
@@ -25,9 +26,10 @@ from cellseg_device.worker import Worker
 def known_field(height: int, width: int) -> bytes:
     """The package's field of nuclei, repeated to this size: a PNG file, 8-bit RGB."""
     data = (resources.files("cellseg_device") / "data" / "field.png").read_bytes()
-    field = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    field = images.decode(data).pixels
     rows, cols = -(-height // field.shape[0]), -(-width // field.shape[1])
-    return bytes(cv2.imencode(".png", np.tile(field, (rows, cols, 1))[:height, :width])[1])
+    grey = np.tile(field, (rows, cols))[:height, :width]
+    return bytes(cv2.imencode(".png", cv2.merge([grey] * 3))[1])
 
 
 def bench(

@@ -102,6 +102,7 @@ def _seeds(inside: npt.NDArray[np.uint8], distance: npt.NDArray[np.int8], thresh
     """Connected peaks of the distance map, numbered from 1; a component without a peak is a seed as a whole."""
     peaks = cv2.compare(distance, threshold, cv2.CMP_GE) if threshold <= 127 else np.zeros_like(inside)
     peaks = cv2.bitwise_and(peaks, inside)
+    seeds: npt.NDArray[np.int32]
     count, seeds = cv2.connectedComponents(peaks, connectivity=4, ltype=cv2.CV_32S)
     parts, components = cv2.connectedComponents(inside, connectivity=4, ltype=cv2.CV_32S)
     has_seed = np.zeros(parts, bool)

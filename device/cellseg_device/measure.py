@@ -163,7 +163,8 @@ def _perimeter(labels: npt.NDArray[np.uint16], count: int) -> Column:
     own = flat.take(at)
 
     def neighbours(*steps: int) -> npt.NDArray[np.uint8]:
-        return np.sum([flat.take(at + step) == own for step in steps], axis=0, dtype=np.uint8)
+        equal: npt.NDArray[np.uint8] = np.sum([flat.take(at + s) == own for s in steps], axis=0, dtype=np.uint8)
+        return equal
 
     straight = neighbours(-width, width, -1, 1)
     diagonal = neighbours(-width - 1, -width + 1, width - 1, width + 1)

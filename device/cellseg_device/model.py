@@ -65,7 +65,8 @@ class MapSpec:
 def float_to_int8(values: npt.NDArray[np.float32], scale: str) -> npt.NDArray[np.int8]:
     """Bring the float output of a network to int8, by a fixed step for each scale."""
     steps = np.rint(values * (1 / _FLOAT_STEP[scale])) + _FLOAT_ZERO[scale]
-    return np.clip(steps, -128, 127).astype(np.int8)
+    clipped: npt.NDArray[np.int8] = np.clip(steps, -128, 127).astype(np.int8)
+    return clipped
 
 
 def map_spec(
@@ -161,8 +162,8 @@ class Model:
 
     def input_view(self) -> npt.NDArray[Any]:
         """Writable view of the input tensor, (height, width, 3); let go of it before `invoke`."""
-        view: npt.NDArray[Any] = self.interpreter.tensor(self._input["index"])()
-        return view[0]
+        view: npt.NDArray[Any] = self.interpreter.tensor(self._input["index"])()[0]
+        return view
 
     def invoke(self) -> None:
         """Run the network once."""

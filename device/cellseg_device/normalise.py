@@ -32,7 +32,8 @@ def histogram(pixels: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     pixels = pixels[:: max(pixels.shape[0] * pixels.shape[1] // SAMPLE_PX, 1)]
     bins = 256 if pixels.dtype == np.uint8 else 65536
     flat = np.ascontiguousarray(pixels).reshape(-1, 1)
-    return cv2.calcHist([flat], [0], None, [bins], [0, bins]).ravel().astype(np.int64)
+    counts: npt.NDArray[np.float32] = cv2.calcHist([flat], [0], None, [bins], [0, bins])
+    return counts.ravel().astype(np.int64)
 
 
 def level_table(counts: npt.NDArray[np.int64], low_percentile: float, high_percentile: float) -> npt.NDArray[np.uint8]:

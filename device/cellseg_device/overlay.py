@@ -54,11 +54,11 @@ def draw(
 def outlines(labels: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint8]:
     """255 on the pixels of a cell that have a 4-neighbour of another label, 0 elsewhere."""
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-    inner = cv2.bitwise_and(
+    inner: npt.NDArray[np.uint8] = cv2.bitwise_and(
         cv2.compare(cv2.dilate(labels, cross), cv2.erode(labels, cross), cv2.CMP_NE),
         cv2.compare(labels, np.zeros_like(labels), cv2.CMP_GT),
     )
-    return inner.astype(np.uint8, copy=False)
+    return inner
 
 
 def encode(picture: npt.NDArray[np.uint8]) -> bytes:

@@ -148,7 +148,7 @@ def maps_digest(maps: Maps) -> str:
     digest = hashlib.sha256()
     for quantity in QUANTITIES:
         if quantity in maps:
-            digest.update(np.ascontiguousarray(maps[quantity]))
+            digest.update(np.ascontiguousarray(maps[quantity]).data)
     return digest.hexdigest()
 
 

@@ -41,6 +41,6 @@ def read(path: Path) -> list[Epoch]:
         return []
     with (path / "history.csv").open(newline="") as file:
         return [
-            Epoch(int(r.pop("epoch")), best=r.pop("best") == "True", **{k: float(v) for k, v in r.items()})  # type: ignore[arg-type]
+            Epoch(int(r.pop("epoch")), best=r.pop("best") == "True", **{k: float(v) for k, v in r.items()})
             for r in csv.DictReader(file)
         ]

@@ -128,7 +128,7 @@ def settings_of(path: Path) -> TrainSettings:
     if not (path / "run.json").is_file():
         raise InputError(f"{path}: holds no run to resume: leave --resume out to start one")
     told = json.loads((path / "run.json").read_text(encoding="utf-8"))["settings"]
-    ranges = {k: tuple(v) if isinstance(v, list) else v for k, v in told.pop("augmentation").items()}
+    ranges: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in told.pop("augmentation").items()}
     return TrainSettings(**told, augmentation=Augmentation(**ranges))
 
 
@@ -215,7 +215,7 @@ def train(
             yield epoch
 
 
-class _Schedule(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
+class _Schedule(keras.optimizers.schedules.LearningRateSchedule):
     """Linear warm-up over one epoch, then a cosine to 1 % at the last step."""
 
     def __init__(self, settings: TrainSettings) -> None:

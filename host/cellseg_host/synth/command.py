@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 
 import click
 
 from cellseg_device.errors import InputError
+from cellseg_device.options import parse_size
 from cellseg_host.synth.settings import KINDS, STAINS, SynthSettings
 from cellseg_host.synth.write import write_fields
-
-
-class _Size(click.ParamType[tuple[int, int]]):
-    """Height and width as ``520x696``."""
-
-    name = "HxW"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        if isinstance(value, tuple):
-            return value
-        match = re.fullmatch(r"(\d+)\s*[x×X]\s*(\d+)", str(value).strip())
-        if match is None:
-            self.fail(f"{value!r} is not a size: write height x width in pixels, as 520x696", param, ctx)
-        return int(match[1]), int(match[2])
 
 
 @click.command()
@@ -32,7 +18,7 @@ class _Size(click.ParamType[tuple[int, int]]):
 @click.option("--kind", type=click.Choice(KINDS), default="fluorescence", show_default=True)
 @click.option("-n", "--number", type=click.IntRange(1), default=10, show_default=True, help="Fields to make.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Same seed, same fields.")
-@click.option("--size", type=_Size(), default="520x696", show_default=True, help="Height x width, pixels.")
+@click.option("--size", metavar="HxW", callback=parse_size, default="520x696", show_default=True, help="Height x width, pixels.")
 @click.option("--bits", type=click.Choice(["8", "16"]), default="8", show_default=True, help="Of the images.")
 @click.option("--cells", type=int, metavar="N", help="Nuclei in each field (else it varies).")
 @click.option("--empty", is_flag=True, help="Fields without a cell; the same as --cells 0.")
