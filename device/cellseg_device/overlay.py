@@ -12,7 +12,8 @@ from cellseg_device import normalise
 from cellseg_device.image import Image
 
 MAX_SIDE_PX = 2048
-_JPEG_QUALITY = 90
+# Colour at full resolution: the outlines are one pixel wide.
+_JPEG = (cv2.IMWRITE_JPEG_QUALITY, 90, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
 _ON_DARK = (255, 220, 0)  # RGB: yellow on fluorescence
 _ON_BRIGHT = (0, 200, 60)  # green on stained tissue, which is pink and violet
 
@@ -63,9 +64,7 @@ def outlines(labels: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint8]:
 
 def encode(picture: npt.NDArray[np.uint8]) -> bytes:
     """Encode a picture as a JPEG file."""
-    done, data = cv2.imencode(
-        ".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-    )
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), _JPEG)
     if not done:
         raise RuntimeError("OpenCV could not encode a JPEG")
     return bytes(data)

@@ -1,0 +1,166 @@
+"""Faults that pass and faults that stay, with the bundled model and a disk that is made to fail."""
+
+import errno
+import threading
+
+import cv2
+import pytest
+
+from cellseg_device import image as images
+from cellseg_device import results, watch, worker
+from cellseg_device.ledger import DONE, FAILED
+from cellseg_device.output import Output
+from cellseg_device.scan import source_at
+from cellseg_device.segment import Stopwatch
+from cellseg_device.wake import Alarm
+from cellseg_device.worker import ReadError, Worker
+
+
+@pytest.fixture
+def warnings():
+    return []
+
+
+@pytest.fixture
+def work(model, tmp_path, warnings):
+    output = Output(tmp_path / "out", warnings.append)
+    yield Worker(model, output)
+    output.close()
+
+
+def source_of(path):
+    return source_at(path, path.name)
+
+
+def failing(times, error, function):
+    """Make a function that raises `error` the first `times` times."""
+    left = [times]
+
+    def call(*arguments, **keywords):
+        if left[0]:
+            left[0] -= 1
+            raise error
+        return function(*arguments, **keywords)
+
+    return call
+
+
+IO_ERROR = OSError(errno.EIO, "Input/output error")
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_an_image_is_done_and_its_writing_timed(work, tmp_path, write_image):
+    stopwatch = Stopwatch()
+    outcome = work.process(source_of(write_image(tmp_path / "a.png")), stopwatch)
+    assert (outcome.image, outcome.status, outcome.labels) == ("a.png", DONE, "a.labels.tif")
+    assert stopwatch.ms["write"] > 0
+    entry = work.output.ledger.get("a.png")
+    assert entry.counts.count == outcome.cells
+    assert entry.model_sha256 == work.model_sha256
+    assert len(entry.sha256) == 64
+
+
+@pytest.mark.parametrize(
+    ("where", "error", "raised"), [("images.read", IO_ERROR, ReadError), ("results.write", FULL, OSError)]
+)
+def test_a_fault_of_the_disk_is_raised_and_nothing_recorded(
+    work, tmp_path, write_image, monkeypatch, where, error, raised
+):
+    source = source_of(write_image(tmp_path / "a.png"))
+    module, name = where.split(".")
+    module = {"images": images, "results": results}[module]
+    monkeypatch.setattr(module, name, failing(1, error, getattr(module, name)))
+    with pytest.raises(raised, match=error.strerror):
+        work.process(source)
+    assert work.process(source).status == DONE
+
+
+@pytest.mark.parametrize("error", [MemoryError(), cv2.error("no memory")])
+def test_an_image_too_large_for_the_memory_fails_with_advice(work, tmp_path, write_image, monkeypatch, error):
+    if isinstance(error, cv2.error):
+        error.code = cv2.Error.StsNoMem
+    monkeypatch.setattr(worker, "segment", failing(1, error, None))
+    outcome = work.process(source_of(write_image(tmp_path / "a.png")))
+    assert outcome.status == FAILED
+    assert outcome.reason == "needs more memory than there is: crop or split it"
+
+
+def test_a_name_that_the_file_system_refuses_fails_its_image(work, tmp_path, write_image, monkeypatch):
+    monkeypatch.setattr(results, "write", failing(1, OSError(errno.EINVAL, "Invalid argument"), results.write))
+    outcome = work.process(source_of(write_image(tmp_path / "10:30.png")))
+    assert outcome.status == FAILED
+    assert "rename it" in outcome.reason
+    assert work.output.is_open
+
+
+def test_an_image_that_is_gone_is_not_recorded(work, tmp_path, write_image):
+    source = source_of(write_image(tmp_path / "a.png"))
+    source.path.unlink()
+    assert work.process(source).status == FAILED
+    assert work.output.known == {}
+
+
+def collect(generator, alarm, number):
+    """Take outcomes of a watch until there are `number`, then stop it."""
+    timer = threading.Timer(20, alarm.stop)
+    timer.start()
+    found = []
+    for outcome in generator:
+        found.append(outcome)
+        if len(found) == number:
+            alarm.stop()
+    timer.cancel()
+    return found
+
+
+def test_a_watch_reads_again_what_could_not_be_read_and_does_the_others(
+    work, tmp_path, write_image, monkeypatch, warnings
+):
+    for name in ("a.png", "b.png"):
+        write_image(tmp_path / name)
+    monkeypatch.setattr(images, "read", failing(1, IO_ERROR, images.read))
+    alarm = Alarm()
+    found = collect(watch.watch(tmp_path, work, watch.Timing(0.05, 0.05), alarm), alarm, 2)
+    assert [(outcome.image, outcome.status) for outcome in found] == [("b.png", DONE), ("a.png", DONE)]
+    assert warnings == ["a.png: cannot be read (Input/output error): trying again until it works"]
+
+
+def test_a_watch_waits_twice_as_long_each_time_and_says_so_once(work, tmp_path, write_image, monkeypatch, warnings):
+    write_image(tmp_path / "a.png")
+    monkeypatch.setattr(results, "write", failing(4, FULL, results.write))
+    alarm, slept = Alarm(), []
+    monkeypatch.setattr(alarm, "sleep", slept.append)
+    found = collect(watch.watch(tmp_path, work, watch.Timing(0.05, 0.05), alarm), alarm, 1)
+    assert [outcome.status for outcome in found] == [DONE]
+    assert slept == [1, 2, 4, 8]
+    out = work.output.folder
+    assert warnings == [
+        f"results cannot be written to {out} (No space left on device): trying again until it works",
+        f"results can be written to {out} again",
+    ]
+
+
+def test_run_and_once_report_a_fault_and_go_on(work, tmp_path, write_image, monkeypatch):
+    paths = [write_image(tmp_path / name) for name in ("a.png", "b.png")]
+    for look in (
+        lambda alarm: watch.once(tmp_path, work, watch.Timing(), alarm),
+        lambda alarm: watch.run(paths, work, alarm),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(results, "write", failing(1, FULL, results.write))
+            first, second = look(Alarm())
+        assert (first.status, second.status) == (FAILED, DONE)
+        assert "cannot be written (No space left on device): make room" in first.reason
+        work.output.close()
+        for path in work.output.folder.iterdir():
+            path.unlink()
+    assert first.image == str(paths[0])
+
+
+def test_a_stop_ends_run_and_once_after_the_image_in_hand(work, tmp_path, write_image):
+    paths = [write_image(tmp_path / name) for name in ("a.png", "b.png")]
+    alarm = Alarm()
+    assert len(collect(watch.run(paths, work, alarm), alarm, 1)) == 1
+    alarm = Alarm()
+    outcomes = collect(watch.once(tmp_path, work, watch.Timing(), alarm), alarm, 1)
+    assert [outcome.image for outcome in outcomes] == ["a.png"]
