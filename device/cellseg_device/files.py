@@ -1,7 +1,7 @@
 """Files that are whole or not there: written under a temporary name, synced to the disk, then renamed.
 
-The temporary name is short and the same for every file of a process, so that a long image name leaves room
-for it, and hidden, so that neither a scan nor a file browser takes it for a result.
+The temporary names are short, so that there is room for them where an image's name is long, and hidden, so that
+neither a scan nor a file browser takes them for results.
 """
 
 from __future__ import annotations
@@ -10,48 +10,47 @@ import contextlib
 import errno
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-_TEMPORARY = re.compile(r"\.cellseg-\d+\.tmp")
+_TEMPORARY = re.compile(r"\.cellseg-\d+-\d+\.tmp")
 
 
-@contextmanager
-def atomic(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for writing that takes its name only when the block ends well.
-
-    The rename itself is not on the disk yet: call `sync_folder` after the last file that belongs together.
+def write_all(folder: Path, contents: Mapping[str, Callable[[BinaryIO], object]]) -> None:
+    """Write files that belong together: they take their names when all are whole and on the disk.
 
     Parameters
     ----------
-    path : Path
-        Replaced if it exists.
+    folder : Path
+    contents : mapping of str to callable
+        By file name, what writes into the open file. Files of these names are replaced.
 
     Raises
     ------
     OSError
-        What writing, syncing or renaming met; no temporary file stays.
+        What the disk met; former files stay as they were, and no temporary file stays.
     """
-    temporary = path.parent / f".cellseg-{os.getpid()}.tmp"
+    names = {folder / f".cellseg-{os.getpid()}-{index}.tmp": name for index, name in enumerate(contents)}
     try:
-        with open(temporary, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        for temporary, name in names.items():
+            with open(temporary, "wb") as file:
+                contents[name](file)
+                file.flush()
+                os.fsync(file.fileno())
+        for temporary, name in names.items():
+            temporary.replace(folder / name)
     except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        for temporary in names:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
         raise
+    sync_folder(folder)
 
 
 def write(path: Path, data: bytes) -> None:
     """Write one file whole, on the disk when this returns."""
-    with atomic(path) as file:
-        file.write(data)
-    sync_folder(path.parent)
+    write_all(path.parent, {path.name: lambda file: file.write(data)})
 
 
 def append(path: Path, data: bytes) -> None:

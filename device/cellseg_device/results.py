@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -76,7 +77,7 @@ def counts(result: Segmentation) -> Counts:
 
 
 def write(folder: Path, stem: str, result: Segmentation, overlay: bytes | None = None) -> None:
-    """Write the files of one image, each whole or not at all, and bring them to the disk.
+    """Write the files of one image, all of them or none, and bring them to the disk.
 
     Parameters
     ----------
@@ -90,18 +91,17 @@ def write(folder: Path, stem: str, result: Segmentation, overlay: bytes | None =
     Raises
     ------
     OSError
-        What the disk met.
+        What the disk met; the former files are then as they were.
     """
+    contents: dict[str, Callable[[BinaryIO], object]] = {
+        stem + LABELS: lambda file: write_labels(file, result.labels, result.image.pixel_size_um),
+        stem + CELLS: lambda file: file.write(cells_csv(result.cells).encode()),
+    }
+    if overlay is not None:
+        contents[stem + OVERLAY] = lambda file: file.write(overlay)
+    files.write_all(folder, contents)
     if overlay is None:
         (folder / (stem + OVERLAY)).unlink(missing_ok=True)
-    with files.atomic(folder / (stem + LABELS)) as file:
-        write_labels(file, result.labels, result.image.pixel_size_um)
-    with files.atomic(folder / (stem + CELLS)) as file:
-        file.write(cells_csv(result.cells).encode())
-    if overlay is not None:
-        with files.atomic(folder / (stem + OVERLAY)) as file:
-            file.write(overlay)
-    files.sync_folder(folder)
 
 
 def remove(folder: Path, stem: str) -> None:

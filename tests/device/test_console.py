@@ -62,7 +62,9 @@ def test_progress_on_a_terminal_only_where_the_end_is_known(monkeypatch, capsys,
         report.finish("out")
         terminal.write("end")
         terminal.flush()
-        shown = os.read(leader, 10_000).decode()
+        shown = ""
+        while "end" not in shown:
+            shown += os.read(leader, 10_000).decode()
     os.close(leader)
     assert ("2 of 3, " in shown) == (total == 3)
     assert shown.endswith("\x1b[Kend" if total == 3 else "end")

@@ -1,6 +1,7 @@
 import os
 
 import pytest
+
 from cellseg_device import files
 
 
@@ -15,27 +16,27 @@ def test_write_leaves_the_file_and_nothing_else(tmp_path):
     assert names(tmp_path) == ["a.csv"]
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path):
-    files.write(tmp_path / "a.csv", b"whole")
+def test_files_that_belong_together_are_all_new_or_all_old(tmp_path):
+    files.write(tmp_path / "a.csv", b"old a")
+    files.write(tmp_path / "b.csv", b"old b")
 
-    def write_half():
-        with files.atomic(tmp_path / "a.csv") as file:
-            file.write(b"hal")
-            raise RuntimeError("in the middle")
+    def fail(file):
+        file.write(b"hal")
+        raise RuntimeError("in the middle")
 
     with pytest.raises(RuntimeError, match="in the middle"):
-        write_half()
-    assert (tmp_path / "a.csv").read_bytes() == b"whole"
-    assert names(tmp_path) == ["a.csv"]
+        files.write_all(tmp_path, {"a.csv": lambda file: file.write(b"new a"), "b.csv": fail})
+    assert [(tmp_path / name).read_bytes() for name in ("a.csv", "b.csv")] == [b"old a", b"old b"]
+    assert names(tmp_path) == ["a.csv", "b.csv"]
 
 
-def test_the_name_appears_only_when_the_file_is_whole(tmp_path):
-    with files.atomic(tmp_path / "a.csv") as file:
+def test_names_appear_only_when_all_files_are_whole(tmp_path):
+    def look(file):
         file.write(b"x" * 100_000)
-        file.flush()
-        assert not (tmp_path / "a.csv").exists()
-        (temporary,) = names(tmp_path)
-        assert temporary.startswith(".")
+        assert all(name.startswith(".") for name in names(tmp_path))
+
+    files.write_all(tmp_path, {"a.csv": look, "b.csv": look})
+    assert names(tmp_path) == ["a.csv", "b.csv"]
     assert (tmp_path / "a.csv").stat().st_size == 100_000
 
 
@@ -45,10 +46,10 @@ def test_the_longest_file_name_can_be_written(tmp_path):
 
 
 def test_leftovers_of_a_killed_process_are_removed_and_nothing_else(tmp_path):
-    for name in (".cellseg-123.tmp", ".cellseg-4.tmp", ".cellseg-x.tmp", "cellseg-5.tmp", ".cellseg.lock"):
+    for name in (".cellseg-123-0.tmp", ".cellseg-4-1.tmp", ".cellseg-x.tmp", "cellseg-5-0.tmp", ".cellseg.lock"):
         (tmp_path / name).touch()
     assert files.remove_leftovers(tmp_path) == 2
-    assert names(tmp_path) == [".cellseg-x.tmp", ".cellseg.lock", "cellseg-5.tmp"]
+    assert names(tmp_path) == [".cellseg-x.tmp", ".cellseg.lock", "cellseg-5-0.tmp"]
 
 
 def test_append_makes_and_extends(tmp_path):

@@ -7,6 +7,7 @@ import os
 import sqlite3
 
 import pytest
+
 from cellseg_device import files, ledger, output
 from cellseg_device.errors import ImageError, OutputError
 from cellseg_device.ledger import DONE, FAILED, Entry, Ledger
@@ -223,9 +224,9 @@ def test_a_folder_that_was_lost_is_not_made_again(out):
 
 
 def test_leftovers_are_removed_at_the_start(out):
-    (out.folder / ".cellseg-99.tmp").touch()
+    (out.folder / ".cellseg-99-0.tmp").touch()
     reopen(out)
-    assert not (out.folder / ".cellseg-99.tmp").exists()
+    assert not (out.folder / ".cellseg-99-0.tmp").exists()
 
 
 def test_a_second_process_is_refused(out):

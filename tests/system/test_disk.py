@@ -80,6 +80,21 @@ def test_whatever_room_is_left_the_results_are_whole(device, disk, tmp_path, wri
     check_results(out, [str(first), str(second)])
 
 
+@pytest.mark.parametrize("room", [0, 1, 2, 3, 4, 6])
+def test_results_to_be_replaced_stay_whole_on_a_full_disk(device, disk, tmp_path, write_image, check_results, room):
+    folder, _ = disk
+    path, out = write_image(tmp_path / "a.png", count=4), folder / "out"
+    assert device("run", path, "--out", out).returncode == 0
+    fill(folder)
+    os.truncate(folder / "ballast", max((folder / "ballast").stat().st_size - 4096 * room, 0))
+    write_image(path, count=20, height=150, mtime=1_700_000_777)
+    failed = device("run", path, "--out", out).returncode != 0
+    check_results(out, [str(path)])
+    (folder / "ballast").unlink()
+    assert ("1 done, 0 failed;" in device("run", path, "--out", out).stdout) == failed
+    check_results(out, [str(path)])
+
+
 def test_a_watch_starts_on_a_full_disk_and_waits(watching, disk, tmp_path, write_image, check_results):
     folder, _ = disk
     (tmp_path / "images").mkdir()
