@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import re
 import signal
 import sys
 from collections.abc import Callable
@@ -16,23 +15,11 @@ import click
 
 import cellseg_device
 from cellseg_device.errors import EXIT_IMAGES_FAILED
+from cellseg_device.options import parse_size
 
 if TYPE_CHECKING:
     from cellseg_device.model import Model
     from cellseg_device.wake import Alarm
-
-
-class SizeType(click.ParamType):
-    """Height and width as ``1200x1600``."""
-
-    name = "HxW"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        """Parse, or say what a size looks like."""
-        match = re.fullmatch(r"([1-9]\d*)[x×]([1-9]\d*)", str(value).strip().lower())
-        if match is None:
-            self.fail(f"{value!r} is not a size: write height x width in pixels, as 1200x1600", param, ctx)
-        return int(match[1]), int(match[2])
 
 
 _RESULTS_NAME = "cellseg-results"
@@ -149,12 +136,12 @@ def watch(
     from cellseg_device import watch as watching
     from cellseg_device.console import Report
     from cellseg_device.output import Output
-    from cellseg_device.scan import check_folder, scan
+    from cellseg_device.scan import check_folder
     from cellseg_device.worker import Worker
 
     check_folder(folder)
     out = out or folder / _RESULTS_NAME
-    report = Report(as_json, len(scan(folder, out)) if once else None)
+    report = Report(as_json, len(watching.listed(folder, out)) if once else None)
     output = Output(out, report.warn)
     timing = watching.Timing(settle, poll)
     look = watching.once if once else watching.watch
@@ -192,7 +179,9 @@ def info(model: Path | None, as_json: bool) -> None:
 
 @main.command()
 @click.argument("image", type=_PATH, required=False)
-@click.option("--size", type=SizeType(), default="1200x1600", show_default=True, help="Of the built-in field.")
+@click.option(
+    "--size", metavar="HxW", callback=parse_size, default="1200x1600", show_default=True, help="Of the built-in field."
+)
 @click.option("--runs", type=click.IntRange(1), default=20, show_default=True)
 @click.option("--out", type=_PATH, help="Write on this folder's disk.  [default: the temporary folder's]")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")

@@ -33,9 +33,7 @@ class Report:
         self._as_json = as_json
         self._total = total
         self._start = time.monotonic()
-        self._shows_progress = (
-            total is not None and total > 1 and sys.stderr is not None and sys.stderr.isatty()
-        )
+        self._shows_progress = total is not None and total > 1 and sys.stderr is not None and sys.stderr.isatty()
 
     @property
     def exit_code(self) -> int:

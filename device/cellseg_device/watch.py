@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cellseg_device.errors import OutputError
+from cellseg_device.errors import InputError, OutputError
 from cellseg_device.ledger import FAILED
 from cellseg_device.scan import Settling, Source, check_folder, printable, scan, source_at
 from cellseg_device.wake import Alarm, Events
@@ -126,8 +126,11 @@ def once(folder: Path, worker: Worker, timing: Timing, alarm: Alarm) -> Iterator
     _open(worker)
     _note_other_models(worker)
     waiting = set()
-    for source in scan(folder, worker.output.folder):
-        former = worker.former(source, strict=False)
+    for source in listed(folder, worker.output.folder):
+        try:
+            former = worker.former(source, strict=False)
+        except OSError:
+            former = None  # the disk's fault comes up again below
         if former is None:
             waiting.add(source.image)
         else:
@@ -135,7 +138,7 @@ def once(folder: Path, worker: Worker, timing: Timing, alarm: Alarm) -> Iterator
     settling = Settling(timing.settle_s)
     patience = time.monotonic() + max(_ONCE_PATIENCE_S, 4 * timing.settle_s)
     while waiting and not alarm.stopping:
-        sources = [s for s in scan(folder, worker.output.folder) if s.image in waiting]
+        sources = [s for s in listed(folder, worker.output.folder) if s.image in waiting]
         waiting &= {s.image for s in sources}
         for source in settling.ready(sources, time.monotonic(), time.time()):
             if alarm.stopping:
@@ -163,6 +166,14 @@ def run(paths: Iterable[Path], worker: Worker, alarm: Alarm) -> Iterator[Outcome
             yield Outcome(printable(str(path)), FAILED, reason="no such file: check the path")
         else:
             yield _attempt(worker, source, again=True)
+
+
+def listed(folder: Path, out: Path) -> list[Source]:
+    """List the images in a folder as `scan` does; raise InputError where that fails."""
+    try:
+        return scan(folder, out)
+    except OSError as error:
+        raise InputError(f"{folder} went away ({error.strerror}): try again when it is back") from None
 
 
 class _Batch:

@@ -144,9 +144,7 @@ class Worker:
             results.write(self.output.folder, stem, result, picture)
         except OSError as error:
             if error.errno in _BAD_NAME:
-                raise ImageError(
-                    f"its results cannot be named after it ({error.strerror}): rename it"
-                ) from None
+                raise ImageError(f"its results cannot be named after it ({error.strerror}): rename it") from None
             self.output.close()
             raise
 

@@ -8,6 +8,7 @@ import pytest
 
 from cellseg_device import image as images
 from cellseg_device import results, watch, worker
+from cellseg_device.errors import InputError
 from cellseg_device.ledger import DONE, FAILED
 from cellseg_device.output import Output
 from cellseg_device.scan import source_at
@@ -155,6 +156,20 @@ def test_run_and_once_report_a_fault_and_go_on(work, tmp_path, write_image, monk
         for path in work.output.folder.iterdir():
             path.unlink()
     assert first.image == str(paths[0])
+
+
+def test_once_says_when_the_folder_goes_away(work, tmp_path, write_image, monkeypatch):
+    write_image(tmp_path / "a.png")
+    monkeypatch.setattr(watch, "scan", failing(1, IO_ERROR, watch.scan))
+    with pytest.raises(InputError, match="went away"):
+        list(watch.once(tmp_path, work, watch.Timing(), Alarm()))
+
+
+def test_once_survives_a_ledger_that_cannot_be_read_for_a_moment(work, tmp_path, write_image, monkeypatch):
+    write_image(tmp_path / "a.png")
+    monkeypatch.setattr(work, "former", failing(1, IO_ERROR, work.former))
+    (outcome,) = watch.once(tmp_path, work, watch.Timing(), Alarm())
+    assert outcome.status == DONE
 
 
 def test_a_stop_ends_run_and_once_after_the_image_in_hand(work, tmp_path, write_image):
