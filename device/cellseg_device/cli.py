@@ -63,7 +63,7 @@ def main() -> None:
 def run(
     images: tuple[Path, ...], out: Path, overlay: bool, as_json: bool, model: Path | None, threads: int | None
 ) -> None:
-    r"""Segment the named images (PNG, JPEG, 8- or 16-bit TIFF).
+    """Segment the named images (PNG, JPEG, 8- or 16-bit TIFF).
 
     An image that was done before with the same model and has not changed since is not done again.
 
@@ -121,7 +121,7 @@ def watch(
     model: Path | None,
     threads: int | None,
 ) -> None:
-    r"""Segment every image that is in FOLDER or comes into it.
+    """Segment every image that is in FOLDER or comes into it.
 
     It may be stopped at any moment, in any way: the next start goes on where it was. Images that cannot be
     read are listed in failed.csv with the reason, and tried again when they change.
@@ -164,7 +164,7 @@ def watch(
 @click.argument("model", type=_PATH, required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def info(model: Path | None, as_json: bool) -> None:
-    r"""Show a model's card, operators, tensors and memory.
+    """Show a model's card, operators, tensors and memory.
 
     \b
     Examples:

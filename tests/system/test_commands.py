@@ -119,7 +119,8 @@ def test_info_as_text_and_as_json(device, model_path):
 def test_help_names_every_command_and_shows_examples(device):
     text = device("--help").stdout
     assert all(f"\n  {command} " in text for command in ("run", "watch", "info"))
-    assert "Examples" in device("watch", "--help").stdout
+    for command in ("run", "watch", "info"):
+        assert f"\n  Examples:\n    cellseg-device {command}" in device(command, "--help").stdout
     assert device("--version").stdout.startswith("cellseg-device, version ")
 
 
