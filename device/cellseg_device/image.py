@@ -1,7 +1,9 @@
 """From a file's bytes to pixels: the header decides first, then OpenCV decodes.
 
 The header (Pillow for PNG and JPEG, tifffile for TIFF) tells size, depth and channels before anything large
-is allocated, so a hostile or oversized file is refused at the price of its header.
+is allocated, so a hostile or oversized file is refused at the price of its header. TIFF in the encodings that
+tifffile decodes without further packages is left to it: OpenCV mixes up 16-bit planes, multiplies colours by alpha
+and does not tell of damaged strips.
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ import logging
 import math
 import re
 import stat
+import struct
 import xml.etree.ElementTree as ET
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cellseg_device.errors import ImageError
+from cellseg_device.quiet import quiet_stderr
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
 MAX_SIDE_PX = 12_000
@@ -32,6 +37,12 @@ _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _JPEG_END = b"\xff\xd9"
 _NEVER_OPENS = (errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EACCES)
 _UM_PER_UNIT = {"µm": 1.0, "um": 1.0, "μm": 1.0, "micron": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
+
+# TIFF tags: what tifffile decodes alone (none, deflate in two numbers, packbits), and what colours mean
+_TIFFFILE_DECODES = (1, 8, 32946, 32773)
+_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
+
+_TAG_BYTES = (0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8)  # of one value, by type
 
 # What a damaged file means is said in our own words; OpenCV and tifffile would add theirs on stderr.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -63,7 +74,7 @@ class Image:
 class _Header:
     height: int
     width: int
-    is_float: bool = False
+    dtype: str | None = None  # None for what any decoder gives
     pixel_size_um: float | None = None
 
 
@@ -126,18 +137,17 @@ def decode(data: bytes) -> Image:
     """
     if data.startswith(_PNG):
         header = _png_or_jpeg_header(data, "PNG")
-        if data.find(b"IEND", len(data) - 4096 if len(data) > 4096 else 0) < 0:
-            raise ImageError("is a truncated PNG: copy or capture it again")
+        _check_png_chunks(data)
     elif data.startswith(_JPEG):
         header = _png_or_jpeg_header(data, "JPEG")
         # Behind the start of the scan, since a thumbnail in the EXIF block has an end marker of its own.
         if data.find(_JPEG_END, _jpeg_scan_start(data)) < 0:
             raise ImageError("is a truncated JPEG: copy or capture it again")
     elif data.startswith(_TIFF):
-        header = _tiff_header(data)
+        return _decode_tiff(data)
     else:
         raise ImageError("is not a PNG, JPEG or TIFF image: convert it, or move it away")
-    return Image(_pixels(data, header), header.pixel_size_um)
+    return Image(_opencv_pixels(data, header))
 
 
 def _check_size(height: int, width: int) -> None:
@@ -162,6 +172,22 @@ def _png_or_jpeg_header(data: bytes, kind: str) -> _Header:
     return _Header(height, width)
 
 
+def _check_png_chunks(data: bytes) -> None:
+    """Compare the checksum of every chunk: the decoder lets some damage pass."""
+    whole = memoryview(data)
+    position = len(_PNG)
+    while position + 12 <= len(data):
+        end = position + 12 + int.from_bytes(whole[position : position + 4], "big")
+        if end > len(data):
+            break
+        if zlib.crc32(whole[position + 4 : end - 4]) != int.from_bytes(whole[end - 4 : end], "big"):
+            raise ImageError("is a damaged PNG (a checksum is wrong): copy or capture it again")
+        if data.startswith(b"IEND", position + 4):
+            return
+        position = end
+    raise ImageError("is a truncated PNG: copy or capture it again")
+
+
 def _jpeg_scan_start(data: bytes) -> int:
     """Offset of the first start-of-scan marker, or the file's length where the markers end before it."""
     position = 2
@@ -175,28 +201,65 @@ def _jpeg_scan_start(data: bytes) -> int:
     return len(data)
 
 
-def _tiff_header(data: bytes) -> _Header:
+def _decode_tiff(data: bytes) -> Image:
     import tifffile  # here, since it takes 20 ms that a PNG or JPEG need not pay
 
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as tif:
-            page = tif.pages.first
-            height, width, samples = page.imagelength, page.imagewidth, page.samplesperpixel
-            dtype, pages = page.dtype, len(tif.pages)
-            pixel_size = _tiff_pixel_size_um(tif)
-            end = max((o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False)), default=0)
+            page: Any = tif.pages.first
+            header = _tiff_header(tif, data)
+            bits = 8 * page.dtype.itemsize
+            if page.compression not in _TIFFFILE_DECODES or page.photometric > _RGB or page.bitspersample != bits:
+                return Image(_opencv_pixels(data, header), header.pixel_size_um)
+            planes = page.asarray(squeeze=False)[:, 0]  # (separate samples, height, width, interleaved samples)
+            inverted = page.photometric == _MIN_IS_WHITE
+    except ImageError:
+        raise
     except Exception as error:  # tifffile raises many kinds on damaged files
         raise ImageError(f"is a damaged TIFF ({_reason(error)}): copy or capture it again") from None
+    pixels = planes[0] if len(planes) == 1 else np.moveaxis(planes[..., 0], 0, -1)
+    pixels = _without_alpha(pixels)
+    if pixels.dtype.kind == "f":
+        pixels = _float_to_uint16(pixels)
+    return Image(~pixels if inverted else pixels, header.pixel_size_um)
+
+
+def _tiff_header(tif: Any, data: bytes) -> _Header:
+    page = tif.pages.first
+    height, width, samples, dtype = page.imagelength, page.imagewidth, page.samplesperpixel, page.dtype
     _check_size(height, width)
-    if pages > 1:
+    pages = len(tif.pages) * page.imagedepth
+    if pages != 1:
         raise ImageError(f"holds {pages} pages: save each plane as a file of its own (Fiji: Stack to Images)")
     if samples not in (1, 2, 3, 4):
         raise ImageError(f"has {samples} channels: save it as grey (1) or RGB (3)")
+    if page.photometric not in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _YCBCR):
+        name = getattr(page.photometric, "name", page.photometric)
+        raise ImageError(f"has {'CMYK' if name == 'SEPARATED' else name} colours: save it as RGB or grey")
     if dtype is None or dtype.name not in ("bool", "uint8", "uint16", "float32", "float64"):
         raise ImageError(f"has pixels of type {dtype}: save it as 8- or 16-bit")
-    if end > len(data):
+    ends = [offset + count for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False)]
+    if max([_tags_end(tif, data), *ends]) > len(data):
         raise ImageError("is a truncated TIFF: copy or capture it again")
-    return _Header(height, width, dtype.kind == "f", pixel_size)
+    if page.photometric == _PALETTE or page.photometric == _YCBCR or dtype.name == "bool":
+        return _Header(height, width, None, _tiff_pixel_size_um(tif))
+    return _Header(height, width, dtype.name, _tiff_pixel_size_um(tif))
+
+
+def _tags_end(tif: Any, data: bytes) -> int:
+    """Where the first page's tags and their values end: tifffile passes over those it cannot read."""
+    layout, start = tif.tiff, tif.pages.first.offset
+    (count,) = struct.unpack_from(layout.tagnoformat, data, start)
+    first = start + layout.tagnosize
+    last = first + count * layout.tagsize
+    end: int = last + layout.offsetsize  # behind the tags stands where the next page is
+    for tag in range(first, last, layout.tagsize):
+        _, kind = struct.unpack_from(layout.tagformat1, data, tag)
+        number, value = struct.unpack_from(layout.tagformat2, data, tag + 4)
+        size = number * (_TAG_BYTES[kind] if kind < len(_TAG_BYTES) else 0)
+        if size > layout.tagoffsetthreshold:
+            end = max(end, struct.unpack(layout.offsetformat, value)[0] + size)
+    return end
 
 
 def _tiff_pixel_size_um(tif: Any) -> float | None:
@@ -230,30 +293,36 @@ def _positive(value: str | float | None, unit: str) -> float | None:
     return size if math.isfinite(size) and size > 0 else None
 
 
-def _pixels(data: bytes, header: _Header) -> npt.NDArray[Any]:
+def _opencv_pixels(data: bytes, header: _Header) -> npt.NDArray[Any]:
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        with quiet_stderr():  # libpng and libjpeg would name what is wrong there
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
         raise ImageError(f"cannot be decoded ({_reason(error)}): save it again") from None
     if pixels is None:
         raise ImageError("is damaged and cannot be decoded: copy or capture it again")
     if pixels.shape[:2] != (header.height, header.width):
         raise ImageError("is damaged: its size is not what its header says")
-    if pixels.ndim == 3:
-        channels = pixels.shape[2]
-        if channels == 3:
-            pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
-        elif channels == 4:
-            pixels = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGB)
-        elif channels in (1, 2):
-            pixels = np.ascontiguousarray(pixels[..., 0])
-        else:
-            raise ImageError(f"has {channels} channels: save it as grey (1) or RGB (3)")
-    if header.is_float:
+    if pixels.ndim == 3 and pixels.shape[2] == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
+    elif pixels.ndim == 3 and pixels.shape[2] == 4:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGB)
+    else:
+        pixels = _without_alpha(pixels)
+    if header.dtype is not None and pixels.dtype != header.dtype:
+        raise ImageError(f"has {header.dtype} pixels in an encoding that cannot be decoded: save it uncompressed")
+    if pixels.dtype.kind == "f":
         return _float_to_uint16(pixels)
     if pixels.dtype not in (np.uint8, np.uint16):
         raise ImageError(f"has pixels of type {pixels.dtype}: save it as 8- or 16-bit")
     return pixels
+
+
+def _without_alpha(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Grey (height, width) or colour (height, width, 3) out of 1 to 4 channels."""
+    if pixels.ndim == 3:
+        pixels = pixels[..., :3] if pixels.shape[2] > 2 else pixels[..., 0]
+    return np.ascontiguousarray(pixels)
 
 
 def _float_to_uint16(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
