@@ -151,10 +151,10 @@ def _perimeter(labels: npt.NDArray[np.uint16], count: int) -> Column:
     Border pixels have a 4-neighbour outside their cell. One counts 1, √2 or (1 + √2) / 2 by the numbers of its
     4-neighbours and diagonal neighbours that are border pixels of the same cell.
     """
-    padded = cv2.copyMakeBorder(labels, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-    mixed = cv2.compare(cv2.dilate(padded, cross), cv2.erode(padded, cross), cv2.CMP_NE)
-    lined = cv2.copyTo(padded, mixed)  # of the cells only their border pixels
+    outside = {"borderType": cv2.BORDER_CONSTANT, "borderValue": 0}
+    mixed = cv2.compare(cv2.dilate(labels, cross, **outside), cv2.erode(labels, cross, **outside), cv2.CMP_NE)
+    lined = cv2.copyMakeBorder(cv2.copyTo(labels, mixed), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     flat, width = lined.reshape(-1), lined.shape[1]
     at = np.flatnonzero(flat != 0)
     own = flat.take(at)

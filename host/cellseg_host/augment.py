@@ -112,7 +112,7 @@ def _random_affine(
     stretch = 1 + rng.uniform(-augmentation.stretch, augmentation.stretch)
     angle = rng.uniform(0, 2 * math.pi) if augmentation.rotate else 0.0
     if augmentation.rotate and rng.random() < 0.5:
-        angle = round(angle / (math.pi / 2)) * (math.pi / 2)  # half of the views stay free of interpolation's blur
+        angle = round(angle / (math.pi / 2)) * (math.pi / 2)  # half of the views keep to right angles
     mirror = -1 if augmentation.rotate and rng.random() < 0.5 else 1
     linear = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     linear = linear @ np.diag([scale * stretch * mirror, scale])

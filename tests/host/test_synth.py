@@ -239,9 +239,7 @@ def test_out_may_not_be_a_file(tmp_path: Path):
 def test_write_fields_reports_progress(tmp_path: Path):
     seen = []
     wanted = SynthSettings(height=32, width=32)
-    entries = write_fields(
-        tmp_path / "out", wanted, 2, 0, "train", lambda done, total: seen.append((done, total))
-    )
+    entries = write_fields(tmp_path / "out", wanted, 2, 0, "train", lambda done, total: seen.append((done, total)))
     assert seen == [(1, 2), (2, 2)]
     assert {e.split for e in entries} == {"train"}
 

@@ -71,10 +71,7 @@ def dsb2018_sources(root: Path) -> list[Source]:
     folders = [f for f in sorted(root.iterdir()) if (f / "images").is_dir()] if root.is_dir() else []
     if not folders:
         raise InputError(f"{root}: no ID/images/*.png found: name the unpacked stage1_train folder")
-    return [
-        Source(f.name, _only(f / "images"), partial(_join_masks, f / "masks"))
-        for f in folders
-    ]
+    return [Source(f.name, _only(f / "images"), partial(_join_masks, f / "masks")) for f in folders]
 
 
 def labels_sources(root: Path) -> list[Source]:

@@ -18,7 +18,9 @@ from cellseg_host.synth.write import write_fields
 @click.option("--kind", type=click.Choice(KINDS), default="fluorescence", show_default=True)
 @click.option("-n", "--number", type=click.IntRange(1), default=10, show_default=True, help="Fields to make.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Same seed, same fields.")
-@click.option("--size", metavar="HxW", callback=parse_size, default="520x696", show_default=True, help="Height x width, pixels.")
+@click.option(
+    "--size", metavar="HxW", callback=parse_size, default="520x696", show_default=True, help="Height x width, pixels."
+)
 @click.option("--bits", type=click.Choice(["8", "16"]), default="8", show_default=True, help="Of the images.")
 @click.option("--cells", type=int, metavar="N", help="Nuclei in each field (else it varies).")
 @click.option("--empty", is_flag=True, help="Fields without a cell; the same as --cells 0.")

@@ -1,0 +1,204 @@
+"""The road end to end, beside what people use today, on the same field, tiles and threads.
+
+    python benchmarks/road.py                       (prints the tables, writes benchmarks/road.json)
+
+Four roads from a 1200 × 1600 RGB file to label image, table of cells and row of counts on disk:
+
+- cellseg with its bundled int8 model;
+- the same code around the published baseline U-Net, quantized the baseline's way (dynamic range);
+- Otsu's threshold and a watershed on the distance transform, as OpenCV's tutorial has it, with the same decoding,
+  measuring and writing;
+- the bare `invoke` of the bundled model on the same tiles.
+
+All are run alternately, so that what else the machine does falls on all alike; ratios are of medians. The weights of
+the baseline are random: they do not change its cost, and its labels are not judged here.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import cv2
+import numpy as np
+
+from cellseg_device import bench, files, hardware, instances, results, segment
+from cellseg_device import image as images
+from cellseg_device.card import Card, attach
+from cellseg_device.measure import measure
+from cellseg_device.model import RUNTIME, Model, bundled_path
+from cellseg_device.segment import Segmentation, Stopwatch
+
+HEIGHT, WIDTH, CELLS = 1200, 1600, 500
+TILE = 512  # for the comparison on equal tiles
+JSON = Path(__file__).with_name("road.json")
+
+
+def field() -> dict[str, bytes]:
+    """A synthetic fluorescence field of 500 nuclei, RGB, as PNG, uncompressed TIFF and JPEG."""
+    from cellseg_host.synth import SynthSettings, make_field
+
+    grey, _ = make_field(SynthSettings(height=HEIGHT, width=WIDTH, cells=CELLS, diameter_px=24.0), 1)
+    rgb = cv2.merge([grey] * 3)
+    uncompressed = [cv2.IMWRITE_TIFF_COMPRESSION, 1]
+    return {
+        "png": bytes(cv2.imencode(".png", rgb)[1]),
+        "tif": bytes(cv2.imencode(".tif", rgb, uncompressed)[1]),
+        "jpg": bytes(cv2.imencode(".jpg", rgb)[1]),
+    }
+
+
+def baseline(folder: Path) -> Path:
+    """The published U-Net, int8 weights and float activations, in tiles of `TILE`."""
+    from cellseg_host import architectures
+    from cellseg_host.quantize import convert
+
+    arch = architectures.get("unet")
+    data = convert(arch.build(), "dynamic", (TILE, TILE), lambda: iter(()))
+    card = Card("unet", "dynamic", arch.outputs, arch.stride, arch.margin, 1.0, 99.9, 17.0)
+    (folder / "unet.tflite").write_bytes(attach(data, card))
+    return folder / "unet.tflite"
+
+
+def write_results(folder: Path, result: Segmentation) -> None:
+    """Label image, table and counts on disk, synced."""
+    results.write(folder, "field", result)
+    files.write(folder / "counts.csv", repr(results.counts(result)).encode())
+
+
+def network_road(data: bytes, model: Model, folder: Path) -> dict[str, float]:
+    """From the file to the results; milliseconds by step."""
+    watch = Stopwatch()
+    result = segment.segment(data, model, watch)
+    with watch.step("write"):
+        write_results(folder, result)
+    return watch.ms
+
+
+def otsu_labels(pixels: np.ndarray) -> np.ndarray:
+    """Otsu's threshold, distance transform, watershed: https://docs.opencv.org/4.x/d3/db4/tutorial_py_watershed.html."""
+    grey = cv2.GaussianBlur(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), (5, 5), 0)
+    _, mask = cv2.threshold(grey, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
+    mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8), iterations=2)
+    sure_background = cv2.dilate(mask, np.ones((3, 3), np.uint8), iterations=3)
+    distance = cv2.distanceTransform(mask, cv2.DIST_L2, 5)
+    _, seeds = cv2.threshold(distance, 0.5 * distance.max(), 255, 0)
+    seeds = seeds.astype(np.uint8)
+    _, markers = cv2.connectedComponents(seeds)
+    markers += 1
+    markers[cv2.subtract(sure_background, seeds) == 255] = 0
+    markers = cv2.watershed(pixels, markers)
+    return np.where(markers > 1, markers - 1, 0).astype(np.uint16)
+
+
+def otsu_road(data: bytes, folder: Path) -> dict[str, float]:
+    """The threshold road with the same decoding, measuring and writing; milliseconds by step."""
+    watch = Stopwatch()
+    with watch.step("decode"):
+        image = images.decode(data)
+    with watch.step("threshold and watershed"):
+        labels = otsu_labels(image.pixels)
+    with watch.step("measure"):
+        labels = instances.number(labels, 1)
+        cells = measure(labels, image.pixels)
+    with watch.step("write"):
+        write_results(folder, Segmentation(image, labels, cells))
+    return watch.ms
+
+
+def alternately(roads: dict[str, Callable[[], Any]], runs: int) -> Iterator[tuple[str, float, float, Any]]:
+    """Yield (name, wall ms, CPU ms, what it returned) of each road in turn, `runs` times after one to warm up."""
+    for run in range(runs + 1):
+        for name, road in roads.items():
+            wall, cpu = time.perf_counter(), time.process_time()
+            value = road()
+            wall, cpu = (time.perf_counter() - wall) * 1e3, (time.process_time() - cpu) * 1e3
+            if run:
+                yield name, wall, cpu, value
+
+
+def measure_all(runs: int, threads: int) -> dict[str, Any]:
+    """Every road on every format; the document that is printed and written."""
+    cv2.setNumThreads(threads)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        ours, unet = Model(bundled_path(), threads), Model(baseline(folder), threads)
+        tiled = Model(bundled_path(), threads)
+        tiled.tile = (TILE, TILE)  # the same tiles as the baseline's
+        samples: dict[str, dict[str, list[Any]]] = {}
+        for suffix, data in field().items():
+            roads = {
+                "cellseg": lambda data=data: network_road(data, ours, folder),
+                "otsu": lambda data=data: otsu_road(data, folder),
+            }
+            if suffix == "png":  # the large one, once
+                roads["cellseg, same tiles"] = lambda data=data: network_road(data, tiled, folder)
+                roads["baseline U-Net"] = lambda data=data: network_road(data, unet, folder)
+            for name, wall, cpu, steps in alternately(roads, runs):
+                found = samples.setdefault(f"{name} ({suffix})", {"wall": [], "cpu": [], "steps": []})
+                found["wall"].append(wall)
+                found["cpu"].append(cpu)
+                found["steps"].append(steps)
+    median = statistics.median
+    table = {
+        name: {
+            "wall_ms": round(median(s["wall"]), 1),
+            "cpu_ms": round(median(s["cpu"]), 1),
+            "steps_ms": {k: round(median(r[k] for r in s["steps"]), 2) for k in s["steps"][0]},
+        }
+        for name, s in samples.items()
+    }
+
+    def steps(name: str, *names: str) -> float:
+        return median(sum(r[n] for n in names) for r in samples[name]["steps"])
+
+    def ratio(a: str, b: str, key: str = "wall") -> float:
+        return round(median(x / y for x, y in zip(samples[a][key], samples[b][key], strict=True)), 2)
+
+    thresholding = steps("otsu (png)", "threshold and watershed")
+    over_invoke = {
+        suffix: round(median(w / r["invoke"] for w, r in zip(s["wall"], s["steps"], strict=True)), 2)
+        for suffix in ("png", "tif", "jpg")
+        for s in (samples[f"cellseg ({suffix})"],)
+    }
+    return {
+        "field": f"{HEIGHT}x{WIDTH} RGB, {CELLS} nuclei",
+        "threads": threads,
+        "runs": runs,
+        "runtime": RUNTIME,
+        "hardware": hardware.describe(),
+        "roads": table,
+        "end to end / bare invoke": over_invoke,
+        "instances + measure, ms": round(steps("cellseg (png)", "instances", "measure"), 1),
+        "baseline U-Net / cellseg, same tiles, end to end": ratio("baseline U-Net (png)", "cellseg, same tiles (png)"),
+        "baseline U-Net / cellseg as it runs, end to end": ratio("baseline U-Net (png)", "cellseg (png)"),
+        "cellseg / Otsu road, CPU": {s: ratio(f"cellseg ({s})", f"otsu ({s})", "cpu") for s in ("png", "tif", "jpg")},
+        "cellseg end to end / Otsu's labels alone": round(steps("cellseg (png)", *segment.STEPS) / thresholding, 2),
+        "peak_rss_mb": round(bench.peak_rss_mb()),
+    }
+
+
+@click.command()
+@click.option("--runs", default=15, show_default=True)
+@click.option("--threads", default=1, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), default=JSON, help="[default: benchmarks/road.json]")
+def main(runs: int, threads: int, out: Path) -> None:
+    """Compare the roads."""
+    document = measure_all(runs, threads)
+    files.write(out, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
+    for name, road in document["roads"].items():
+        steps = ", ".join(f"{k} {v:.1f}" for k, v in road["steps_ms"].items())
+        click.echo(f"{name:<28}{road['wall_ms']:>8.1f} ms wall {road['cpu_ms']:>8.1f} ms CPU   {steps}")
+    for name, value in document.items():
+        if "/" in name or name.startswith("instances"):
+            click.echo(f"{name}: {value}")
+
+
+if __name__ == "__main__":
+    main()

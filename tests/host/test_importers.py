@@ -1,0 +1,144 @@
+import csv
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from cellseg_device.errors import InputError
+from cellseg_host.cli import main
+from cellseg_host.data import dataset as datasets
+from cellseg_host.data import importers
+
+
+def write_kaggle(root, name, image, labels, extra=()):
+    """One image in Kaggle's layout."""
+    (root / name / "images").mkdir(parents=True)
+    (root / name / "masks").mkdir()
+    cv2.imwrite(str(root / name / "images" / f"{name}.png"), image)
+    masks = [np.where(labels == n, 255, 0).astype(np.uint8) for n in range(1, int(labels.max()) + 1)]
+    for number, mask in enumerate([*masks, *extra]):
+        cv2.imwrite(str(root / name / "masks" / f"{number:03}.png"), mask)
+
+
+@pytest.fixture
+def field(draw_blobs, draw_labels):
+    return draw_blobs(60, 80), draw_labels(60, 80)
+
+
+def test_kaggle_layout_comes_back_as_the_same_labels(tmp_path, field):
+    image, labels = field
+    write_kaggle(tmp_path / "src", "a", cv2.merge([image] * 3), labels)
+    result = CliRunner().invoke(main, ["data", "import", "--format", "dsb2018", f"{tmp_path}/src", f"{tmp_path}/dst"])
+    assert result.exit_code == 0, result.output
+    dataset = datasets.load(tmp_path / "dst")
+    (entry,) = dataset.entries
+    assert (entry.height, entry.width, entry.cells, entry.modality) == (60, 80, labels.max(), "fluorescence")
+    assert entry.median_diameter_px == pytest.approx(np.median(datasets.diameters_px(labels)), abs=0.05)
+    stored = dataset.labels(entry)
+    assert ((stored > 0) == (labels > 0)).all()
+    pairs = np.unique(np.stack([stored.ravel(), labels.ravel()]), axis=1)
+    assert pairs.shape[1] == labels.max() + 1  # one to one
+    assert dataset.image(entry).pixels.ndim == 2  # three equal channels are one
+    assert (dataset.image(entry).pixels == image).all()
+
+
+@pytest.mark.parametrize("fault", ["shape", "overlap", "no masks", "mask is text", "image is text", "no image"])
+def test_what_does_not_fit_is_left_out_with_its_reason(tmp_path, field, fault):
+    image, labels = field
+    src = tmp_path / "src"
+    write_kaggle(src, "good", image, labels)
+    extra = {"shape": [np.full((10, 10), 255, np.uint8)], "overlap": [np.full((60, 80), 255, np.uint8)]}
+    write_kaggle(src, "bad", image, labels, extra.get(fault, ()))
+    if fault == "no masks":
+        for path in (src / "bad" / "masks").iterdir():
+            path.unlink()
+    if fault == "mask is text":
+        (src / "bad" / "masks" / "000.png").write_text("hello")
+    if fault == "image is text":
+        (src / "bad" / "images" / "bad.png").write_text("hello")
+    if fault == "no image":
+        (src / "bad" / "images" / "bad.png").unlink()
+    result = CliRunner().invoke(main, ["data", "import", "--format", "dsb2018", str(src), str(tmp_path / "dst")])
+    assert result.exit_code == 1
+    assert [e.id for e in datasets.load(tmp_path / "dst").entries] == ["good"]
+    with (tmp_path / "dst" / "rejected.csv").open() as file:
+        ((identity, reason),) = list(csv.reader(file))[1:]
+    words = {"shape": "10×10", "overlap": "overlap", "no masks": "no masks", "mask is text": "cannot be read"}
+    assert identity == "bad"
+    assert words.get(fault, "no such file" if fault == "no image" else "not a PNG") in reason
+
+
+def test_labels_layout_keeps_split_and_modality_of_a_manifest(tmp_path, field):
+    image, labels = field
+    src = tmp_path / "src"
+    (src / "images").mkdir(parents=True)
+    (src / "labels").mkdir()
+    cv2.imwrite(str(src / "images" / "a.tif"), image.astype(np.uint16) * 200)
+    cv2.imwrite(str(src / "labels" / "a.png"), labels * 7)  # with gaps between the numbers
+    cv2.imwrite(str(src / "images" / "b.png"), image)
+    (src / "manifest.csv").write_text("id,split,modality\na,test,phase\n")
+    done = list(importers.import_sources(importers.labels_sources(src), tmp_path / "dst"))
+    imported = importers.finish(tmp_path / "dst", done)
+    (entry,) = imported.entries
+    assert (entry.id, entry.split, entry.modality, entry.cells) == ("a", "test", "phase", labels.max())
+    dataset = datasets.load(tmp_path / "dst")
+    assert (dataset.labels(entry) == labels).all()
+    assert dataset.image(entry).pixels.dtype == np.uint16
+    assert [(r.id, r.reason) for r in imported.rejections] == [("b", "has no label image of the same name")]
+
+
+def test_the_split_of_an_image_never_changes_and_is_80_10_10():
+    splits = [importers.split_of(f"image-{n}") for n in range(5000)]
+    assert splits == [importers.split_of(f"image-{n}") for n in range(5000)]
+    assert splits.count("train") / 5000 == pytest.approx(0.8, abs=0.02)
+    assert splits.count("val") / 5000 == pytest.approx(0.1, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "modality"),
+    [
+        (np.uint8([[0, 0, 0, 200]]), "fluorescence"),
+        (np.uint8([[255, 255, 255, 20]]), "brightfield"),
+        (np.zeros((2, 2, 3), np.uint8), "histology"),
+    ],
+)
+def test_modality_is_guessed_from_the_pixels(pixels, modality):
+    assert importers.guess_modality(pixels) == modality
+
+
+def test_wrong_folders_are_refused_in_one_line(tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").touch()
+    for layout, source, words in (
+        ("dsb2018", tmp_path / "none", "name the unpacked"),
+        ("labels", tmp_path / "full", "needs a folder 'images'"),
+    ):
+        command = ["data", "import", "--format", layout, str(source), str(tmp_path / "dst")]
+        result = CliRunner().invoke(main, command)
+        assert result.exit_code == 2
+        assert words in result.output
+        assert len(result.output.strip().splitlines()) == 1
+    command = ["data", "import", "--format", "labels", str(tmp_path), str(tmp_path / "full")]
+    assert "not empty" in CliRunner().invoke(main, command).output
+
+
+def test_an_import_without_any_good_image_makes_no_dataset(tmp_path, field):
+    write_kaggle(tmp_path / "src", "bad", field[0], np.zeros_like(field[1]))
+    result = CliRunner().invoke(main, ["data", "import", "--format", "dsb2018", f"{tmp_path}/src", f"{tmp_path}/dst"])
+    assert result.exit_code == 2
+    with pytest.raises(InputError, match="is no dataset"):
+        datasets.load(tmp_path / "dst")
+
+
+def test_a_manifest_that_is_none_is_refused(tmp_path):
+    (tmp_path / "manifest.csv").write_text("id,split\na,train\n")
+    with pytest.raises(InputError, match="no column 'modality'"):
+        datasets.load(tmp_path)
+    names = "id,split,modality,height,width,cells,median_diameter_px\n"
+    (tmp_path / "manifest.csv").write_text(names + "a,train,x,ten,10,1,5\n")
+    with pytest.raises(InputError, match="ten"):
+        datasets.load(tmp_path)
+    (tmp_path / "manifest.csv").write_text(names)
+    with pytest.raises(InputError, match="lists no image"):
+        datasets.load(tmp_path)

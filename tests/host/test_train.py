@@ -1,0 +1,184 @@
+import csv
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from cellseg_device.errors import InputError
+from cellseg_host import feed, keras_road, train, tune
+from cellseg_host.augment import Augmentation
+from cellseg_host.cli import main
+from cellseg_host.data.dataset import Dataset
+
+
+def epochs_of(path):
+    with (path / "history.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_leaves_all_that_is_needed_later(tiny_run, tiny_dataset, tiny_settings):
+    info = json.loads((tiny_run / "run.json").read_text())
+    assert info["data"]["sha256"] == tiny_dataset.digest()
+    assert train.settings_of(tiny_run) == tiny_settings
+    assert len(epochs_of(tiny_run)) == 2
+    assert list((tiny_run / "tensorboard").iterdir())
+    run = train.open_run(tiny_run)
+    assert run.network.count_params() == run.architecture.build().count_params()
+    assert train.open_run(tiny_run / "model.keras").path == tiny_run
+
+
+def test_training_learns(tiny_run):
+    first, last = epochs_of(tiny_run)
+    assert float(last["loss"]) < 0.8 * float(first["loss"])
+
+
+def test_a_stopped_run_goes_on_where_it_was(tiny_dataset, tiny_run, tiny_settings, tmp_path):
+    """Stopped after its first epoch and resumed, it has the history of the run that was never stopped."""
+    path = tmp_path / "run"
+    stopped = train.train(tiny_dataset, path, tiny_settings)
+    next(stopped)
+    stopped.close()
+    rest = list(train.train(tiny_dataset, path, train.settings_of(path), resume=True))
+    assert [e.epoch for e in rest] == [2]
+    for whole, resumed in zip(epochs_of(tiny_run), epochs_of(path), strict=True):
+        for name in ("loss", "val_loss", "learning_rate"):
+            assert float(resumed[name]) == pytest.approx(float(whole[name]), rel=1e-2)
+    assert list(train.train(tiny_dataset, path, train.settings_of(path), resume=True)) == []
+
+
+def test_it_stops_when_nothing_improves(tiny_dataset, tiny_settings, tmp_path):
+    settings = dataclasses.replace(tiny_settings, steps=1, batch=1, epochs=9, patience=2, learning_rate=1e-9)
+    epochs = list(train.train(tiny_dataset, tmp_path / "run", settings))
+    assert len(epochs) < 9
+    assert not any(e.best for e in epochs[-2:])
+
+
+def test_the_baseline_trains_too(tiny_dataset, tmp_path):
+    settings = train.TrainSettings(arch="unet", epochs=1, steps=2, batch=2, side=32)
+    (epoch,) = train.train(tiny_dataset, tmp_path / "run", settings)
+    assert np.isfinite(epoch.loss)
+
+
+@pytest.mark.slow
+def test_kill_and_resume_on_the_command_line(tiny_dataset, tmp_path, environment):
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "cellseg_host", "train", str(tiny_dataset.root), "--out", str(run)]
+    options = ["--epochs", "3", "--steps", "3", "--batch", "2", "--side", "32"]
+    quiet = environment | {"PYTHONWARNINGS": "default"}
+    process = subprocess.Popen([*command, *options], env=quiet, stdout=subprocess.PIPE, text=True)
+    assert "epoch 1/3" in process.stdout.readline()
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    done = subprocess.run([*command, "--resume"], env=quiet, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [int(e["epoch"]) for e in epochs_of(run)] == [1, 2, 3]
+    assert "best: epoch" in done.stdout
+    assert done.stderr == ""
+    assert (run / "history.png").stat().st_size > 5000
+
+
+@pytest.mark.slow
+def test_ctrl_c_says_how_to_go_on(tiny_dataset, tmp_path, environment):
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "cellseg_host", "train", str(tiny_dataset.root), "--out", str(run)]
+    options = ["--epochs", "50", "--steps", "3", "--batch", "2", "--side", "32"]
+    quiet = environment | {"PYTHONWARNINGS": "default"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([*command, *options], env=quiet, **pipes)
+    process.stdout.readline()
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert f"--out {run} --resume" in errors
+    assert "Traceback" not in errors
+
+
+def test_views_depend_on_seed_and_epoch_only(tiny_dataset, tiny_run):
+    card = train.open_run(tiny_run).card()
+    entries = tiny_dataset.split("train")
+    samples = feed.load_samples(tiny_dataset, entries, card)
+    weights = feed.sampling_weights(entries)
+
+    def first(seed):
+        return next(iter(feed.views(samples, weights, Augmentation(), 32, 2, 1, seed)))[0].numpy()
+
+    assert (first((0, 1)) == first((0, 1))).all()
+    assert (first((0, 1)) != first((0, 2))).any()
+
+
+def test_rarer_modalities_are_drawn_more_often(tiny_dataset):
+    entries = tiny_dataset.split("train")
+    weights = feed.sampling_weights(entries)
+    assert weights.sum() == pytest.approx(1)
+    rare = [w for w, e in zip(weights, entries, strict=True) if e.modality == "histology"]
+    common = [w for w, e in zip(weights, entries, strict=True) if e.modality == "fluorescence"]
+    assert min(rare) > max(common)
+
+
+def test_tuning_finds_the_thresholds_that_were_used(tiny_dataset, tiny_run):
+    """Maps made from the truth itself: any seed between the rims and the cores gives the truth back."""
+    from cellseg_device.model import float_to_int8
+    from cellseg_host import metrics, targets
+
+    network = train.open_run(tiny_run).network
+    specs = keras_road.specs(network, train.open_run(tiny_run).architecture.outputs)
+    truth = [tiny_dataset.labels(e) for e in tiny_dataset.split("val")]
+    maps = []
+    for labels in truth:
+        logits = np.where(labels > 0, 4.0, -4.0).astype(np.float32)
+        probability = np.clip(targets.distance(labels)[::2, ::2], 0.02, 0.98)
+        distance = np.log(probability / (1 - probability)).astype(np.float32)
+        maps.append({"foreground": float_to_int8(logits, "logit"), "distance": float_to_int8(distance, "logit")})
+    from cellseg_device.segment import label
+
+    best = tune.tune(maps, truth, specs)
+    scores = [metrics.average_precision(t, label(m, t.shape, specs, best))[0] for m, t in zip(maps, truth, strict=True)]
+    assert np.mean(scores) > 0.85
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("not empty", "--resume"),
+        ("nothing to resume", "no run to resume"),
+        ("side", "not a multiple of 16"),
+        ("no val", "split 'val'"),
+        ("no cells", "nothing to learn"),
+    ],
+)
+def test_mistakes_are_refused_before_any_training(tiny_dataset, tiny_run, tiny_settings, tmp_path, fault, words):
+    dataset, path, settings = tiny_dataset, tmp_path / "run", tiny_settings
+    if fault == "not empty":
+        path = tiny_run
+    if fault == "side":
+        settings = dataclasses.replace(settings, side=40)
+    if fault == "no val":
+        dataset = Dataset(dataset.root, dataset.split("train"))
+    if fault == "no cells":
+        dataset = Dataset(dataset.root, tuple(dataclasses.replace(e, cells=0) for e in dataset.entries))
+    with pytest.raises(InputError, match=words):
+        if fault == "nothing to resume":
+            train.settings_of(path)
+        else:
+            next(train.train(dataset, path, settings))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_not_resumed_on_other_data(tiny_dataset, tiny_run):
+    other = Dataset(tiny_dataset.root, tiny_dataset.entries[1:])
+    with pytest.raises(InputError, match="other data"):
+        next(train.train(other, tiny_run, train.settings_of(tiny_run), resume=True))
+
+
+def test_the_command_line_refuses_what_is_no_dataset(tmp_path):
+    result = CliRunner().invoke(main, ["train", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "data import" in result.output
