@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+_LEAST_KEPT = 128
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -77,10 +79,11 @@ def plan_free(height: int, width: int, max_tile_px: int, margin: int, stride: in
     """Plan equal tiles of at most `max_tile_px` pixels, for a network that takes any size.
 
     Of all grids the one with the fewest pixels to compute is taken: an image that fits is one tile, without overlap.
+    Where the margins leave no room for tiles that small, they are as small as is sensible.
     """
     rows, cols = _sides(height, margin, stride), _sides(width, margin, stride)
     grids = [(r, c) for r in rows for c in cols if rows[r] * cols[c] <= max_tile_px]
-    best = min(grids, key=lambda grid: grid[0] * rows[grid[0]] * grid[1] * cols[grid[1]])
+    best = min(grids or [(len(rows), len(cols))], key=lambda grid: grid[0] * rows[grid[0]] * grid[1] * cols[grid[1]])
     return plan_fixed(height, width, (rows[best[0]], cols[best[1]]), margin, stride)
 
 
@@ -89,13 +92,16 @@ def _round_up(value: int, multiple: int) -> int:
 
 
 def _sides(length: int, margin: int, stride: int) -> dict[int, int]:
-    """Side of the tiles, by the number of tiles along an axis, as long as each keeps at least twice its margins."""
+    """Side of the tiles, by the number of tiles along an axis, as long as each keeps at least twice its margins.
+
+    And `_LEAST_KEPT` pixels: more and smaller tiles bring nothing.
+    """
     padded = _round_up(length, stride)
     sides = {1: padded}
     while True:
         count = len(sides) + 1
         kept = _round_up(-(-(padded - 2 * margin) // count), stride)
-        if kept < 4 * margin or kept < stride:
+        if kept < max(4 * margin, _LEAST_KEPT) or count > padded // stride:
             return sides
         sides[count] = kept + 2 * margin
 
