@@ -10,7 +10,9 @@ import dataclasses
 import io
 import json
 import math
+import struct
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,10 @@ CARD_NAME = "cellseg.json"
 CARD_FORMAT = 1
 QUANTITIES = ("foreground", "distance")
 SCALES = ("logit", "probability")
+
+# What zipfile raises on damaged bytes
+_NO_ZIP = (zipfile.BadZipFile, ValueError, OSError, EOFError, struct.error, NotImplementedError)
+_DAMAGED_ENTRY = (*_NO_ZIP, RuntimeError, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -172,6 +178,10 @@ def _check(card: Card) -> None:
     for output in card.outputs:
         need(output.quantity in QUANTITIES, f"unknown quantity {output.quantity!r}")
         need(output.scale in SCALES, f"unknown scale {output.scale!r}")
+        need(isinstance(output.index, int), "an output's index is not a whole number")
+    need(len({o.quantity for o in card.outputs}) == len(card.outputs), "two outputs of one quantity")
+    whole = (card.stride, card.margin, card.separation.min_area_px)
+    need(all(isinstance(n, int) for n in whole), "stride, margin or smallest area is not a whole number")
     need(card.stride >= 1, "stride below 1")
     need(card.margin >= 0 and card.margin % card.stride == 0, "margin is not a multiple of the stride")
     need(0 <= card.low_percentile < card.high_percentile <= 100, "percentiles out of order")
@@ -204,8 +214,8 @@ def strip(data: bytes) -> bytes:
     """The flatbuffer alone, without the appended zip."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return data[: min(info.header_offset for info in archive.infolist())]
-    except zipfile.BadZipFile:
+            return data[: min((info.header_offset for info in archive.infolist()), default=len(data))]
+    except _NO_ZIP:
         return data
 
 
@@ -215,15 +225,19 @@ def read_from(data: bytes) -> Card:
     Raises
     ------
     ModelError
-        If there is none, or `parse` refuses it.
+        If there is none, it is damaged, or `parse` refuses it.
     """
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            text = archive.read(CARD_NAME)
-    except (zipfile.BadZipFile, KeyError):
+        archive = zipfile.ZipFile(io.BytesIO(data))
+        entry = archive.getinfo(CARD_NAME)
+    except (*_NO_ZIP, KeyError):
         raise ModelError(
             "the model has no card: make it with 'cellseg-host quantize', which says in it how it must be run"
         ) from None
+    try:
+        text = archive.read(entry)
+    except _DAMAGED_ENTRY as error:
+        raise ModelError(f"the model's card is damaged ({error}): copy the model again") from None
     return parse(text)
 
 
