@@ -75,6 +75,9 @@ def _throttling() -> list[str] | None:
     word = _text(_THROTTLED)
     if word is None:
         return None
-    bits = int(word, 16)
+    try:
+        bits = int(word, 16)
+    except ValueError:
+        return None
     now = [text for bit, text in _THROTTLE_BITS.items() if bits >> bit & 1]
     return now + [f"{text} since start" for bit, text in _THROTTLE_BITS.items() if bits >> (bit + 16) & 1]

@@ -89,6 +89,8 @@ def map_spec(
     ModelError
         If it is not.
     """
+    if len(shape) != 4:
+        raise ModelError(f"output {output.index} has {len(shape)} dimensions, which is no {output.quantity} map")
     _, rows, cols, channels = (int(n) for n in shape)
     block = math.isqrt(channels)
     reduction = size[0] // (rows * block) if rows * block else 0
