@@ -107,7 +107,8 @@ def measure(labels: npt.NDArray[np.uint16], pixels: npt.NDArray[Any], pixel_size
 def count_in_frame(labels: npt.NDArray[np.uint16]) -> int:
     """Number of cells by the counting-frame rule: those that touch the top or left edge belong to the next field.
 
-    Gundersen's rule for unbiased counting: over fields that share their edge pixels, every compact cell is counted once.
+    Gundersen's rule for unbiased counting: over fields that share their edge pixels, every compact cell is
+    counted once.
     """
     count = int(labels.max(initial=0))
     return count - int(_touching(labels, count, (0,), (0,)).sum())
