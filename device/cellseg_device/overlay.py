@@ -14,8 +14,7 @@ from cellseg_device.image import Image
 MAX_SIDE_PX = 2048
 # Colour at full resolution: the outlines are one pixel wide.
 _JPEG = (cv2.IMWRITE_JPEG_QUALITY, 90, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
-_ON_DARK = (255, 220, 0)  # RGB: yellow on fluorescence
-_ON_BRIGHT = (0, 200, 60)  # green on stained tissue, which is pink and violet
+_OUTLINE = (255, 225, 0)  # RGB: yellow stands out on dark fields and on violet stains alike
 
 
 def draw(
@@ -46,8 +45,7 @@ def draw(
     table = normalise.level_table(normalise.histogram(pixels), low_percentile, high_percentile)
     picture = np.empty((*pixels.shape[:2], 3), np.uint8)
     normalise.apply_table(table, pixels, picture)
-    bright = picture[::8, ::8].mean() > 127
-    cv2.copyTo(np.full_like(picture, _ON_BRIGHT if bright else _ON_DARK), outlines(labels), picture)
+    cv2.copyTo(np.full_like(picture, _OUTLINE), outlines(labels), picture)
     _write_count(picture, f"{count} cell" if count == 1 else f"{count} cells")
     return picture
 
