@@ -5,13 +5,14 @@ PYTHON ?= python3
 VENV := .venv
 DEMO_VENV := .venv-demo
 BIN := $(VENV)/bin
+CHECK_PYTHON := 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "Python 3.11 to 3.13 is needed: make PYTHON=python3.12")'
 
 .PHONY: demo test check lint clean
 
 demo: $(DEMO_VENV)/ready
 	rm -rf .demo && mkdir -p .demo/captures && cp models/samples/*.png .demo/captures/
 	$(DEMO_VENV)/bin/cellseg-device watch .demo/captures --once --overlay --out .demo/results
-	@echo && column -s, -t < .demo/results/counts.csv | cut -c -100 || cat .demo/results/counts.csv
+	@echo && cut -d, -f1-5 .demo/results/counts.csv
 	@echo && echo "Look at .demo/results: *.overlay.jpg, *.labels.tif, *.cells.csv, counts.csv"
 
 test: lint
@@ -26,7 +27,7 @@ lint: $(VENV)/ready
 	$(BIN)/mypy
 
 $(VENV)/ready: setup.cfg device/setup.cfg pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "Python 3.11 to 3.13 is needed: make PYTHON=python3.12")'
+	$(PYTHON) -c $(CHECK_PYTHON)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable ./device --editable '.[test]'
@@ -34,7 +35,9 @@ $(VENV)/ready: setup.cfg device/setup.cfg pyproject.toml
 
 # What the demo installs is what a Raspberry Pi gets: no TensorFlow
 $(DEMO_VENV)/ready: device/setup.cfg device/cellseg_device/*.py models/nuclei.tflite
+	$(PYTHON) -c $(CHECK_PYTHON)
 	$(PYTHON) -m venv $(DEMO_VENV)
+	rm -rf device/build  # else modules that are gone would be installed again
 	$(DEMO_VENV)/bin/python -m pip install --quiet --upgrade --force-reinstall ./device
 	touch $@
 
