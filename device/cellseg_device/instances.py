@@ -101,8 +101,8 @@ def _any_in_block(mask: npt.NDArray[np.uint8], block: int) -> npt.NDArray[np.uin
 
 def _seeds(inside: npt.NDArray[np.uint8], distance: npt.NDArray[np.int8], threshold: int) -> npt.NDArray[np.int32]:
     """Connected peaks of the distance map, numbered from 1; a component without a peak is a seed as a whole."""
-    peaks = cv2.compare(distance, threshold, cv2.CMP_GE) if threshold <= 127 else np.zeros_like(inside)
-    peaks = cv2.bitwise_and(peaks, inside)
+    # Not cv2.compare, which takes four rows of one column and a number for two arrays.
+    peaks = cv2.bitwise_and((distance >= threshold).view(np.uint8), inside)
     seeds: npt.NDArray[np.int32]
     count, seeds = cv2.connectedComponents(peaks, connectivity=4, ltype=cv2.CV_32S)
     parts, components = cv2.connectedComponents(inside, connectivity=4, ltype=cv2.CV_32S)
@@ -144,14 +144,15 @@ def _grow(
     relief = np.where(odd, 127 - depth, 128 + depth)
     markers = np.zeros(depth.shape, np.int32)
     markers[1:-1, 1:-1] = seeds
-    beyond = cv2.erode(cv2.compare(depth, _RING_DEPTH, cv2.CMP_EQ), _CROSS)
-    markers[beyond.view(bool)] = count + 1
+    within = cv2.compare(depth, _RING_DEPTH, cv2.CMP_NE)
+    markers[cv2.bitwise_not(cv2.dilate(within, _CROSS)).view(bool)] = count + 1
     cv2.watershed(cv2.merge([relief] * 3), markers)
-    # Ridges between basins come back as −1: inside, they go to the neighbouring cell with the largest number.
     markers[markers > count] = 0
-    ridges = cv2.compare(markers, 0, cv2.CMP_LT)
     regions = np.maximum(markers, 0).astype(np.uint16)
-    cv2.copyTo(cv2.dilate(regions, np.ones((3, 3), np.uint8)), ridges, regions)
+    # Ridges between basins come back as −1, and what they enclose was not reached: inside, such pixels go to the
+    # neighbouring cell with the largest number: then all of every component belongs to a cell.
+    while cv2.countNonZero(left := cv2.bitwise_and(cv2.compare(regions, 0, cv2.CMP_EQ), within)):
+        cv2.copyTo(cv2.dilate(regions, _CROSS), left, regions)
     return np.ascontiguousarray(regions[1:-1, 1:-1])
 
 

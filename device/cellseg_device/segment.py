@@ -135,9 +135,7 @@ def label(
 
 def foreground_mask(foreground: npt.NDArray[np.int8], shape: tuple[int, int], threshold: int) -> npt.NDArray[np.uint8]:
     """255 where the map reaches `threshold`, 0 elsewhere and beyond the image's `shape`; in the map's own shape."""
-    if threshold > 127:
-        return np.zeros(foreground.shape, np.uint8)
-    mask: npt.NDArray[np.uint8] = cv2.compare(foreground, threshold, cv2.CMP_GE)
+    mask: npt.NDArray[np.uint8] = np.negative((foreground >= threshold).view(np.int8)).view(np.uint8)
     mask[shape[0] :] = 0
     mask[:, shape[1] :] = 0
     return mask

@@ -1,0 +1,244 @@
+"""From maps to labels: touching cells come apart, nothing is lost, and the numbers follow one rule."""
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from skimage.measure import label as connected_parts
+from skimage.segmentation import watershed
+
+from cellseg_device import instances
+from cellseg_device.card import Separation
+from cellseg_device.errors import ImageError
+from cellseg_device.instances import number, separate
+
+KEEP_ALL = Separation(min_area_px=0)
+
+
+def discs(shape, *circles):
+    """Foreground and int8 distance map (127 at the centres) of discs (row, col, radius)."""
+    rows, cols = np.indices(shape)
+    depth = np.max([1 - np.hypot(rows - r, cols - c) / radius for r, c, radius in circles], axis=0)
+    foreground = (depth > 0).astype(np.uint8) * 255
+    return foreground, np.rint(np.clip(depth, -1, 1) * 127).astype(np.int8)
+
+
+def mask(text):
+    return np.array([[255 if c != "." else 0 for c in row] for row in text.split()], np.uint8)
+
+
+def flat(foreground, value=0):
+    return np.full(foreground.shape, value, np.int8)
+
+
+def smooth(seed, height=120, width=150):
+    """A map as a network gives it: hills, some of which touch; and where it counts."""
+    field = np.random.default_rng(seed).normal(0, 1, (height, width)).astype(np.float32)
+    field = cv2.GaussianBlur(field, (0, 0), 5)
+    field /= field.std()
+    inside = (field > -0.3).astype(np.uint8) * 255
+    return inside, np.clip(np.rint(field * 50), -128, 127).astype(np.int8)
+
+
+def assert_numbered(labels):
+    """Numbers 1…n, all of them there, in the order of their first pixels."""
+    values, first = np.unique(labels, return_index=True)
+    cells = values > 0
+    assert np.array_equal(values[cells], np.arange(1, cells.sum() + 1))
+    assert (np.diff(first[cells]) > 0).all()
+
+
+@pytest.mark.parametrize("reduction", [1, 2])
+def test_two_touching_discs_are_two_cells(reduction):
+    foreground, distance = discs((40, 64), (20, 20, 12), (20, 42, 12))
+    assert cv2.connectedComponents(foreground)[0] == 2  # one of them is the background
+    labels = separate(foreground, np.ascontiguousarray(distance[::reduction, ::reduction]), 64, Separation())
+    assert labels.max() == 2
+    assert labels.dtype == np.uint16
+    assert np.array_equal(labels > 0, foreground > 0)
+    assert (labels[20, 20], labels[20, 42]) == (1, 2)
+    assert set(np.unique(labels[:, :29])) == {0, 1}
+    assert set(np.unique(labels[:, 34:])) == {0, 2}
+
+
+def test_without_a_distance_map_cells_are_what_hangs_together():
+    foreground = mask("11...1 11...1 ..1... ...... 1.1.11")
+    labels = separate(foreground, None, 0, KEEP_ALL)
+    assert labels.tolist() == [
+        [1, 1, 0, 0, 0, 2],
+        [1, 1, 0, 0, 0, 2],
+        [0, 0, 1, 0, 0, 0],
+        [0, 0, 0, 0, 0, 0],
+        [3, 0, 4, 0, 5, 5],
+    ]
+
+
+def test_cells_are_numbered_by_their_first_pixel_row_by_row():
+    labels = number(np.array([[0, 9, 0, 4], [7, 9, 0, 4], [7, 0, 2, 0]], np.uint16), 0)
+    assert labels.tolist() == [[0, 1, 0, 2], [3, 1, 0, 2], [3, 0, 4, 0]]
+
+
+@pytest.mark.parametrize(("smallest", "left"), [(0, 3), (1, 3), (2, 2), (4, 2), (5, 1), (7, 0)])
+def test_small_cells_are_dropped_and_the_numbers_close_up(smallest, left):
+    regions = np.array([[5, 0, 3, 3], [0, 0, 3, 3], [8, 8, 0, 0], [8, 8, 8, 8]], np.uint16)
+    labels = number(regions, smallest)
+    assert labels.max() == left
+    assert_numbered(labels)
+    assert separate((regions > 0).astype(np.uint8) * 255, flat(regions), 128, Separation(min_area_px=100)).max() == 0
+
+
+@pytest.mark.parametrize("distance", [None, -128, 0, 127])
+@pytest.mark.parametrize("threshold", [-128, 0, 127, 128])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (4, 1), (32, 48)])
+def test_plain_fields(shape, distance, threshold):
+    maps = None if distance is None else np.full(shape, distance, np.int8)
+    nothing, everything = np.zeros(shape, np.uint8), np.full(shape, 255, np.uint8)
+    assert separate(nothing, maps, threshold, KEEP_ALL).max() == 0
+    labels = separate(everything, maps, threshold, KEEP_ALL)
+    assert labels.shape == shape
+    assert (labels == 1).all()
+
+
+@pytest.mark.parametrize("threshold", [-128, 128])
+def test_a_threshold_that_all_or_nothing_reaches_leaves_the_components(threshold):
+    foreground, distance = discs((40, 90), (20, 20, 12), (20, 42, 12), (20, 75, 9))
+    labels = separate(foreground, distance, threshold, KEEP_ALL)
+    assert np.array_equal(labels, connected_parts(foreground, connectivity=1))
+
+
+def test_a_component_without_a_peak_is_a_cell():
+    foreground, distance = discs((40, 90), (20, 20, 12), (20, 75, 5))
+    distance[:, 60:] //= 4
+    assert separate(foreground, distance, 64, Separation()).max() == 2
+
+
+@pytest.mark.parametrize("reduction", [1, 2, 4])
+def test_single_pixels_survive_any_reduction(reduction):
+    foreground = np.zeros((16, 16), np.uint8)
+    foreground[5, 9] = foreground[15, 0] = 255
+    distance = np.full((16 // reduction, 16 // reduction), -128, np.int8)
+    labels = separate(foreground, distance, 0, KEEP_ALL)
+    assert np.array_equal(labels > 0, foreground > 0)
+    assert labels.max() == 2
+
+
+@st.composite
+def maps(draw):
+    reduction = draw(st.sampled_from([1, 2]))
+    distance = draw(arrays(np.int8, array_shapes(min_dims=2, max_dims=2, max_side=10), elements=st.integers(-128, 127)))
+    shape = tuple(side * reduction for side in distance.shape)
+    foreground = draw(arrays(np.uint8, shape, elements=st.sampled_from([0, 255, 255])))
+    return foreground, distance
+
+
+@settings(max_examples=200, deadline=None)
+@given(maps(), st.integers(-128, 128))
+def test_every_foreground_pixel_belongs_to_a_cell_and_no_other(maps, threshold):
+    foreground, distance = maps
+    labels = separate(foreground, distance, threshold, KEEP_ALL)
+    assert np.array_equal(labels > 0, foreground > 0)
+    assert_numbered(labels)
+
+
+@settings(max_examples=100, deadline=None)
+@given(maps(), st.integers(-128, 128), st.integers(0, 6))
+def test_dropping_small_cells_changes_no_other(maps, threshold, smallest):
+    every = separate(*maps, threshold, KEEP_ALL)
+    kept = separate(*maps, threshold, Separation(min_area_px=smallest))
+    large = np.bincount(every.ravel()) >= smallest
+    large[0] = False
+    assert np.array_equal(kept > 0, large[every])
+    assert_numbered(kept)
+
+
+@settings(max_examples=100, deadline=None)
+@given(maps(), st.integers(-128, 128))
+def test_every_seed_is_a_cell_of_its_own(maps, threshold):
+    foreground, distance = maps
+    inside = instances._any_in_block(foreground, foreground.shape[0] // distance.shape[0])
+    seeds = instances._seeds(inside, distance, threshold)
+    regions = instances._grow(seeds, inside, distance)
+    assert np.array_equal(regions[seeds > 0], seeds[seeds > 0])
+    assert np.array_equal(regions[inside > 0] > 0, np.ones((inside > 0).sum(), bool))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_cells_of_smooth_maps_are_of_one_piece(seed):
+    inside, distance = smooth(seed)
+    labels = separate(inside, distance, 50, KEEP_ALL)
+    assert labels.max() > 5
+    assert connected_parts(labels, connectivity=1).max() == labels.max()
+
+
+def crowd(seed):
+    """Discs that touch and overlap, with the ripples a network leaves on their distances."""
+    rng = np.random.default_rng(seed)
+    centres = [(rng.integers(5, 115), rng.integers(5, 145), rng.uniform(7, 14)) for _ in range(45)]
+    foreground, distance = discs((120, 150), *centres)
+    ripples = cv2.GaussianBlur(rng.normal(0, 30, distance.shape).astype(np.float32), (0, 0), 1.5)
+    return foreground, np.clip(np.rint(distance + ripples), -128, 127).astype(np.int8)
+
+
+@pytest.mark.parametrize(("maps_of", "threshold"), [(crowd, 64), (smooth, 20)])
+def test_flooding_goes_by_depth_as_in_scikit_image(maps_of, threshold):
+    alike, clear_of_lines, everywhere = 0, 0, 0
+    for seed in range(25):
+        inside, distance = maps_of(seed)
+        seeds = instances._seeds(inside, distance, threshold)
+        found = instances._grow(seeds, inside, distance)
+        expected = watershed((127 - distance.astype(int)) // 4, seeds, mask=inside > 0, connectivity=1)
+        # Which cell gets the line of pixels between two, both leave to chance.
+        lowest = cv2.erode(np.where(inside > 0, expected, 65535).astype(np.uint16), np.ones((3, 3)))
+        clear = (inside > 0) & (cv2.dilate(expected.astype(np.uint16), np.ones((3, 3))) == lowest)
+        alike += (found == expected)[clear].sum()
+        clear_of_lines += clear.sum()
+        everywhere += (inside > 0).sum()
+    assert clear_of_lines > 0.9 * everywhere
+    assert alike >= 0.995 * clear_of_lines
+
+
+def test_a_valley_parts_two_hills_not_the_middle_between_them():
+    # the valley is at column 25; halfway between the peaks would be 20
+    profile = np.interp(np.arange(40), [5, 25, 35], [120, -100, 120])
+    distance = np.broadcast_to(profile, (21, 40)).astype(np.int8).copy()
+    labels = separate(np.full(distance.shape, 255, np.uint8), distance, 100, KEEP_ALL)
+    assert labels.max() == 2
+    edges = np.argmax(labels == 2, axis=1)
+    assert (np.abs(edges - 25) <= 2).all()
+
+
+def test_the_labels_do_not_depend_on_the_number_of_threads():
+    inside, distance = smooth(3, 600, 700)
+    answers = []
+    for threads in (1, 2, 4):
+        cv2.setNumThreads(threads)
+        try:
+            answers.append(separate(inside, distance, 50, Separation()))
+        finally:
+            cv2.setNumThreads(-1)
+    assert np.array_equal(answers[0], answers[1])
+    assert np.array_equal(answers[0], answers[2])
+
+
+def pixels_apart(count):
+    foreground = np.zeros((600, 600), np.uint8)
+    rows, cols = np.divmod(np.arange(count), 300)
+    foreground[rows * 2, cols * 2] = 255
+    return foreground
+
+
+@pytest.mark.parametrize("threshold", [0, 128])
+@pytest.mark.parametrize("with_distance", [True, False])
+def test_the_largest_number_of_cells_fits_and_one_more_is_refused(with_distance, threshold):
+    for count in (65_535, 65_536):
+        foreground = pixels_apart(count)
+        distance = flat(foreground) if with_distance else None
+        if count <= instances.MAX_CELLS:
+            labels = separate(foreground, distance, threshold, KEEP_ALL)
+            assert labels.max() == count
+            assert_numbered(labels)
+        else:
+            with pytest.raises(ImageError, match=r"has 65536 cells, over the limit of 65535.*crop or split it"):
+                separate(foreground, distance, threshold, KEEP_ALL)
