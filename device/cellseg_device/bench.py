@@ -15,7 +15,7 @@ import numpy as np
 
 from cellseg_device import hardware
 from cellseg_device import image as images
-from cellseg_device.errors import ImageError
+from cellseg_device.errors import ImageError, OutputError
 from cellseg_device.model import RUNTIME, Model
 from cellseg_device.output import Output
 from cellseg_device.scan import Source
@@ -63,10 +63,17 @@ def bench(
     ------
     ImageError
         If the image cannot be used.
+    OutputError
+        If the folder is missing or cannot be written to.
     """
     steps: dict[str, list[float]] = {name: [] for name in STEPS}
     totals: list[float] = []
-    with tempfile.TemporaryDirectory(prefix="cellseg-bench-", dir=folder) as temporary:
+    try:
+        work_folder = tempfile.TemporaryDirectory(prefix="cellseg-bench-", dir=folder)
+    except OSError as error:
+        where = folder or tempfile.gettempdir()
+        raise OutputError(f"{where}: cannot be written to ({error.strerror}): check --out") from None
+    with work_folder as temporary:
         path = Path(temporary) / "field"
         path.write_bytes(data)
         output = Output(Path(temporary) / "out", lambda line: None)
@@ -115,8 +122,8 @@ def as_text(result: dict[str, Any]) -> str:
     lines.append(f"{'end to end':<12}{whole:>10.1f}{result['end_to_end']['p95_ms']:>10.1f}")
     lines.append("")
     lines.append(
-        f"{image['width_px']}×{image['height_px']} px, {image['cells']} cells: {result['megapixels_per_s']} megapixels/s, "
-        f"peak memory {result['peak_rss_mb']} MB, {result['runs']} runs"
+        f"{image['width_px']}×{image['height_px']} px, {image['cells']} cells: "
+        f"{result['megapixels_per_s']} megapixels/s, peak memory {result['peak_rss_mb']} MB, {result['runs']} runs"
     )
     lines.append(f"{model['name']} ({model['quantization']}), {model['runtime']}, threads: {model['threads']}")
     told = {k: v for k, v in machine.items() if v not in (None, [])}

@@ -18,8 +18,8 @@ def describe() -> dict[str, Any]:
     Returns
     -------
     dict
-        `model`, `machine`, `cores`, `memory_mb`, `clock_mhz`, `temperature_c`, `throttling` (a list of words, empty when
-        all is well); None for what the system does not tell.
+        `model`, `machine`, `cores`, `memory_mb`, `clock_mhz`, `temperature_c`, `throttling` (a list of words,
+        empty when all is well); None for what the system does not tell.
     """
     return {
         "model": _board() or _cpu() or platform.processor() or None,
