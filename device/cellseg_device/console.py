@@ -11,6 +11,7 @@ import click
 
 from cellseg_device.errors import EXIT_IMAGES_FAILED, EXIT_OK
 from cellseg_device.ledger import DONE, FAILED
+from cellseg_device.quiet import say
 from cellseg_device.worker import UNCHANGED, Outcome
 
 _CLEAR_LINE = "\r\x1b[K"
@@ -55,13 +56,13 @@ class Report:
         elif outcome.status == DONE:
             click.echo(f"{outcome.image}  {_number(outcome.cells or 0, 'cell')}  {outcome.ms:.0f} ms")
         if outcome.status == FAILED:
-            click.echo(f"{outcome.image}: {outcome.reason}", err=True)
+            say(f"{outcome.image}: {outcome.reason}")
         self._progress()
 
     def warn(self, line: str) -> None:
         """Print a line for the user on standard error."""
         self._clear()
-        click.echo(f"warning: {line}", err=True)
+        say(f"warning: {line}")
 
     def finish(self, out: Path, is_stopped: bool = False) -> None:
         """Print the summary: on standard error where standard output is for programs."""
@@ -73,11 +74,11 @@ class Report:
         seconds = time.monotonic() - self._start
         stopped = "stopped after " if is_stopped else ""
         line = f"{stopped}{images}: {', '.join(parts)}; {_number(self.cells, 'cell')}; {seconds:.1f} s; {out}"
-        click.echo(line, err=self._as_json)
+        (say if self._as_json else click.echo)(line)
 
     def _clear(self) -> None:
         if self._shows_progress:
-            click.echo(_CLEAR_LINE, nl=False, err=True)
+            say(_CLEAR_LINE, nl=False)
 
     def _progress(self) -> None:
         if not self._shows_progress or self._total is None:
@@ -85,7 +86,7 @@ class Report:
         done = sum(self.counts.values())
         rate = done / max(time.monotonic() - self._start, 1e-3)
         left = (self._total - done) / rate
-        click.echo(f"{done} of {self._total}, {rate:.1f} a second, {left:.0f} s left", nl=False, err=True)
+        say(f"{done} of {self._total}, {rate:.1f} a second, {left:.0f} s left", nl=False)
 
 
 def _json_object(outcome: Outcome) -> dict[str, object]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import click
 
+from cellseg_device.quiet import say
+
 EXIT_OK = 0
 EXIT_IMAGES_FAILED = 1
 EXIT_USAGE = 2
@@ -19,7 +21,7 @@ class CellsegError(click.ClickException):
 
     def show(self, file: object = None) -> None:
         """Print the message to standard error, in one line."""
-        click.echo(f"error: {self.format_message()}", err=True)
+        say(f"error: {self.format_message()}")
 
 
 class ImageError(CellsegError):

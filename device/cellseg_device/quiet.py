@@ -1,20 +1,33 @@
-"""Libraries that greet on standard error are asked to keep it to themselves."""
+"""Libraries that write on standard error are asked to keep it to themselves; what is for the user goes past them."""
 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import click
+
+# Standard error is one for all threads: while one holds it back, the others wait with what they have to say.
+_STDERR = threading.RLock()
 
 
 @contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Hold back what a library's C++ writes on standard error while it starts; its errors are raised as well."""
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+    """Hold back what a library's C code writes on standard error; its errors are raised as well."""
+    with _STDERR:
+        kept = os.dup(2)
+        try:
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def say(text: str, nl: bool = True) -> None:
+    """Print for the user on standard error, whatever other threads hold back."""
+    with _STDERR:
+        click.echo(text, nl=nl, err=True)

@@ -13,7 +13,7 @@ def test_bench_as_json(device, error_lines):
     assert error_lines(result.stderr) == []
     found = json.loads(result.stdout)
     named = {"steps", "end_to_end", "megapixels_per_s", "peak_rss_mb", "hardware", "model"}
-    assert {*found} == named | {"image", "runs"}
+    assert named <= {*found}
     assert [*found["steps"]] == STEPS
     for times in (*found["steps"].values(), found["end_to_end"]):
         assert [*times] == ["median_ms", "p95_ms"]
