@@ -176,7 +176,7 @@ def _png_or_jpeg_header(data: bytes, kind: str) -> _Header:
 
 
 def _check_png_chunks(data: bytes) -> None:
-    """Compare the checksum of every chunk: the decoder lets some damage pass."""
+    """Compare the checksum of every chunk, so that damage is told whatever a decoder makes of it."""
     whole = memoryview(data)
     position = len(_PNG)
     while position + 12 <= len(data):

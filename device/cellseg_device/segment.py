@@ -46,6 +46,21 @@ class Stopwatch:
 
 
 @dataclass(frozen=True)
+class Look:
+    """An image and what the network says of it.
+
+    Attributes
+    ----------
+    image : Image
+    maps : dict of str to ndarray of int8
+        As from `predict`.
+    """
+
+    image: Image
+    maps: Maps
+
+
+@dataclass(frozen=True)
 class Segmentation:
     """What the road gives for one image.
 
@@ -78,12 +93,34 @@ def segment(data: bytes, model: Model, watch: Stopwatch | None = None) -> Segmen
         If the file is no such image, or has more than 65,535 cells.
     """
     watch = watch or Stopwatch()
+    return finish(look(data, model, watch), model, watch)
+
+
+def look(data: bytes, model: Model, watch: Stopwatch) -> Look:
+    """Go the first half of the road: decode an image file and run the network over it.
+
+    Raises
+    ------
+    ImageError
+        If the file is no such image.
+    """
     with watch.step("decode"):
         image = images.decode(data)
-    maps = predict(image, model, watch)
+    return Look(image, predict(image, model, watch))
+
+
+def finish(seen: Look, model: Model, watch: Stopwatch) -> Segmentation:
+    """Go the second half of the road: label the cells and measure them. The maps are let go of on the way.
+
+    Raises
+    ------
+    ImageError
+        If there are more than 65,535 cells.
+    """
+    image = seen.image
     with watch.step("instances"):
-        labels = label(maps, image.shape, model.maps, model.card.separation)
-    del maps
+        labels = label(seen.maps, image.shape, model.maps, model.card.separation)
+    seen.maps.clear()
     with watch.step("measure"):
         cells = measure(labels, image.pixels, image.pixel_size_um)
     return Segmentation(image, labels, cells)

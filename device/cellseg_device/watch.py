@@ -11,7 +11,9 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
+from typing import TypeVar
 
 from cellseg_device.errors import InputError, OutputError
 from cellseg_device.ledger import FAILED
@@ -20,6 +22,7 @@ from cellseg_device.wake import Alarm, Events
 from cellseg_device.worker import Outcome, ReadError, Worker
 
 Warn = Callable[[str], None]
+_T = TypeVar("_T")
 
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 1.0, 60.0
 _ONCE_PATIENCE_S = 10.0  # how long `once` waits for files that are still being written
@@ -140,12 +143,12 @@ def once(folder: Path, worker: Worker, timing: Timing, alarm: Alarm) -> Iterator
     while waiting and not alarm.stopping:
         sources = [s for s in listed(folder, worker.output.folder) if s.image in waiting]
         waiting &= {s.image for s in sources}
-        for source in settling.ready(sources, time.monotonic(), time.time()):
+        for source, following in _with_next(settling.ready(sources, time.monotonic(), time.time())):
             if alarm.stopping:
                 return
             waiting.remove(source.image)
             if os.path.lexists(source.path):
-                yield _attempt(worker, source)
+                yield _attempt(worker, source, following)
         if time.monotonic() > patience:
             for image in sorted(waiting):
                 yield Outcome(image, FAILED, reason="is still being written: try again when it is complete")
@@ -157,15 +160,16 @@ def once(folder: Path, worker: Worker, timing: Timing, alarm: Alarm) -> Iterator
 def run(paths: Iterable[Path], worker: Worker, alarm: Alarm) -> Iterator[Outcome]:
     """Do the named files; as `once`, but a result with another model, or a failure, is done again."""
     _open(worker)
-    for path in paths:
+    # A link keeps its own name
+    names = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100
+    for path, next_path in _with_next(names):
         if alarm.stopping:
             return
-        path = Path(os.path.abspath(path))  # noqa: PTH100 - a link keeps its own name
-        source = source_at(path, printable(str(path)))
+        source = _named(path)
         if source is None:
             yield Outcome(printable(str(path)), FAILED, reason="no such file: check the path")
         else:
-            yield _attempt(worker, source, again=True)
+            yield _attempt(worker, source, _named(next_path) if next_path else None, again=True)
 
 
 def listed(folder: Path, out: Path) -> list[Source]:
@@ -195,14 +199,14 @@ class _Batch:
     def work(self, sources: list[Source]) -> Iterator[Outcome]:
         reading = self._reading
         self._reading = {s.image: reading[s.image] for s in sources if s.image in reading}
-        for source in sources:
+        for source, following in _with_next(sources):
             if self._alarm.stopping:
                 return
             # Anew, since the scan may be minutes old; who was changed has to settle again.
             if self._is_resting(source.image) or source_at(source.path, source.image) != source:
                 continue
             try:
-                outcome = self._worker.process(source)
+                outcome = self._worker.process(source, following=following)
             except ReadError as error:
                 self._reading_fault(source.image, error)
                 continue
@@ -250,10 +254,26 @@ class _Patience:
         return time.monotonic() < self._until
 
 
-def _attempt(worker: Worker, source: Source, again: bool = False) -> Outcome:
+def _with_next(items: list[_T]) -> Iterator[tuple[_T, _T | None]]:
+    """Pair each item with the one after it, the last with None."""
+    return zip_longest(items, items[1:])
+
+
+def _named(path: Path) -> Source | None:
+    """The file as it is now; None where there is none."""
+    return source_at(path, printable(str(path)))
+
+
+def _attempt(worker: Worker, source: Source, following: Source | None, again: bool = False) -> Outcome:
     """Do an image; a fault of a disk fails it for this time."""
     try:
-        return (worker.former(source, strict=True) if again else None) or worker.process(source)
+        if again:
+            former = worker.former(source, strict=True)
+            if former is not None:
+                return former
+            if following is not None and worker.former(following, strict=True) is not None:
+                following = None
+        return worker.process(source, following=following)
     except ReadError as error:
         reason = f"cannot be read ({error.strerror}): try again"
     except OSError as error:

@@ -6,21 +6,27 @@ import errno
 import hashlib
 import os
 import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 
 from cellseg_device import image as images
-from cellseg_device import overlay, results
+from cellseg_device import overlay, results, segment
 from cellseg_device.errors import ImageError, ModelError
 from cellseg_device.ledger import DONE, FAILED, Entry
 from cellseg_device.model import Model
 from cellseg_device.output import Output, utc
 from cellseg_device.scan import Source
-from cellseg_device.segment import Segmentation, Stopwatch, segment
+from cellseg_device.segment import Look, Segmentation, Stopwatch
 
 UNCHANGED = "unchanged"
+
+# Beside a larger image the next one is not looked at ahead: both might not fit into a small computer's memory.
+_MOST_AHEAD_BYTES = 16_000_000
 
 # The file system's no to the name of a result (on an exFAT stick, say, to a colon): no other try will help.
 _BAD_NAME = (errno.ENAMETOOLONG, errno.EINVAL)
@@ -42,7 +48,7 @@ class Outcome:
     cells : int or None
         Number of cells, where there is a result.
     ms : float
-        Time it took now, all in.
+        Time from its turn until its results were on the disk; what was done ahead of its turn is not in it.
     labels : str or None
         File name of its label image in the output folder.
     reason : str or None
@@ -55,6 +61,14 @@ class Outcome:
     ms: float = 0.0
     labels: str | None = None
     reason: str | None = None
+
+
+@dataclass(frozen=True)
+class _Ahead:
+    """An image that is being looked at ahead of its turn: its SHA-256 and look, or why there are none."""
+
+    source: Source
+    seen: Future[tuple[str, Look]]
 
 
 class Worker:
@@ -73,10 +87,21 @@ class Worker:
         self.model = model
         self.output = output
         self.overlay = overlay
+        self._ahead: _Ahead | None = None
+        self._threads = ThreadPoolExecutor(1, "cellseg-ahead")
         self.model_sha256 = hashlib.sha256(model.path.read_bytes()).hexdigest()
 
-    def process(self, source: Source, stopwatch: Stopwatch | None = None) -> Outcome:
+    def process(self, source: Source, stopwatch: Stopwatch | None = None, following: Source | None = None) -> Outcome:
         """Do one image, and record it as done or, for a fault of its own, as failed.
+
+        Parameters
+        ----------
+        source : Source
+        stopwatch : Stopwatch or None
+            Receives the time of each step.
+        following : Source or None
+            What comes next: another thread decodes it and runs the network over it while this one's cells are
+            separated, measured and written.
 
         Raises
         ------
@@ -90,10 +115,12 @@ class Worker:
         self.output.open()
         sha256 = None
         try:
-            data = _read(source.path)
-            sha256 = hashlib.sha256(data).hexdigest()
+            sha256, seen = self._taken(source, stopwatch)
+            if following is not None and seen.image.pixels.nbytes <= _MOST_AHEAD_BYTES:
+                self._ahead = _Ahead(following, self._threads.submit(self._look, following, Stopwatch()))
             stem = self.output.stem_for(source.image)
-            result = _segment(data, self.model, stopwatch)
+            with _without_memory_faults():
+                result = segment.finish(seen, self.model, stopwatch)
             with stopwatch.step("write"):
                 self._write(stem, result)
                 ms = _ms_since(start)
@@ -105,6 +132,24 @@ class Worker:
             self.output.record(self._entry(source, sha256, _ms_since(start), reason=error.message))
             return Outcome(source.image, FAILED, ms=_ms_since(start), reason=error.message)
         return Outcome(source.image, DONE, len(result.cells), _ms_since(start), stem + results.LABELS)
+
+    def _taken(self, source: Source, stopwatch: Stopwatch) -> tuple[str, Look]:
+        """Look at an image, or take over what was seen of it ahead; the network works on one image at a time."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            if ahead.source == source:
+                return ahead.seen.result()
+            ahead.seen.exception()  # waits for it to end
+        return self._look(source, stopwatch)
+
+    def _look(self, source: Source, stopwatch: Stopwatch) -> tuple[str, Look]:
+        """The image's SHA-256, and what the network says of it."""
+        data = _read(source.path)
+        with _without_memory_faults():
+            try:
+                return hashlib.sha256(data).hexdigest(), segment.look(data, self.model, stopwatch)
+            except ModelError as error:  # what the model cannot do with this image
+                raise ImageError(error.message) from None
 
     def former(self, source: Source, strict: bool) -> Outcome | None:
         """Say what became of an image that has not changed since; None if it is to be done.
@@ -180,11 +225,11 @@ def _read(path: Path) -> bytes:
         raise ReadError(error.errno, error.strerror) from error
 
 
-def _segment(data: bytes, model: Model, stopwatch: Stopwatch) -> Segmentation:
+@contextmanager
+def _without_memory_faults() -> Iterator[None]:
+    """Turn a lack of memory into a fault of the image."""
     try:
-        return segment(data, model, stopwatch)
-    except ModelError as error:  # what the model cannot do with this image
-        raise ImageError(error.message) from None
+        yield
     except MemoryError:
         raise ImageError("needs more memory than there is: crop or split it") from None
     except cv2.error as error:

@@ -261,8 +261,8 @@ def test_a_truncated_jpeg_with_a_thumbnail_is_not_taken_for_whole():
     body = pil(smooth(2, 200, 300), "JPEG", quality=95)
     data = body[:2] + exif + body[2:]
     assert decode(data).shape == (200, 300)
-    for length in range(len(exif), len(data) - 2, len(data) // 97):
-        with pytest.raises(ImageError):
+    for length in range(len(exif) + 1000, len(data) - 1, len(data) // 97):
+        with pytest.raises(ImageError, match="is a truncated JPEG"):
             decode(data[:length])
 
 
@@ -305,7 +305,10 @@ def test_encodings_with_checksums_show_every_change_of_their_pixels(name):
         damaged = bytearray(data)
         damaged[at] ^= 0x10
         found = outcome(bytes(damaged))
-        assert isinstance(found, str) or np.array_equal(found, good)
+        if name.endswith("png"):
+            assert "a checksum is wrong" in found or "truncated" in found
+        else:
+            assert isinstance(found, str) or np.array_equal(found, good)
 
 
 @pytest.mark.parametrize(

@@ -154,8 +154,8 @@ def test_columns_in_micrometres_follow_from_those_in_pixels():
 
 
 def test_the_frame_leaves_out_what_touches_its_top_or_left():
-    labels = drawn("1..22 ..... 3...4 ..5.. 66.77")
-    assert count_in_frame(labels) == 3  # 4, 5 and 7; not 6, which touches the left
+    labels = drawn("1..22 ..... 3...4 8.5.. 66.77")
+    assert count_in_frame(labels) == 3  # 4, 5 and 7; not 3, 6 and 8, which touch the left
     assert count_in_frame(np.zeros((3, 3), np.uint16)) == 0
     assert count_in_frame(np.ones((1, 1), np.uint16)) == 0
 

@@ -1,6 +1,7 @@
 """What libraries say on standard error is held back, what we say is not."""
 
 import os
+import sys
 import threading
 
 import pytest
@@ -28,7 +29,8 @@ def test_standard_error_comes_back_after_an_error(capfd):
 
 
 @pytest.mark.parametrize("speak", [lambda: say("heard"), ImageError("heard").show], ids=["say", "error"])
-def test_what_we_say_waits_until_another_thread_is_done(capfd, speak):
+def test_what_we_say_waits_until_another_thread_is_done(capfd, monkeypatch, speak):
+    monkeypatch.setattr(sys, "stderr", os.fdopen(2, "w", closefd=False))  # pytest's own goes past the descriptor
     held, done = threading.Event(), threading.Event()
 
     def library():
@@ -45,7 +47,9 @@ def test_what_we_say_waits_until_another_thread_is_done(capfd, speak):
     assert "heard" in capfd.readouterr().err
 
 
-def test_many_threads_leave_standard_error_as_it_was(capfd):
+def test_many_threads_leave_standard_error_as_it_was(capfd, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", os.fdopen(2, "w", closefd=False))
+
     def library():
         for _ in range(50):
             with quiet_stderr():

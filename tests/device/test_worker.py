@@ -1,13 +1,14 @@
 """Faults that pass and faults that stay, with the bundled model and a disk that is made to fail."""
 
 import errno
+import hashlib
 import threading
 
 import cv2
 import pytest
 
 from cellseg_device import image as images
-from cellseg_device import results, watch, worker
+from cellseg_device import results, segment, watch, worker
 from cellseg_device.errors import InputError
 from cellseg_device.ledger import DONE, FAILED
 from cellseg_device.output import Output
@@ -80,10 +81,82 @@ def test_a_fault_of_the_disk_is_raised_and_nothing_recorded(
 def test_an_image_too_large_for_the_memory_fails_with_advice(work, tmp_path, write_image, monkeypatch, error):
     if isinstance(error, cv2.error):
         error.code = cv2.Error.StsNoMem
-    monkeypatch.setattr(worker, "segment", failing(1, error, None))
+    monkeypatch.setattr(segment, "look", failing(1, error, None))
     outcome = work.process(source_of(write_image(tmp_path / "a.png")))
     assert outcome.status == FAILED
     assert outcome.reason == "needs more memory than there is: crop or split it"
+
+
+@pytest.fixture
+def looks(monkeypatch):
+    """Count the looks, in the order in which they begin: (the image's bytes, the thread)."""
+    seen = []
+
+    def look(data, *rest):
+        seen.append((data, threading.current_thread()))
+        return plain(data, *rest)
+
+    plain = segment.look
+    monkeypatch.setattr(segment, "look", look)
+    return seen
+
+
+def test_the_next_image_is_looked_at_ahead_and_once(work, tmp_path, write_image, looks):
+    sources = [source_of(write_image(tmp_path / f"{n}.png", seed=n)) for n in range(4)]
+    for source, following in zip(sources, [*sources[1:], None], strict=True):
+        assert work.process(source, following=following).status == DONE
+    assert [data for data, _ in looks] == [s.path.read_bytes() for s in sources]
+    assert [thread is threading.main_thread() for _, thread in looks] == [True, False, False, False]
+
+
+def test_labels_are_the_same_with_and_without_looking_ahead(work, model, tmp_path, write_image):
+    sources = [source_of(write_image(tmp_path / f"{n}.png", seed=n, count=12)) for n in range(4)]
+    for source, following in zip(sources, [*sources[1:], None], strict=True):
+        work.process(source, following=following)
+    alone = Output(tmp_path / "alone", print)
+    for source in sources:
+        Worker(model, alone).process(source)
+    alone.close()
+    for source in sources:
+        name = f"{source.path.stem}.labels.tif"
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
+
+
+def test_what_was_seen_ahead_of_a_file_that_then_changed_is_not_used(work, tmp_path, write_image, looks):
+    first = source_of(write_image(tmp_path / "a.png"))
+    second = source_of(write_image(tmp_path / "b.png", seed=1))
+    work.process(first, following=second)
+    changed = source_of(write_image(tmp_path / "b.png", seed=2, mtime=1_700_000_009))
+    work.process(changed)
+    assert looks[-1][0] == changed.path.read_bytes()
+    assert work.output.ledger.get("b.png").sha256 == hashlib.sha256(changed.path.read_bytes()).hexdigest()
+
+
+def test_a_bad_image_seen_ahead_fails_in_its_own_turn(work, tmp_path, write_image):
+    good = source_of(write_image(tmp_path / "a.png"))
+    (tmp_path / "b.png").write_text("not an image")
+    bad = source_of(tmp_path / "b.png")
+    assert work.process(good, following=bad).status == DONE
+    assert work.output.ledger.get("b.png") is None
+    outcome = work.process(bad, following=good)
+    assert outcome.status == FAILED
+    assert "is not a PNG" in outcome.reason
+
+
+def test_a_disk_that_fails_ahead_is_raised_in_the_image_s_own_turn(work, tmp_path, write_image, monkeypatch):
+    first, second = (source_of(write_image(tmp_path / name)) for name in ("a.png", "b.png"))
+    read = images.read
+    monkeypatch.setattr(images, "read", lambda path: read(path) if path == first.path else failing(1, IO_ERROR, read)())
+    assert work.process(first, following=second).status == DONE
+    with pytest.raises(ReadError):
+        work.process(second)
+
+
+def test_nothing_is_looked_at_beside_a_large_image(work, tmp_path, write_image, monkeypatch, looks):
+    monkeypatch.setattr(worker, "_MOST_AHEAD_BYTES", 1000)
+    first, second = (source_of(write_image(tmp_path / name)) for name in ("a.png", "b.png"))
+    work.process(first, following=second)
+    assert len(looks) == 1
 
 
 def test_a_name_that_the_file_system_refuses_fails_its_image(work, tmp_path, write_image, monkeypatch):

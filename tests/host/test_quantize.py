@@ -93,7 +93,7 @@ def test_an_int8_model_with_a_float_operator_is_refused(tiny_run, tiny_dataset, 
     """The converter is made to leave the graph in float, as it does with operators it cannot quantize."""
     plain = quantize.convert
     monkeypatch.setattr(quantize, "convert", lambda network, mode, *rest: plain(network, "float32", *rest))
-    with pytest.raises(quantize.QuantizationError, match="not full int8: .*float32"):
+    with pytest.raises(quantize.QuantizationError, match=r"not full int8: .*float32"):
         quantize.quantize(train.open_run(tiny_run), tiny_dataset, "int8")
 
 

@@ -6,16 +6,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
 from cellseg_device import image as images
 from cellseg_device.errors import InputError
 from cellseg_host.data.dataset import load
 from cellseg_host.synth import SynthSettings, make_field, write_fields
 from cellseg_host.synth.command import synth
 from cellseg_host.synth.settings import KINDS, STAINS
-from click.testing import CliRunner
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy import ndimage
 
 SMALL = {"height": 96, "width": 128, "diameter_px": 14.0}
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -164,11 +165,11 @@ def test_mistakes_are_refused_before_any_training(tiny_dataset, tiny_run, tiny_s
         dataset = Dataset(dataset.root, dataset.split("train"))
     if fault == "no cells":
         dataset = Dataset(dataset.root, tuple(dataclasses.replace(e, cells=0) for e in dataset.entries))
+    begin = partial(train.settings_of, path)
+    if fault != "nothing to resume":
+        begin = partial(next, train.train(dataset, path, settings))
     with pytest.raises(InputError, match=words):
-        if fault == "nothing to resume":
-            train.settings_of(path)
-        else:
-            next(train.train(dataset, path, settings))
+        begin()
     assert not (tmp_path / "run").exists()
 
 
