@@ -168,7 +168,9 @@ def _png_or_jpeg_header(data: bytes, kind: str) -> _Header:
         with PIL.Image.open(io.BytesIO(data), formats=[kind]) as opened:
             width, height, mode = opened.width, opened.height, opened.mode
     except Exception as error:
-        raise ImageError(f"is a damaged {kind} ({_reason(error)}): copy or capture it again") from None
+        # Pillow's own words for a header it cannot read name an object in memory
+        reason = "its header is wrong" if isinstance(error, PIL.UnidentifiedImageError) else _reason(error)
+        raise ImageError(f"is a damaged {kind} ({reason}): copy or capture it again") from None
     _check_size(height, width)
     if mode == "CMYK":
         raise ImageError("has CMYK colours: save it as RGB or grey")

@@ -1,0 +1,90 @@
+"""The pieces of the road: tiles in, maps out, and the mask they make."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from cellseg_device import segment
+from cellseg_device.card import Output
+from cellseg_device.model import MapSpec
+from cellseg_device.segment import Stopwatch, foreground_mask, maps_digest
+from cellseg_device.tiling import Tile
+
+
+@pytest.mark.parametrize("block", [1, 2, 4])
+@pytest.mark.parametrize("reduction", [1, 2])
+def test_channels_spread_over_blocks_row_by_row(block, reduction):
+    side = 16
+    expected = np.random.default_rng(0).integers(-128, 128, (side * 2, side * 3)).astype(np.int8)
+    rows, cols = expected.shape[0] // block, expected.shape[1] // block
+    tensor = np.empty((rows, cols, block * block), np.int8)
+    for row in range(rows * block):
+        for col in range(cols * block):
+            tensor[row // block, col // block, row % block * block + col % block] = expected[row, col]
+    spec = MapSpec(Output("foreground", 0, "logit"), block, reduction, 0.1, 0)
+    found = np.zeros_like(expected)
+    whole = Tile(0, 0, (0, side * 2 * reduction), (0, side * 3 * reduction))
+    segment._stitch(found, tensor, spec, whole)
+    assert np.array_equal(found, expected)
+
+
+def test_only_the_kept_part_of_a_tile_is_written_and_at_its_place():
+    spec = MapSpec(Output("distance", 0, "logit"), 1, 2, 0.1, 0)
+    tensor = np.arange(8 * 8).reshape(8, 8, 1).astype(np.int8)
+    found = np.full((40, 40), -1, np.int8)
+    segment._stitch(found, tensor, spec, Tile(16, 32, (20, 28), (34, 46)))  # 16 × 16 pixels of the input
+    expected = np.full((40, 40), -1, np.int8)
+    expected[10:14, 17:23] = tensor[2:6, 1:7, 0]
+    assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("shape", [(20, 30), (20, 30, 3)])
+def test_tiles_are_mirrored_beyond_the_image(shape):
+    pixels = np.random.default_rng(1).integers(0, 256, shape).astype(np.uint8)
+    view = np.empty((16, 16, 3), np.int8)
+    table = (np.arange(256) - 128).astype(np.int8)
+    segment._fill(view, pixels, 16, 16, table)
+    padded = np.pad(pixels[16:, 16:], [(0, 12), (0, 2), (0, 0)][: len(shape)], mode="reflect")
+    expected = table[padded]
+    assert np.array_equal(view, expected if len(shape) == 3 else np.repeat(expected[..., None], 3, axis=2))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1)])
+def test_thin_images_are_mirrored_too(shape):
+    view = np.empty((16, 16, 3), np.int8)
+    segment._fill(view, np.full(shape, 200, np.uint8), 0, 0, (np.arange(256) - 128).astype(np.int8))
+    assert (view == 72).all()
+
+
+@pytest.mark.parametrize("shape", [(4, 1), (1, 4), (8, 12)])
+@pytest.mark.parametrize("threshold", [-128, -5, 0, 127, 128])
+def test_the_mask_is_what_reaches_the_threshold_inside_the_image(shape, threshold):
+    values = np.random.default_rng(2).integers(-128, 128, shape).astype(np.int8)
+    values.flat[0] = 127
+    inside = max(shape[0] - 2, 1), max(shape[1] - 3, 1)
+    mask = foreground_mask(values, inside, threshold)
+    expected = np.zeros(shape, np.uint8)
+    expected[: inside[0], : inside[1]] = (values.astype(int) >= threshold)[: inside[0], : inside[1]] * 255
+    assert mask.dtype == np.uint8
+    assert np.array_equal(mask, expected)
+
+
+def test_the_digest_is_of_the_maps_in_the_order_of_their_quantities():
+    foreground, distance = np.arange(6, dtype=np.int8).reshape(2, 3), np.full((1, 2), -3, np.int8)
+    expected = hashlib.sha256(foreground.tobytes() + distance.tobytes()).hexdigest()
+    assert maps_digest({"distance": distance, "foreground": foreground}) == expected
+    assert maps_digest({"foreground": foreground.T.copy().T, "distance": distance}) == expected
+    assert maps_digest({"foreground": foreground}) == hashlib.sha256(foreground.tobytes()).hexdigest()
+
+
+def test_a_stopwatch_adds_up_also_what_fails():
+    watch = Stopwatch()
+    for _ in range(2):
+        with watch.step("a"):
+            pass
+    first = watch.ms["a"]
+    with pytest.raises(KeyError), watch.step("a"):
+        raise KeyError
+    assert [*watch.ms] == ["a"]
+    assert watch.ms["a"] > first > 0
