@@ -22,9 +22,10 @@ from cellseg_device.model import MapSpec, Model
 
 STEPS = ("decode", "normalise", "tiles", "invoke", "stitch", "instances", "measure", "write")
 
-# A network that takes any size sees a whole field at once up to this size; larger ones are tiled to bound memory
-# (some 70 bytes a pixel in the runtime).
-MAX_TILE_PX = 2_000_000
+# A network that takes any size sees a field of up to this size as a whole, without overlap. A larger one is tiled, and
+# into smaller tiles: the runtime takes some 70 bytes a pixel of them, beside an image that needs its memory itself.
+MAX_WHOLE_PX = 2_000_000
+MAX_TILE_PX = 1_000_000
 
 Maps = dict[str, npt.NDArray[np.int8]]
 
@@ -93,11 +94,12 @@ def segment(data: bytes, model: Model, watch: Stopwatch | None = None) -> Segmen
         If the file is no such image, or has more than 65,535 cells.
     """
     watch = watch or Stopwatch()
-    return finish(look(data, model, watch), model, watch)
+    image = decode(data, watch)
+    return finish(Look(image, predict(image, model, watch)), model, watch)
 
 
-def look(data: bytes, model: Model, watch: Stopwatch) -> Look:
-    """Go the first half of the road: decode an image file and run the network over it.
+def decode(data: bytes, watch: Stopwatch) -> Image:
+    """Decode an image file, timed.
 
     Raises
     ------
@@ -105,12 +107,11 @@ def look(data: bytes, model: Model, watch: Stopwatch) -> Look:
         If the file is no such image.
     """
     with watch.step("decode"):
-        image = images.decode(data)
-    return Look(image, predict(image, model, watch))
+        return images.decode(data)
 
 
 def finish(seen: Look, model: Model, watch: Stopwatch) -> Segmentation:
-    """Go the second half of the road: label the cells and measure them. The maps are let go of on the way.
+    """Go the second half of the road: label the cells and measure them; the maps are let go of on the way.
 
     Raises
     ------
@@ -143,7 +144,8 @@ def predict(image: Image, model: Model, watch: Stopwatch | None = None) -> Maps:
         if model.tile:
             plan = tiling.plan_fixed(*image.shape, model.tile, card.margin, card.stride)
         else:
-            plan = tiling.plan_free(*image.shape, MAX_TILE_PX, card.margin, card.stride)
+            limit = MAX_WHOLE_PX if image.shape[0] * image.shape[1] <= MAX_WHOLE_PX else MAX_TILE_PX
+            plan = tiling.plan_free(*image.shape, limit, card.margin, card.stride)
         model.resize(plan.tile_height, plan.tile_width)
         maps = {
             quantity: np.empty((plan.height // spec.reduction, plan.width // spec.reduction), np.int8)

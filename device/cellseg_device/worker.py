@@ -17,6 +17,7 @@ import cv2
 from cellseg_device import image as images
 from cellseg_device import overlay, results, segment
 from cellseg_device.errors import ImageError, ModelError
+from cellseg_device.image import Image
 from cellseg_device.ledger import DONE, FAILED, Entry
 from cellseg_device.model import Model
 from cellseg_device.output import Output, utc
@@ -144,10 +145,10 @@ class Worker:
 
     def _look(self, source: Source, stopwatch: Stopwatch) -> tuple[str, Look]:
         """The image's SHA-256, and what the network says of it."""
-        data = _read(source.path)
         with _without_memory_faults():
+            sha256, image = _decoded(source.path, stopwatch)
             try:
-                return hashlib.sha256(data).hexdigest(), segment.look(data, self.model, stopwatch)
+                return sha256, Look(image, segment.predict(image, self.model, stopwatch))
             except ModelError as error:  # what the model cannot do with this image
                 raise ImageError(error.message) from None
 
@@ -216,6 +217,12 @@ class Worker:
             total_ms=ms,
             counts=counts,
         )
+
+
+def _decoded(path: Path, stopwatch: Stopwatch) -> tuple[str, Image]:
+    """SHA-256 of a file and its image; the file's bytes, as large as the image or larger, are let go of here."""
+    data = _read(path)
+    return hashlib.sha256(data).hexdigest(), segment.decode(data, stopwatch)
 
 
 def _read(path: Path) -> bytes:

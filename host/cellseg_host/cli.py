@@ -239,7 +239,7 @@ def quantize(
         ["worst image", f"{after.id[:16]}: mean AP {before.mean_ap:.3f} float32, {after.mean_ap:.3f} {mode}"],
         ["thresholds", ", ".join(f"{k} {v}" for k, v in dataclasses.asdict(done.card.separation).items())],
     ]
-    print_table("", ["", "value"], rows)
+    print_table("", ["", ""], rows)
 
 
 @main.command()

@@ -53,7 +53,7 @@ def bar() -> Iterator[Progress]:
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table, first column left, others right; never cut off where the output is a file."""
     console = Console()
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title or None, title_justify="left", show_header=any(columns))
     for index, name in enumerate(columns):
         table.add_column(name, justify="left" if index == 0 else "right", no_wrap=True)
     for row in rows:

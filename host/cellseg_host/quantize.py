@@ -21,6 +21,7 @@ from cellseg_device.card import Card, Output
 from cellseg_device.errors import CellsegError, InputError
 from cellseg_device.graph import Operator, operators
 from cellseg_device.model import Model
+from cellseg_device.quiet import quiet_stderr
 from cellseg_device.selftest import answer
 from cellseg_host import feed, keras_road
 from cellseg_host.data.dataset import Dataset
@@ -194,7 +195,8 @@ def convert(
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = converter.inference_output_type = tf.int8
     try:
-        return bytes(converter.convert())
+        with quiet_stderr():
+            return bytes(converter.convert())
     except Exception as error:  # the converter raises whatever its passes raise
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise QuantizationError(f"TensorFlow cannot convert the network to {mode}: {lines[0]}") from error
@@ -233,7 +235,9 @@ def match_outputs(
 
 def _carded(network: keras.Model, outputs: Sequence[Output], card: Card, flatbuffer: bytes) -> bytes:
     """The flatbuffer with a card whose outputs are found by a known answer."""
-    interpreter = Interpreter(model_content=flatbuffer)
+    with quiet_stderr():
+        interpreter = Interpreter(model_content=flatbuffer)
+        interpreter.allocate_tensors()
     details = interpreter.get_input_details()[0]
     _, height, width, _ = (n if n > 0 else CALIBRATION_SIDE for n in details["shape_signature"])
     interpreter.resize_tensor_input(details["index"], (1, height, width, 3))

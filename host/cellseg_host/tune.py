@@ -12,8 +12,9 @@ from cellseg_device.model import MapSpec
 from cellseg_device.segment import Maps, label
 from cellseg_host import metrics
 
-FOREGROUND = (0.4, 0.45, 0.5, 0.55, 0.6)
+FOREGROUND = (0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
 SEED = (0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
+# Up to the area of the smallest nuclei that the network is meant for, about 6 px across
 MIN_AREA_PX = (8, 12, 16, 24, 32)
 
 

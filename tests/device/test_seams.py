@@ -60,13 +60,14 @@ def assert_same_partition(labels, expected):
 
 @pytest.fixture(scope="module")
 def whole(field, model):
-    assert (HEIGHT + 16) * (WIDTH + 16) < segment.MAX_TILE_PX  # one tile
+    assert (HEIGHT + 16) * (WIDTH + 16) < segment.MAX_WHOLE_PX  # one tile
     result = run(field, model)
     assert result[1].max() > 50
     return result
 
 
 def test_the_memory_limit_makes_tiles_and_changes_nothing(monkeypatch, field, model, whole):
+    monkeypatch.setattr(segment, "MAX_WHOLE_PX", 0)
     monkeypatch.setattr(segment, "MAX_TILE_PX", 400_000)
     assert len(tiling.plan_free(HEIGHT, WIDTH, 400_000, model.card.margin, model.card.stride).tiles) > 1
     assert_same(run(field, model), whole)

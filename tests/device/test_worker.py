@@ -81,7 +81,7 @@ def test_a_fault_of_the_disk_is_raised_and_nothing_recorded(
 def test_an_image_too_large_for_the_memory_fails_with_advice(work, tmp_path, write_image, monkeypatch, error):
     if isinstance(error, cv2.error):
         error.code = cv2.Error.StsNoMem
-    monkeypatch.setattr(segment, "look", failing(1, error, None))
+    monkeypatch.setattr(segment, "decode", failing(1, error, None))
     outcome = work.process(source_of(write_image(tmp_path / "a.png")))
     assert outcome.status == FAILED
     assert outcome.reason == "needs more memory than there is: crop or split it"
@@ -92,12 +92,12 @@ def looks(monkeypatch):
     """Count the looks, in the order in which they begin: (the image's bytes, the thread)."""
     seen = []
 
-    def look(data, *rest):
+    def decode(data, *rest):
         seen.append((data, threading.current_thread()))
         return plain(data, *rest)
 
-    plain = segment.look
-    monkeypatch.setattr(segment, "look", look)
+    plain = segment.decode
+    monkeypatch.setattr(segment, "decode", decode)
     return seen
 
 
