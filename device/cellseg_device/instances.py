@@ -16,7 +16,6 @@ from cellseg_device.card import Separation
 from cellseg_device.errors import ImageError
 
 MAX_CELLS = 65_535
-_BAND_PX = 1 << 20  # a large image is renumbered in bands, not copied
 
 
 def separate(
@@ -56,12 +55,11 @@ def separate(
     if reduction > 1:
         height, width = foreground.shape
         regions = cv2.resize(regions, (width, height), interpolation=cv2.INTER_NEAREST)
-    regions[foreground == 0] = 0
-    return number(regions, settings.min_area_px)
+    return number(cv2.copyTo(regions, foreground), settings.min_area_px)
 
 
 def number(regions: npt.NDArray[np.uint16], min_area_px: int) -> npt.NDArray[np.uint16]:
-    """Drop regions under `min_area_px` and number the others by their first pixel, row by row, in place.
+    """Drop regions under `min_area_px` and number the others by their first pixel, row by row.
 
     Parameters
     ----------
@@ -71,7 +69,6 @@ def number(regions: npt.NDArray[np.uint16], min_area_px: int) -> npt.NDArray[np.
     Returns
     -------
     ndarray of uint16, shape (height, width)
-        `regions` itself.
     """
     found = runs.find(regions)
     area = np.bincount(found.label, found.length)
@@ -81,9 +78,7 @@ def number(regions: npt.NDArray[np.uint16], min_area_px: int) -> npt.NDArray[np.
     kept = np.flatnonzero(area >= max(min_area_px, 1))
     new = np.zeros(len(area), np.uint16)
     new[kept[np.argsort(first[kept])]] = np.arange(1, len(kept) + 1, dtype=np.uint16)
-    for band in np.array_split(regions, -(-regions.size // _BAND_PX)):
-        np.take(new, band, out=band, mode="clip")
-    return regions
+    return np.repeat(new[found.label], found.length).reshape(regions.shape)
 
 
 def _any_in_block(mask: npt.NDArray[np.uint8], block: int) -> npt.NDArray[np.uint8]:

@@ -22,11 +22,11 @@ from cellseg_device.ledger import DONE, FAILED, Entry
 from cellseg_device.model import Model
 from cellseg_device.output import Output, utc
 from cellseg_device.scan import Source
-from cellseg_device.segment import Look, Segmentation, Stopwatch
+from cellseg_device.segment import Look, Maps, Segmentation, Stopwatch
 
 UNCHANGED = "unchanged"
 
-# Beside a larger image the next one is not looked at ahead: both might not fit into a small computer's memory.
+# Beside a larger image the next one is not begun: both might not fit into a small computer's memory.
 _MOST_AHEAD_BYTES = 16_000_000
 
 # The file system's no to the name of a result (on an exFAT stick, say, to a colon): no other try will help.
@@ -65,11 +65,13 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class _Ahead:
-    """An image that is being looked at ahead of its turn: its SHA-256 and look, or why there are none."""
+class _Begun:
+    """A decoded image, and the maps that the network makes of it in its thread."""
 
     source: Source
-    seen: Future[tuple[str, Look]]
+    sha256: str
+    image: Image
+    maps: Future[Maps]
 
 
 class Worker:
@@ -88,8 +90,8 @@ class Worker:
         self.model = model
         self.output = output
         self.overlay = overlay
-        self._ahead: _Ahead | None = None
-        self._threads = ThreadPoolExecutor(1, "cellseg-ahead")
+        self._ahead: _Begun | None = None
+        self._network_thread = ThreadPoolExecutor(1, "cellseg-network")
         self.model_sha256 = hashlib.sha256(model.path.read_bytes()).hexdigest()
 
     def process(self, source: Source, stopwatch: Stopwatch | None = None, following: Source | None = None) -> Outcome:
@@ -101,8 +103,8 @@ class Worker:
         stopwatch : Stopwatch or None
             Receives the time of each step.
         following : Source or None
-            What comes next: another thread decodes it and runs the network over it while this one's cells are
-            separated, measured and written.
+            What comes next: it is decoded while the network still runs over this one, and the network goes on to it
+            while the cells of this one are separated, measured and written.
 
         Raises
         ------
@@ -116,12 +118,13 @@ class Worker:
         self.output.open()
         sha256 = None
         try:
-            sha256, seen = self._taken(source, stopwatch)
-            if following is not None and seen.image.pixels.nbytes <= _MOST_AHEAD_BYTES:
-                self._ahead = _Ahead(following, self._threads.submit(self._look, following, Stopwatch()))
+            begun = self._taken(source, stopwatch)
+            sha256 = begun.sha256
+            if following is not None and begun.image.pixels.nbytes <= _MOST_AHEAD_BYTES:
+                self._ahead = self._begun_ahead(following)
             stem = self.output.stem_for(source.image)
-            with _without_memory_faults():
-                result = segment.finish(seen, self.model, stopwatch)
+            with _as_faults_of_the_image():
+                result = segment.finish(Look(begun.image, begun.maps.result()), self.model, stopwatch)
             with stopwatch.step("write"):
                 self._write(stem, result)
                 ms = _ms_since(start)
@@ -134,23 +137,24 @@ class Worker:
             return Outcome(source.image, FAILED, ms=_ms_since(start), reason=error.message)
         return Outcome(source.image, DONE, len(result.cells), _ms_since(start), stem + results.LABELS)
 
-    def _taken(self, source: Source, stopwatch: Stopwatch) -> tuple[str, Look]:
-        """Look at an image, or take over what was seen of it ahead; the network works on one image at a time."""
+    def _taken(self, source: Source, stopwatch: Stopwatch) -> _Begun:
+        """Begin an image, or take it over if it was begun ahead of its turn."""
         ahead, self._ahead = self._ahead, None
-        if ahead is not None:
-            if ahead.source == source:
-                return ahead.seen.result()
-            ahead.seen.exception()  # waits for it to end
-        return self._look(source, stopwatch)
+        return ahead if ahead is not None and ahead.source == source else self._begun(source, stopwatch)
 
-    def _look(self, source: Source, stopwatch: Stopwatch) -> tuple[str, Look]:
-        """The image's SHA-256, and what the network says of it."""
-        with _without_memory_faults():
+    def _begun(self, source: Source, stopwatch: Stopwatch) -> _Begun:
+        """Decode an image here, and have the network run over it in the other thread, after what it has in hand."""
+        with _as_faults_of_the_image():
             sha256, image = _decoded(source.path, stopwatch)
-            try:
-                return sha256, Look(image, segment.predict(image, self.model, stopwatch))
-            except ModelError as error:  # what the model cannot do with this image
-                raise ImageError(error.message) from None
+        maps = self._network_thread.submit(segment.predict, image, self.model, stopwatch)
+        return _Begun(source, sha256, image, maps)
+
+    def _begun_ahead(self, source: Source) -> _Begun | None:
+        """Begin the image that is next; one that cannot be read says so in its own turn."""
+        try:
+            return self._begun(source, Stopwatch())
+        except (ImageError, OSError):
+            return None
 
     def former(self, source: Source, strict: bool) -> Outcome | None:
         """Say what became of an image that has not changed since; None if it is to be done.
@@ -233,10 +237,12 @@ def _read(path: Path) -> bytes:
 
 
 @contextmanager
-def _without_memory_faults() -> Iterator[None]:
-    """Turn a lack of memory into a fault of the image."""
+def _as_faults_of_the_image() -> Iterator[None]:
+    """Turn a lack of memory, and what the model cannot do with an image, into a fault of the image."""
     try:
         yield
+    except ModelError as error:
+        raise ImageError(error.message) from None
     except MemoryError:
         raise ImageError("needs more memory than there is: crop or split it") from None
     except cv2.error as error:

@@ -88,28 +88,36 @@ def test_an_image_too_large_for_the_memory_fails_with_advice(work, tmp_path, wri
 
 
 @pytest.fixture
-def looks(monkeypatch):
-    """Count the looks, in the order in which they begin: (the image's bytes, the thread)."""
+def steps(monkeypatch):
+    """The steps of the road as they begin: their names, and what they were called with."""
     seen = []
 
-    def decode(data, *rest):
-        seen.append((data, threading.current_thread()))
-        return plain(data, *rest)
+    def recorded(name):
+        plain = getattr(segment, name)
 
-    plain = segment.decode
-    monkeypatch.setattr(segment, "decode", decode)
+        def step(*arguments):
+            seen.append((name, arguments[0]))
+            return plain(*arguments)
+
+        return step
+
+    for name in ("decode", "predict", "finish"):
+        monkeypatch.setattr(segment, name, recorded(name))
     return seen
 
 
-def test_the_next_image_is_looked_at_ahead_and_once(work, tmp_path, write_image, looks):
-    sources = [source_of(write_image(tmp_path / f"{n}.png", seed=n)) for n in range(4)]
+def test_the_next_image_is_begun_before_this_one_is_finished_and_once(work, tmp_path, write_image, steps):
+    sources = [source_of(write_image(tmp_path / f"{n}.png", seed=n)) for n in range(3)]
     for source, following in zip(sources, [*sources[1:], None], strict=True):
         assert work.process(source, following=following).status == DONE
-    assert [data for data, _ in looks] == [s.path.read_bytes() for s in sources]
-    assert [thread is threading.main_thread() for _, thread in looks] == [True, False, False, False]
+    decoded = [data for name, data in steps if name == "decode"]
+    assert decoded == [s.path.read_bytes() for s in sources]
+    order = [name for name, _ in steps if name != "predict"]
+    assert order == ["decode", "decode", "finish", "decode", "finish", "finish"]
+    assert len(steps) == 9
 
 
-def test_labels_are_the_same_with_and_without_looking_ahead(work, model, tmp_path, write_image):
+def test_labels_are_the_same_whether_begun_ahead_or_not(work, model, tmp_path, write_image):
     sources = [source_of(write_image(tmp_path / f"{n}.png", seed=n, count=12)) for n in range(4)]
     for source, following in zip(sources, [*sources[1:], None], strict=True):
         work.process(source, following=following)
@@ -122,17 +130,17 @@ def test_labels_are_the_same_with_and_without_looking_ahead(work, model, tmp_pat
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
 
 
-def test_what_was_seen_ahead_of_a_file_that_then_changed_is_not_used(work, tmp_path, write_image, looks):
+def test_what_was_begun_of_a_file_that_then_changed_is_not_used(work, tmp_path, write_image, steps):
     first = source_of(write_image(tmp_path / "a.png"))
     second = source_of(write_image(tmp_path / "b.png", seed=1))
     work.process(first, following=second)
     changed = source_of(write_image(tmp_path / "b.png", seed=2, mtime=1_700_000_009))
     work.process(changed)
-    assert looks[-1][0] == changed.path.read_bytes()
+    assert [data for name, data in steps if name == "decode"][-1] == changed.path.read_bytes()
     assert work.output.ledger.get("b.png").sha256 == hashlib.sha256(changed.path.read_bytes()).hexdigest()
 
 
-def test_a_bad_image_seen_ahead_fails_in_its_own_turn(work, tmp_path, write_image):
+def test_a_bad_image_begun_ahead_fails_in_its_own_turn(work, tmp_path, write_image):
     good = source_of(write_image(tmp_path / "a.png"))
     (tmp_path / "b.png").write_text("not an image")
     bad = source_of(tmp_path / "b.png")
@@ -152,11 +160,11 @@ def test_a_disk_that_fails_ahead_is_raised_in_the_image_s_own_turn(work, tmp_pat
         work.process(second)
 
 
-def test_nothing_is_looked_at_beside_a_large_image(work, tmp_path, write_image, monkeypatch, looks):
+def test_nothing_is_begun_beside_a_large_image(work, tmp_path, write_image, monkeypatch, steps):
     monkeypatch.setattr(worker, "_MOST_AHEAD_BYTES", 1000)
     first, second = (source_of(write_image(tmp_path / name)) for name in ("a.png", "b.png"))
     work.process(first, following=second)
-    assert len(looks) == 1
+    assert [name for name, _ in steps] == ["decode", "predict", "finish"]
 
 
 def test_a_name_that_the_file_system_refuses_fails_its_image(work, tmp_path, write_image, monkeypatch):
