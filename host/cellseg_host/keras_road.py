@@ -13,6 +13,7 @@ from cellseg_device.card import Card, Output
 from cellseg_device.image import Image
 from cellseg_device.model import MapSpec, float_to_int8, map_spec
 from cellseg_device.segment import Maps
+from cellseg_host.architectures import as_list
 
 
 def levels(image: Image, card: Card) -> np.ndarray:
@@ -36,8 +37,7 @@ def predict(network: keras.Model, outputs: Sequence[Output], stride: int, image_
     padded = cv2.copyMakeBorder(image_levels, 0, below, 0, right, cv2.BORDER_REFLECT_101)
     if padded.ndim == 2:
         padded = np.repeat(padded[..., None], 3, axis=2)
-    tensors = network(padded[None].astype(np.float32) / 255, training=False)
-    tensors = tensors if isinstance(tensors, (list, tuple)) else [tensors]
+    tensors = as_list(network(padded[None].astype(np.float32) / 255, training=False))
     maps = {}
     for output, tensor in zip(outputs, tensors, strict=True):
         _, rows, cols, channels = tensor.shape
@@ -49,6 +49,5 @@ def predict(network: keras.Model, outputs: Sequence[Output], stride: int, image_
 
 def specs(network: keras.Model, outputs: Sequence[Output]) -> dict[str, MapSpec]:
     """What the values of `predict`'s maps mean."""
-    shapes = network.compute_output_shape((1, 256, 256, 3))
-    shapes = shapes if isinstance(shapes, list) else [shapes]
+    shapes = as_list(network.compute_output_shape((1, 256, 256, 3)))
     return {o.quantity: map_spec(o, tuple(shape), (256, 256), None) for o, shape in zip(outputs, shapes, strict=True)}

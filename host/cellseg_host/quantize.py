@@ -24,6 +24,7 @@ from cellseg_device.model import Model
 from cellseg_device.quiet import quiet_stderr
 from cellseg_device.selftest import answer
 from cellseg_host import feed, keras_road
+from cellseg_host.architectures import as_list
 from cellseg_host.data.dataset import Dataset
 from cellseg_host.evaluate import ImageScore, Summary, evaluate, summarise
 from cellseg_host.train import Run
@@ -243,8 +244,7 @@ def _carded(network: keras.Model, outputs: Sequence[Output], card: Card, flatbuf
     interpreter.resize_tensor_input(details["index"], (1, height, width, 3))
     interpreter.allocate_tensors()
     image = _probe(height, width)
-    expected = network(image, training=False)
-    expected = expected if isinstance(expected, (list, tuple)) else [expected]
+    expected = as_list(network(image, training=False))
     quantized = details["dtype"] is np.int8
     interpreter.set_tensor(details["index"], np.rint(image * 255 - 128).astype(np.int8) if quantized else image)
     interpreter.invoke()

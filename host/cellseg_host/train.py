@@ -28,7 +28,7 @@ from cellseg_device import files
 from cellseg_device.card import Card, Separation
 from cellseg_device.errors import InputError
 from cellseg_device.segment import label
-from cellseg_host import __version__, architectures, feed, keras_road, losses, metrics
+from cellseg_host import __version__, architectures, augment, feed, keras_road, losses, metrics
 from cellseg_host import history as histories
 from cellseg_host.augment import Augmentation
 from cellseg_host.data.dataset import Dataset, Entry
@@ -246,12 +246,14 @@ class _Validation:
         self.specs = keras_road.specs(network, arch.outputs)
         side = 256
         self.batches = list(
-            feed.views(self.samples, np.full(len(entries), 1 / len(entries)), NO_CHANGE, side, 16, 4, (0, 0))
+            feed.views(self.samples, np.full(len(entries), 1 / len(entries)), augment.NONE, side, 16, 4, (0, 0))
         )
         self._loss = tf.function(self._batch_loss)
 
     def _batch_loss(self, image: Any, *targets: Any) -> Any:
-        return losses.total_loss(self.arch.outputs, _as_list(self.network(image, training=False)), *targets)
+        return losses.total_loss(
+            self.arch.outputs, architectures.as_list(self.network(image, training=False)), *targets
+        )
 
     def __call__(self) -> tuple[float, float, float, float]:
         loss = float(np.mean([self._loss(*batch) for batch in self.batches]))
@@ -265,26 +267,19 @@ class _Validation:
         return loss, float(ap50), float(mean_ap), float(mean_iou)
 
 
-NO_CHANGE = Augmentation((1, 1), 0, False, (1, 1), (1, 1), 0, 0, 0, 0, 0, 0)
-
-
 def _train_step(
     network: keras.Model, optimizer: keras.optimizers.Optimizer, arch: architectures.Architecture
 ) -> Callable[..., Any]:
     @tf.function
     def step(image: Any, foreground: Any, distance: Any, gap: Any) -> Any:
         with tf.GradientTape() as tape:
-            predictions = _as_list(network(image, training=True))
+            predictions = architectures.as_list(network(image, training=True))
             loss = losses.total_loss(arch.outputs, predictions, foreground, distance, gap)
         gradients = tape.gradient(loss, network.trainable_variables)
         optimizer.apply_gradients(zip(gradients, network.trainable_variables, strict=True))
         return loss
 
     return step
-
-
-def _as_list(tensors: Any) -> list[Any]:
-    return list(tensors) if isinstance(tensors, (list, tuple)) else [tensors]
 
 
 def _open_folder(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import tf_keras as keras
 
@@ -57,6 +58,11 @@ def get(name: str) -> Architecture:
     if name not in ARCHITECTURES:
         raise InputError(f"no architecture '{name}': choose one of {', '.join(ARCHITECTURES)}")
     return ARCHITECTURES[name]
+
+
+def as_list(outputs: Any) -> list[Any]:
+    """The outputs of a network, or their shapes, as a list: Keras gives a single one bare."""
+    return outputs if isinstance(outputs, list) else [outputs]
 
 
 def macs_per_px(build: Callable[[], keras.Model], side: int = 256) -> float:
