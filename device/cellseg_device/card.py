@@ -232,7 +232,7 @@ def read_from(data: bytes) -> Card:
         entry = archive.getinfo(CARD_NAME)
     except (*_NO_ZIP, KeyError):
         raise ModelError(
-            "the model has no card: make it with 'cellseg-host quantize', which says in it how it must be run"
+            "the model has no card, or is cut off: copy it again, or make it with 'cellseg-host quantize'"
         ) from None
     try:
         text = archive.read(entry)
@@ -252,7 +252,7 @@ def read_model_file(path: Path) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ModelError(f"{path}: the model cannot be read ({error.strerror}): check --model") from None
+        raise ModelError(f"{path}: the model cannot be read ({error.strerror}): check its path") from None
     if data[4:8] != b"TFL3":
-        raise ModelError(f"{path}: is not a .tflite model: check --model")
+        raise ModelError(f"{path}: is not a .tflite model: check its path")
     return data

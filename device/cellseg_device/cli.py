@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import signal
@@ -220,10 +219,8 @@ def _load(path: Path | None, threads: int | None, warn: Callable[[str], None] | 
 
     model = Model(path or bundled_path(), threads or _default_threads())
     if warn is not None:
-        try:
-            selftest = importlib.import_module("cellseg_device.selftest")
-        except ModuleNotFoundError:
-            return model
+        from cellseg_device import selftest
+
         warning = selftest.check(model)
         if warning:
             warn(warning)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -15,6 +16,18 @@ from cellseg_device.quiet import say
 from cellseg_device.worker import UNCHANGED, Outcome
 
 _CLEAR_LINE = "\r\x1b[K"
+
+
+def _drop_pending_output() -> None:
+    """Let go of what could not be written, or it would be tried again with every line and at the end."""
+    kept = os.dup(1)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+        sys.stdout.flush()
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 class Report:
@@ -34,6 +47,7 @@ class Report:
         self._as_json = as_json
         self._total = total
         self._start = time.monotonic()
+        self._has_lost_lines = False
         self._shows_progress = total is not None and total > 1 and sys.stderr is not None and sys.stderr.isatty()
 
     @property
@@ -52,12 +66,24 @@ class Report:
         self.cells += outcome.cells or 0
         self._clear()
         if self._as_json:
-            click.echo(json.dumps(_json_object(outcome), ensure_ascii=False))
+            self._print(json.dumps(_json_object(outcome), ensure_ascii=False))
         elif outcome.status == DONE:
-            click.echo(f"{outcome.image}  {_number(outcome.cells or 0, 'cell')}  {outcome.ms:.0f} ms")
+            self._print(f"{outcome.image}  {_number(outcome.cells or 0, 'cell')}  {outcome.ms:.0f} ms")
         if outcome.status == FAILED:
             say(f"{outcome.image}: {outcome.reason}")
         self._progress()
+
+    def _print(self, line: str) -> None:
+        """Print on standard output; where that fails (a log on a full disk) the work goes on without the line."""
+        try:
+            click.echo(line)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            _drop_pending_output()
+            if not self._has_lost_lines:
+                self.warn(f"standard output cannot be written ({error.strerror}): results go on being written")
+            self._has_lost_lines = True
 
     def warn(self, line: str) -> None:
         """Print a line for the user on standard error."""
@@ -74,7 +100,7 @@ class Report:
         seconds = time.monotonic() - self._start
         stopped = "stopped after " if is_stopped else ""
         line = f"{stopped}{images}: {', '.join(parts)}; {_number(self.cells, 'cell')}; {seconds:.1f} s; {out}"
-        (say if self._as_json else click.echo)(line)
+        (say if self._as_json else self._print)(line)
 
     def _clear(self) -> None:
         if self._shows_progress:

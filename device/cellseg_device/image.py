@@ -210,7 +210,8 @@ def _decode_tiff(data: bytes) -> Image:
     import tifffile  # here, since it takes 20 ms that a PNG or JPEG need not pay
 
     try:
-        with tifffile.TiffFile(io.BytesIO(data)) as tif:
+        # Closed by us: tifffile's objects hold each other, and with them the file's bytes, until some later collection
+        with io.BytesIO(data) as file, tifffile.TiffFile(file) as tif:
             page: Any = tif.pages.first
             header = _tiff_header(tif, data)
             bits = 8 * page.dtype.itemsize

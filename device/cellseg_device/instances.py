@@ -55,7 +55,8 @@ def separate(
     if reduction > 1:
         height, width = foreground.shape
         regions = cv2.resize(regions, (width, height), interpolation=cv2.INTER_NEAREST)
-    return number(cv2.copyTo(regions, foreground), settings.min_area_px)
+    regions = cv2.copyTo(regions, foreground)  # under the same name: the former is let go of
+    return number(regions, settings.min_area_px)
 
 
 def number(regions: npt.NDArray[np.uint16], min_area_px: int) -> npt.NDArray[np.uint16]:

@@ -168,8 +168,17 @@ class Model:
         return view
 
     def invoke(self) -> None:
-        """Run the network once."""
-        self.interpreter.invoke()
+        """Run the network once.
+
+        Raises
+        ------
+        ModelError
+            If the runtime fails, for lack of memory say.
+        """
+        try:
+            self.interpreter.invoke()
+        except RuntimeError as error:
+            raise ModelError(f"the runtime ({RUNTIME}) fails: {str(error).splitlines()[0]}") from None
 
     def output_tensor(self, spec: MapSpec) -> npt.NDArray[np.int8]:
         """The output as int8, shape (h, w, block²): a view of the tensor, or a conversion of a float one."""

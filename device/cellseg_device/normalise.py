@@ -15,6 +15,7 @@ import numpy.typing as npt
 # A range narrower than this many counts is noise on a plain field: it is not stretched to full contrast.
 MIN_RANGE_COUNTS = 8
 SAMPLE_PX = 500_000
+_BAND_ROWS = 64
 
 
 def histogram(pixels: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
@@ -73,11 +74,12 @@ def apply_table(table: npt.NDArray[Any], pixels: npt.NDArray[Any], out: npt.NDAr
     pixels : ndarray, shape (height, width) or (height, width, 3), uint8 or uint16
     out : ndarray, shape (height, width, 3)
     """
-    if pixels.dtype == np.uint8 and pixels.ndim == 3:
-        looked_up = cv2.LUT(pixels, table, dst=out)
-    elif pixels.dtype == np.uint8:
-        looked_up = cv2.LUT(pixels, table)[..., None]
-    else:
-        looked_up = table[pixels if pixels.ndim == 3 else pixels[..., None]]
-    if looked_up is not out:
+    if pixels.dtype != np.uint8:
+        # In bands, since NumPy turns what it indexes by into eight bytes a value
+        for begin in range(0, len(pixels), _BAND_ROWS):
+            band = table[pixels[begin : begin + _BAND_ROWS]]
+            out[begin : begin + _BAND_ROWS] = band if pixels.ndim == 3 else band[..., None]
+    elif pixels.ndim == 2:
+        out[...] = cv2.LUT(pixels, table)[..., None]
+    elif (looked_up := cv2.LUT(pixels, table, dst=out)) is not out:
         out[...] = looked_up

@@ -35,5 +35,6 @@ def check(model: Model) -> str | None:
         return None
     return (
         f"{RUNTIME} computes otherwise than the runtime this model was evaluated with (known field: {found.cells} "
-        f"cells, expected {expected.cells}): counts may differ by a little. Use ai-edge-litert with /proc and /sys"
+        f"cells, expected {expected.cells}): counts may differ by a little. Install ai-edge-litert; in a chroot, "
+        "mount /proc and /sys"
     )

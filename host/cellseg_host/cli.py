@@ -145,8 +145,10 @@ def train(dataset: Path, arch: str, out: Path | None, resume: bool, **numbers: f
                 )
     except KeyboardInterrupt:
         raise click.ClickException(f"stopped; go on with: cellseg-host train {dataset} --out {path} --resume") from None
-    epochs = history.read(path)
-    plots.history(epochs, path / "history.png")
+    finally:
+        epochs = history.read(path)
+        if epochs:
+            plots.history(epochs, path / "history.png")
     best = max(epochs, key=lambda e: e.val_mean_ap)
     click.echo(f"best: epoch {best.epoch}, mean AP {best.val_mean_ap:.3f}, AP@0.5 {best.val_ap50:.3f} ({path})")
 

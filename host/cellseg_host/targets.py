@@ -35,7 +35,7 @@ def distance(labels: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
 
 
 def gap_weight(labels: npt.NDArray[np.uint16], reach_px: float = 4.0) -> npt.NDArray[np.float32]:
-    """1 in the gaps and on the borders between neighbouring nuclei, falling to 0 at `reach_px` from the second one.
+    """High where two nuclei are within about half of `reach_px` of a pixel, falling to 0 around; at most 1.
 
     The idea of U-Net's border weight [1]_: the few pixels that decide whether two nuclei are counted as one.
 
@@ -45,9 +45,8 @@ def gap_weight(labels: npt.NDArray[np.uint16], reach_px: float = 4.0) -> npt.NDA
     """
     if labels.max(initial=0) < 2:
         return np.zeros(labels.shape, np.float32)
-    # Distance from every pixel to the nearest pixel of a nucleus other than the nearest nucleus:
-    # a maximum filter and a minimum filter over the labels see two different numbers there.
-    size = 2 * int(reach_px) // 2 + 1
+    # Where a maximum and a minimum filter over the labels see two different nuclei
+    size = int(reach_px) // 2 * 2 + 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
     highest = cv2.dilate(labels, kernel)
     lowest = cv2.erode(np.where(labels == 0, np.uint16(65_535), labels), kernel)

@@ -82,8 +82,17 @@ class Run:
 
     @property
     def network(self) -> keras.Model:
-        """The best network of the run."""
-        return keras.models.load_model(self.path / "model.keras", compile=False)
+        """The best network of the run.
+
+        Raises
+        ------
+        InputError
+            If its file is damaged.
+        """
+        try:
+            return keras.models.load_model(self.path / "model.keras", compile=False)
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"{self.path / 'model.keras'}: cannot be loaded ({str(error).splitlines()[0]})") from None
 
     def card(self, separation: Separation | None = None) -> Card:
         """The card of the run's float network, without metrics."""
@@ -114,7 +123,17 @@ def open_run(path: Path) -> Run:
     for name in ("run.json", "model.keras"):
         if not (folder / name).is_file():
             raise InputError(f"{path}: is no finished training run (no {name}): make one with 'cellseg-host train'")
-    return Run(folder, json.loads((folder / "run.json").read_text(encoding="utf-8")))
+    return Run(folder, _read_info(folder))
+
+
+def _read_info(path: Path) -> dict[str, Any]:
+    try:
+        info: dict[str, Any] = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        if not {"settings", "data", "code"} <= info.keys():
+            raise ValueError("it lacks settings, data or code")
+    except (ValueError, AttributeError) as error:
+        raise InputError(f"{path / 'run.json'}: is damaged ({error}): train again into another folder") from None
+    return info
 
 
 def settings_of(path: Path) -> TrainSettings:
@@ -127,7 +146,7 @@ def settings_of(path: Path) -> TrainSettings:
     """
     if not (path / "run.json").is_file():
         raise InputError(f"{path}: holds no run to resume: leave --resume out to start one")
-    told = json.loads((path / "run.json").read_text(encoding="utf-8"))["settings"]
+    told = _read_info(path)["settings"]
     ranges: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in told.pop("augmentation").items()}
     return TrainSettings(**told, augmentation=Augmentation(**ranges))
 
@@ -288,7 +307,7 @@ def _open_folder(
     """Check the run's folder and write run.json for a new run."""
     file = path / "run.json"
     if resume:
-        info: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        info = _read_info(path)
         if info["data"]["sha256"] != dataset.digest():
             raise InputError(f"{path}: was started on other data ({info['data']['name']}): resume with that")
         return info

@@ -151,7 +151,7 @@ def other_zip(name):
 
 @pytest.mark.parametrize("data", [FLATBUFFER, b"", other_zip("labels.txt")], ids=["no zip", "nothing", "other zip"])
 def test_a_model_without_a_card_is_refused_with_what_to_do(data):
-    with pytest.raises(ModelError, match=r"has no card: make it with 'cellseg-host quantize'"):
+    with pytest.raises(ModelError, match=r"has no card, or is cut off: .*make it with 'cellseg-host quantize'"):
         cards.read_from(data)
 
 
@@ -196,5 +196,5 @@ def test_files_that_are_no_model_are_named(tmp_path):
         with pytest.raises(ModelError, match=r"other\.tflite: is not a \.tflite model"):
             cards.read_model_file(other)
     for path in (tmp_path, tmp_path / "none.tflite", other / "a.tflite"):
-        with pytest.raises(ModelError, match=r"the model cannot be read \(.+\): check --model"):
+        with pytest.raises(ModelError, match=r"the model cannot be read \(.+\): check its path"):
             cards.read_model_file(path)

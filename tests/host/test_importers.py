@@ -66,7 +66,7 @@ def test_what_does_not_fit_is_left_out_with_its_reason(tmp_path, field, fault):
         ((identity, reason),) = list(csv.reader(file))[1:]
     words = {"shape": "10×10", "overlap": "overlap", "no masks": "no masks", "mask is text": "cannot be read"}
     assert identity == "bad"
-    assert words.get(fault, "no such file" if fault == "no image" else "not a PNG") in reason
+    assert words.get(fault, "has no image" if fault == "no image" else "not a PNG") in reason
 
 
 def test_labels_layout_keeps_split_and_modality_of_a_manifest(tmp_path, field):
@@ -86,6 +86,56 @@ def test_labels_layout_keeps_split_and_modality_of_a_manifest(tmp_path, field):
     assert (dataset.labels(entry) == labels).all()
     assert dataset.image(entry).pixels.dtype == np.uint16
     assert [(r.id, r.reason) for r in imported.rejections] == [("b", "has no label image of the same name")]
+
+
+@pytest.mark.parametrize(("dtype", "inside"), [(np.uint8, 1), (np.uint8, 100), (np.uint16, 255), (np.uint16, 65535)])
+def test_a_mask_may_be_drawn_in_any_value(tmp_path, field, dtype, inside):
+    image, labels = field
+    write_kaggle(tmp_path, "a", image, labels)
+    for path in (tmp_path / "a" / "masks").iterdir():
+        mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) > 0
+        cv2.imwrite(str(path), mask.astype(dtype) * dtype(inside))
+    (entry,) = importers.import_sources(importers.dsb2018_sources(tmp_path), tmp_path / "dst")
+    assert entry.cells == labels.max()
+
+
+def test_kaggle_layout_keeps_to_a_manifest(tmp_path, field):
+    write_kaggle(tmp_path, "a", *field)
+    (tmp_path / "manifest.csv").write_text("id,split,modality\na,val,phase\n")
+    (entry,) = importers.import_sources(importers.dsb2018_sources(tmp_path), tmp_path / "dst")
+    assert (entry.split, entry.modality) == ("val", "phase")
+
+
+def test_two_images_of_one_name_a_stray_label_and_an_unknown_split_are_reported(tmp_path, field):
+    image, labels = field
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    for name in ("twice.png", "twice.jpg", "split.png", "good.png"):
+        cv2.imwrite(str(tmp_path / "images" / name), image)
+    for name in ("twice.png", "split.png", "good.png", "stray.png"):
+        cv2.imwrite(str(tmp_path / "labels" / name), labels)
+    (tmp_path / "manifest.csv").write_text("id,split\nsplit,validation\n")
+    done = list(importers.import_sources(importers.labels_sources(tmp_path), tmp_path / "dst"))
+    reasons = {d.id: d.reason for d in done if isinstance(d, importers.Rejection)}
+    assert reasons == {
+        "twice": "has 2 images of this name (twice.jpg, twice.png)",
+        "split": "is in the split 'validation', which is none of train, val, test",
+        "stray": "has no image",
+    }
+    assert [d.id for d in done if isinstance(d, importers.Entry)] == ["good"]
+
+
+def test_a_missing_or_damaged_image_is_named(tmp_path, field):
+    write_kaggle(tmp_path, "a", *field)
+    root = tmp_path / "dst"
+    importers.finish(root, list(importers.import_sources(importers.dsb2018_sources(tmp_path), root)))
+    dataset = datasets.load(root)
+    (root / "images" / "a.png").write_text("text")
+    with pytest.raises(InputError, match=r"a\.png: is not a PNG"):
+        dataset.image(dataset.entries[0])
+    (root / "images" / "a.png").unlink()
+    with pytest.raises(InputError, match=r"a\.png: no such file"):
+        dataset.image(dataset.entries[0])
 
 
 def test_the_split_of_an_image_never_changes_and_is_80_10_10():

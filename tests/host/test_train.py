@@ -2,6 +2,7 @@ import csv
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -99,6 +100,7 @@ def test_ctrl_c_says_how_to_go_on(tiny_dataset, tmp_path, environment):
     _, errors = process.communicate(timeout=60)
     assert process.returncode != 0
     assert f"--out {run} --resume" in errors
+    assert (run / "history.png").exists()
     assert "Traceback" not in errors
 
 
@@ -171,6 +173,16 @@ def test_mistakes_are_refused_before_any_training(tiny_dataset, tiny_run, tiny_s
     with pytest.raises(InputError, match=words):
         begin()
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["run.json", "model.keras"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "hello"])
+def test_a_damaged_run_is_refused_by_name(tiny_run, tmp_path, name, text):
+    path = tmp_path / "run"
+    shutil.copytree(tiny_run, path)
+    (path / name).write_text(text)
+    with pytest.raises(InputError, match=name):
+        _ = train.open_run(path).network
 
 
 def test_a_run_is_not_resumed_on_other_data(tiny_dataset, tiny_run):

@@ -151,3 +151,15 @@ def test_first_result_within_a_second(device, tmp_path, write_image):
         assert device("run", path, "--out", tmp_path / str(number)).returncode == 0
         times.append(time.perf_counter() - start)
     assert min(times) < 1.0
+
+
+def test_a_full_disk_under_the_log_does_not_stop_the_work(device, tmp_path, write_image):
+    paths = [write_image(tmp_path / f"{n}.png", seed=n) for n in range(3)]
+    with open("/dev/full", "w") as full:
+        done = device(
+            "run", *paths, "--out", tmp_path / "out", capture_output=False, stdout=full, stderr=subprocess.PIPE
+        )
+    assert done.returncode == 0
+    assert done.stderr.count("standard output cannot be written") == 1
+    assert "Traceback" not in done.stderr
+    assert len(list((tmp_path / "out").glob("*.labels.tif"))) == 3

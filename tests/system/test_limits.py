@@ -51,10 +51,16 @@ def nuclei(height, width):
 
 
 @needs_proc
-@pytest.mark.parametrize("name", ["field.jpg", "field.png", "field.tif"])
+@pytest.mark.parametrize("name", ["field.jpg", "field.png", "field.tif", "16-bit.png", "16-bit.tif"])
 def test_a_twelve_megapixel_colour_image_takes_less_than_400_mb(told, tmp_path, name):
     path = tmp_path / name
-    cv2.imwrite(str(path), nuclei(3040, 4056))
+    pixels = nuclei(3040, 4056)
+    if name.startswith("16"):
+        pixels = pixels.astype(np.uint16) * 100
+    if name.endswith("tif"):
+        tifffile.imwrite(path, pixels, photometric="rgb")
+    else:
+        cv2.imwrite(str(path), pixels)
     lines, took = told("run", path, "--out", tmp_path / "out", "--overlay")
     assert took["code"] == 0
     assert int(re.search(r"([\d,]+) cells", lines[0])[1].replace(",", "")) > 1000

@@ -13,17 +13,21 @@ from __future__ import annotations
 import csv
 import dataclasses
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from cellseg_device import image as images
-from cellseg_device.errors import InputError
+from cellseg_device.errors import ImageError, InputError
 from cellseg_device.image import Image
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 SPLITS = ("train", "val", "test")
 
@@ -65,16 +69,22 @@ class Dataset:
         found = tuple(e for e in self.entries if e.split == name)
         if not found:
             present = ", ".join(sorted({e.split for e in self.entries})) or "none"
-            raise InputError(f"{self.root}: no image is in the split '{name}' (splits there: {present})")
+            raise InputError(
+                f"{self.root}: no image is in the split '{name}' (splits there: {present}): "
+                "write it into the column 'split' of some rows of manifest.csv"
+            )
         return found
 
     def image_bytes(self, entry: Entry) -> bytes:
         """The image's file, as the device would read it."""
-        return images.read(self.root / "images" / f"{entry.id}.png")
+        return _named(images.read, self._image_path(entry), self._image_path(entry))
 
     def image(self, entry: Entry) -> Image:
         """The decoded image."""
-        return images.decode(self.image_bytes(entry))
+        return _named(images.decode, self.image_bytes(entry), self._image_path(entry))
+
+    def _image_path(self, entry: Entry) -> Path:
+        return self.root / "images" / f"{entry.id}.png"
 
     def labels(self, entry: Entry) -> npt.NDArray[np.uint16]:
         """The true labels, (height, width)."""
@@ -87,6 +97,14 @@ class Dataset:
             digest.update(self.image_bytes(entry))
             digest.update((self.root / "labels" / f"{entry.id}.png").read_bytes())
         return digest.hexdigest()
+
+
+def _named(function: Callable[[T], R], argument: T, path: Path) -> R:
+    """Call a function of the device, whose errors leave it to the caller to name the file."""
+    try:
+        return function(argument)
+    except ImageError as error:
+        raise InputError(f"{path}: {error.message}") from None
 
 
 def read_labels(path: Path) -> npt.NDArray[np.uint16]:

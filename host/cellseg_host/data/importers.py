@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from cellseg_device import image as images
 from cellseg_device.errors import CellsegError, InputError
-from cellseg_host.data.dataset import Entry, diameters_px, read_labels, write_manifest
+from cellseg_host.data.dataset import SPLITS, Entry, diameters_px, read_labels, write_manifest
 
 Labels = npt.NDArray[np.uint16]
 
@@ -30,7 +30,8 @@ class Source:
     Attributes
     ----------
     id : str
-    image : Path
+    images : tuple of Path
+        The one image there should be.
     read_labels : callable
         Takes the image's (height, width), gives the labels; raises CellsegError with the reason for a rejection.
     split, modality : str or None
@@ -38,7 +39,7 @@ class Source:
     """
 
     id: str
-    image: Path
+    images: tuple[Path, ...]
     read_labels: Callable[[tuple[int, int]], Labels]
     split: str | None = None
     modality: str | None = None
@@ -63,6 +64,8 @@ class Imported:
 def dsb2018_sources(root: Path) -> list[Source]:
     """Images of the Kaggle layout, ``ID/images/*.png`` with ``ID/masks/*.png``, one nucleus a mask.
 
+    A ``manifest.csv`` beside them (columns id and, optionally, split and modality) is kept to.
+
     Raises
     ------
     InputError
@@ -71,7 +74,17 @@ def dsb2018_sources(root: Path) -> list[Source]:
     folders = [f for f in sorted(root.iterdir()) if (f / "images").is_dir()] if root.is_dir() else []
     if not folders:
         raise InputError(f"{root}: no ID/images/*.png found: name the unpacked stage1_train folder")
-    return [Source(f.name, _only(f / "images"), partial(_join_masks, f / "masks")) for f in folders]
+    told = _manifest(root)
+    return [
+        Source(
+            f.name,
+            tuple(_images_in(f / "images")),
+            partial(_join_masks, f / "masks"),
+            told.get(f.name, {}).get("split") or None,
+            told.get(f.name, {}).get("modality") or None,
+        )
+        for f in folders
+    ]
 
 
 def labels_sources(root: Path) -> list[Source]:
@@ -87,25 +100,20 @@ def labels_sources(root: Path) -> list[Source]:
     label_root = next((root / n for n in ("labels", "masks") if (root / n).is_dir()), None)
     if label_root is None or not (root / "images").is_dir():
         raise InputError(f"{root}: needs a folder 'images' and a folder 'labels' with one label image each")
-    told = {}
-    if (root / "manifest.csv").is_file():
-        with (root / "manifest.csv").open(newline="", encoding="utf-8") as file:
-            told = {row.get("id", ""): row for row in csv.DictReader(file)}
-    by_stem: dict[str, Path] = {p.stem: p for p in sorted(label_root.iterdir()) if images.is_image_name(p.name)}
-    found = [
-        Source(
-            path.stem,
-            path,
-            partial(_labels_of, by_stem.get(path.stem)),
-            told.get(path.stem, {}).get("split") or None,
-            told.get(path.stem, {}).get("modality") or None,
-        )
-        for path in sorted((root / "images").iterdir())
-        if images.is_image_name(path.name)
-    ]
+    told = _manifest(root)
+    labels, found = _by_stem(label_root), _by_stem(root / "images")
     if not found:
         raise InputError(f"{root / 'images'}: holds no PNG, JPEG or TIFF image")
-    return found
+    return [
+        Source(
+            stem,
+            tuple(found.get(stem, ())),
+            partial(_labels_of, labels.get(stem, [])),
+            told.get(stem, {}).get("split") or None,
+            told.get(stem, {}).get("modality") or None,
+        )
+        for stem in sorted(found.keys() | labels.keys())
+    ]
 
 
 FORMATS: dict[str, Callable[[Path], list[Source]]] = {"dsb2018": dsb2018_sources, "labels": labels_sources}
@@ -153,7 +161,12 @@ def guess_modality(pixels: npt.NDArray[np.uint8 | np.uint16]) -> str:
 
 
 def _import_one(source: Source, root: Path) -> Entry:
-    image = images.decode(images.read(source.image))
+    if len(source.images) != 1:
+        names = ", ".join(path.name for path in source.images)
+        raise InputError(f"has {len(source.images)} images of this name ({names})" if names else "has no image")
+    if source.split not in (None, *SPLITS):
+        raise InputError(f"is in the split {source.split!r}, which is none of {', '.join(SPLITS)}")
+    image = images.decode(images.read(source.images[0]))
     pixels = image.pixels
     if pixels.ndim == 3 and (pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 0] == pixels[..., 2]).all():
         pixels = np.ascontiguousarray(pixels[..., 0])
@@ -173,10 +186,12 @@ def _import_one(source: Source, root: Path) -> Entry:
     )
 
 
-def _labels_of(path: Path | None, shape: tuple[int, int]) -> Labels:
-    if path is None:
-        raise InputError("has no label image of the same name")
-    labels = read_labels(path)
+def _labels_of(paths: list[Path], shape: tuple[int, int]) -> Labels:
+    if len(paths) != 1:
+        raise InputError(
+            f"has {len(paths)} label images of the same name" if paths else "has no label image of the same name"
+        )
+    labels = read_labels(paths[0])
     if labels.shape != shape:
         raise InputError(f"labels are {_size(labels.shape)}, the image {_size(shape)}")
     return _consecutive(labels)
@@ -184,18 +199,19 @@ def _labels_of(path: Path | None, shape: tuple[int, int]) -> Labels:
 
 def _join_masks(folder: Path, shape: tuple[int, int]) -> Labels:
     """One label image from a folder of masks; a pixel claimed twice goes to the smaller nucleus."""
-    paths = [p for p in sorted(folder.iterdir()) if images.is_image_name(p.name)] if folder.is_dir() else []
+    paths = _images_in(folder) if folder.is_dir() else []
     if not paths:
         raise InputError("has no masks/*.png")
     masks = []
     for path in paths:
-        mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         if mask is None:
             raise InputError(f"mask {path.name} cannot be read")
-        if mask.shape != shape:
+        if mask.shape[:2] != shape:
             raise InputError(f"mask {path.name} is {_size(mask.shape)}, the image {_size(shape)}")
-        if mask.any():
-            masks.append(mask > 127 if mask.max() > 1 else mask > 0)
+        inside = (mask if mask.ndim == 2 else mask[..., :3].max(axis=2)) > mask.max() // 2  # whatever stands for inside
+        if inside.any():
+            masks.append(inside)
     if len(masks) > 65_535:
         raise InputError(f"has {len(masks)} masks, over 65,535")
     labels = np.zeros(shape, np.uint16)
@@ -216,9 +232,24 @@ def _consecutive(labels: Labels) -> Labels:
     return numbers[labels]
 
 
-def _only(folder: Path) -> Path:
-    paths = [p for p in sorted(folder.iterdir()) if images.is_image_name(p.name)]
-    return paths[0] if paths else folder / "image.png"  # read() then says that there is no such file
+def _manifest(root: Path) -> dict[str, dict[str, str]]:
+    """Rows of the source's manifest.csv by id; empty where there is none."""
+    path = root / "manifest.csv"
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        return {row.get("id", ""): row for row in csv.DictReader(file)}
+
+
+def _images_in(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if images.is_image_name(path.name)]
+
+
+def _by_stem(folder: Path) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for path in _images_in(folder):
+        found.setdefault(path.stem, []).append(path)
+    return found
 
 
 def _size(shape: tuple[int, ...]) -> str:
