@@ -64,6 +64,7 @@ def test_a_twelve_megapixel_colour_image_takes_less_than_400_mb(told, tmp_path, 
     lines, took = told("run", path, "--out", tmp_path / "out", "--overlay")
     assert took["code"] == 0
     assert int(re.search(r"([\d,]+) cells", lines[0])[1].replace(",", "")) > 1000
+    print(f"{name}: {took['peak_mb']:.0f} MB")
     assert took["peak_mb"] < 400
 
 
