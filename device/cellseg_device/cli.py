@@ -206,6 +206,8 @@ def bench(
     from cellseg_device import bench as benching
     from cellseg_device import image as images
 
+    if image is None and max(size) > images.MAX_SIDE_PX:
+        raise click.BadParameter(f"at most {images.MAX_SIDE_PX} pixels a side", param_hint="--size")
     runner = _load(model, threads)
     data = images.read(image) if image else benching.known_field(*size)
     with click.progressbar(length=runs, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:

@@ -175,7 +175,8 @@ def train(
     Raises
     ------
     InputError
-        If the dataset lacks a split or any cell, the folder is not empty (or was made from other data).
+        If the dataset lacks a split or any cell, the loss runs away, or the folder is not empty (or was made from
+        other data).
     """
     arch = architectures.get(settings.arch)
     if settings.side % arch.stride:
@@ -189,6 +190,7 @@ def train(
     network = arch.build()
     card = Run(path, info).card()
     optimizer = keras.optimizers.Adam(_Schedule(settings))
+    optimizer.build(network.trainable_variables)  # so that a checkpoint finds all that it restores
     checkpoint = tf.train.Checkpoint(network=network, optimizer=optimizer, epoch=tf.Variable(0))
     manager = tf.train.CheckpointManager(checkpoint, str(path / "checkpoint"), max_to_keep=1)
     if resume and manager.latest_checkpoint:
@@ -218,6 +220,10 @@ def train(
             for done, batch in enumerate(views, 1):
                 total += float(step(*batch))
                 on_step(done, settings.steps)
+            if not math.isfinite(total):
+                raise InputError(
+                    f"the loss of epoch {number + 1} is not finite: start again with a lower --learning-rate"
+                )
             val_loss, ap50, mean_ap, mean_iou = validate()
             since_best = 0 if mean_ap > best else since_best + 1
             if mean_ap > best:

@@ -62,6 +62,13 @@ def test_it_stops_when_nothing_improves(tiny_dataset, tiny_settings, tmp_path):
     assert not any(e.best for e in epochs[-2:])
 
 
+def test_a_loss_that_runs_away_stops_the_run(tiny_dataset, tiny_settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(train.losses, "total_loss", lambda *rest: rest[1][0][0, 0, 0, 0] * float("nan"))
+    with pytest.raises(InputError, match="lower --learning-rate"):
+        next(train.train(tiny_dataset, tmp_path / "run", dataclasses.replace(tiny_settings, steps=1, batch=1)))
+    assert not (tmp_path / "run" / "model.keras").exists()
+
+
 def test_the_baseline_trains_too(tiny_dataset, tmp_path):
     settings = train.TrainSettings(arch="unet", epochs=1, steps=2, batch=2, side=32)
     (epoch,) = train.train(tiny_dataset, tmp_path / "run", settings)
