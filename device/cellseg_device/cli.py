@@ -14,6 +14,7 @@ import click
 
 import cellseg_device
 from cellseg_device.errors import EXIT_IMAGES_FAILED
+from cellseg_device.memory import return_large_blocks
 from cellseg_device.options import parse_size
 
 if TYPE_CHECKING:
@@ -217,6 +218,7 @@ def bench(
 
 def _load(path: Path | None, threads: int | None, warn: Callable[[str], None] | None = None) -> Model:
     """Load a model; with `warn`, it has to give the known answer first."""
+    return_large_blocks()
     from cellseg_device.model import Model, bundled_path
 
     model = Model(path or bundled_path(), threads or _default_threads())
