@@ -25,7 +25,7 @@ STEPS = ("decode", "normalise", "tiles", "invoke", "stitch", "instances", "measu
 # A network that takes any size sees a field of up to this size as a whole, without overlap. A larger one is tiled, and
 # into smaller tiles: the runtime takes some 70 bytes a pixel of them, beside an image that needs its memory itself.
 MAX_WHOLE_PX = 2_000_000
-MAX_TILE_PX = 800_000
+MAX_TILE_PX = 500_000
 
 Maps = dict[str, npt.NDArray[np.int8]]
 
