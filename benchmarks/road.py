@@ -30,7 +30,7 @@ import click
 import cv2
 import numpy as np
 
-from cellseg_device import bench, files, hardware, instances, results, segment
+from cellseg_device import bench, files, hardware, instances, memory, results, segment
 from cellseg_device import image as images
 from cellseg_device.card import Card, attach
 from cellseg_device.measure import measure
@@ -188,7 +188,7 @@ def measure_all(runs: int, threads: int) -> dict[str, Any]:
         "baseline U-Net / cellseg as it runs, end to end": ratio("baseline U-Net (png)", "cellseg (png)"),
         "cellseg / Otsu road, CPU": {s: ratio(f"cellseg ({s})", f"otsu ({s})", "cpu") for s in ("png", "tif", "jpg")},
         "cellseg end to end / Otsu's labels alone": round(steps("cellseg (png)", *segment.STEPS) / thresholding, 2),
-        "peak_rss_mb": round(bench.peak_rss_mb()),
+        "peak_rss_mb": round(memory.peak_rss_mb()),
     }
 
 

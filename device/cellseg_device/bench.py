@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import tempfile
 from collections.abc import Callable
-from importlib import resources
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -15,19 +12,19 @@ import cv2
 import numpy as np
 
 from cellseg_device import hardware
-from cellseg_device import image as images
 from cellseg_device.errors import ImageError, OutputError
+from cellseg_device.memory import peak_rss_mb
 from cellseg_device.model import RUNTIME, Model
 from cellseg_device.output import Output
 from cellseg_device.scan import Source
 from cellseg_device.segment import STEPS, Stopwatch
+from cellseg_device.selftest import known_image
 from cellseg_device.worker import Outcome, Worker
 
 
 def known_field(height: int, width: int) -> bytes:
     """The package's field of nuclei, repeated to this size: a PNG file, 8-bit RGB."""
-    data = (resources.files("cellseg_device") / "data" / "field.png").read_bytes()
-    field = images.decode(data).pixels
+    field = known_image().pixels
     rows, cols = -(-height // field.shape[0]), -(-width // field.shape[1])
     grey = np.tile(field, (rows, cols))[:height, :width]
     return bytes(cv2.imencode(".png", cv2.merge([grey] * 3))[1])
@@ -142,12 +139,6 @@ def as_text(result: dict[str, Any]) -> str:
     told = {k: v for k, v in machine.items() if v not in (None, [])}
     lines.append(", ".join(f"{k} {v}" for k, v in told.items()))
     return "\n".join(lines)
-
-
-def peak_rss_mb() -> float:
-    """Largest memory this process has held, in megabytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
 
 
 def _statistics(values: list[float]) -> dict[str, float]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import resource
-import sys
 from collections import Counter
 from typing import Any
 
+from cellseg_device.graph import operators
+from cellseg_device.memory import peak_rss_mb
 from cellseg_device.model import RUNTIME, Model
 
 _SIDE_FOR_FREE_SIZE_PX = 512
@@ -19,23 +19,20 @@ def describe(model: Model) -> dict[str, Any]:
     Returns
     -------
     dict
-        Keys `file`, `file_bytes`, `runtime`, `input`, `outputs`, `operators` (name to number; None where the
-        runtime does not tell), `tensor_types` (name to number), `peak_rss_mb` (of this process, after one run
-        on a tile), `card`.
+        Keys `file`, `file_bytes`, `runtime`, `input`, `outputs`, `operators` (name to number), `tensor_types` (name to
+        number), `peak_rss_mb` (of this process, after one run on a tile), `card`.
     """
     tile = model.tile or (_SIDE_FOR_FREE_SIZE_PX, _SIDE_FOR_FREE_SIZE_PX)
-    model.resize(*tile)
-    model.input_view()[...] = 0
-    model.invoke()
+    model.run_blank(*tile)
     return {
         "file": str(model.path),
         "file_bytes": model.path.stat().st_size,
         "runtime": RUNTIME,
         "input": [_tensor(detail) for detail in model.interpreter.get_input_details()],
         "outputs": [_tensor(detail) for detail in model.interpreter.get_output_details()],
-        "operators": _operators(model),
+        "operators": dict(Counter(operator.name for operator in operators(model.interpreter)).most_common()),
         "tensor_types": dict(Counter(d["dtype"].__name__ for d in model.interpreter.get_tensor_details())),
-        "peak_rss_mb": round(_peak_rss_bytes() / 1e6, 1),
+        "peak_rss_mb": round(peak_rss_mb(), 1),
         "card": dataclasses.asdict(model.card),
     }
 
@@ -49,8 +46,7 @@ def as_text(description: dict[str, Any]) -> str:
     ]
     for name in ("input", "outputs"):
         lines += [f"{name:13} {_tensor_text(tensor)}" for tensor in description[name]]
-    operators = description["operators"]
-    lines.append(f"operators     {_tally(operators) if operators else 'this runtime does not tell'}")
+    lines.append(f"operators     {_tally(description['operators'])}")
     lines.append(f"tensors       {_tally(description['tensor_types'])}")
     lines.append("card")
     for key, value in card.items():
@@ -61,15 +57,6 @@ def as_text(description: dict[str, Any]) -> str:
         else:
             lines.append(f"  {key}: {value}")
     return "\n".join(lines)
-
-
-def _operators(model: Model) -> dict[str, int] | None:
-    details = getattr(model.interpreter, "_get_ops_details", None)  # private, and not in every runtime
-    if details is None:
-        return None
-    # A delegate stands beside the operators it runs: its own entry is none of the model's.
-    names = (operator["op_name"] for operator in details())
-    return dict(Counter(name for name in names if name != "DELEGATE").most_common())
 
 
 def _tensor(detail: dict[str, Any]) -> dict[str, Any]:
@@ -86,8 +73,3 @@ def _tensor_text(tensor: dict[str, Any]) -> str:
 
 def _tally(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.items())
-
-
-def _peak_rss_bytes() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,9 +1,11 @@
-"""Memory that is let go of goes back to the system, where others can use it."""
+"""The memory of this process: how much it took, and that what it lets go of goes back to the system."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import resource
+import sys
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 _LARGE_BYTES = 8 << 20
@@ -20,3 +22,9 @@ def return_large_blocks() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
         libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+
+
+def peak_rss_mb() -> float:
+    """Largest memory this process has held, in megabytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e6 if sys.platform == "darwin" else 1e6 / 1024)

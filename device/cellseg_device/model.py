@@ -132,9 +132,7 @@ class Model:
             self._shape = self.tile
             if self.tile is None:
                 # The runtime knows the output shapes of such a graph only once it has run
-                self.resize(self.card.stride * 4, self.card.stride * 4)
-                self.input_view().fill(0)
-                self.invoke()
+                self.run_blank(self.card.stride * 4, self.card.stride * 4)
             self.maps: dict[str, MapSpec] = self._map_specs()
             self._check_fit()
         except ModelError as error:
@@ -179,6 +177,12 @@ class Model:
             self.interpreter.invoke()
         except RuntimeError as error:
             raise ModelError(f"the runtime ({RUNTIME}) fails: {str(error).splitlines()[0]}") from None
+
+    def run_blank(self, height: int, width: int) -> None:
+        """Run once over zeros of this size."""
+        self.resize(height, width)
+        self.input_view().fill(0)
+        self.invoke()
 
     def output_tensor(self, spec: MapSpec) -> npt.NDArray[np.int8]:
         """The output as int8, shape (h, w, block²): a view of the tensor, or a conversion of a float one."""

@@ -64,6 +64,13 @@ def level_table(counts: npt.NDArray[np.int64], low_percentile: float, high_perce
     return np.clip(((values - low) * 255 + span // 2) // span, 0, 255).astype(np.uint8)
 
 
+def stretched(pixels: npt.NDArray[Any], low_percentile: float, high_percentile: float) -> npt.NDArray[np.uint8]:
+    """A picture of the image: RGB, uint8, with these percentiles of its histogram as black and white."""
+    picture = np.empty((*pixels.shape[:2], 3), np.uint8)
+    apply_table(level_table(histogram(pixels), low_percentile, high_percentile), pixels, picture)
+    return picture
+
+
 def apply_table(table: npt.NDArray[Any], pixels: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
     """Look every pixel up, writing RGB into `out`; grey is copied to the three channels.
 

@@ -42,9 +42,7 @@ def draw(
         size = (max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1))
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
         labels = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST).astype(np.uint16, copy=False)
-    table = normalise.level_table(normalise.histogram(pixels), low_percentile, high_percentile)
-    picture = np.empty((*pixels.shape[:2], 3), np.uint8)
-    normalise.apply_table(table, pixels, picture)
+    picture = normalise.stretched(pixels, low_percentile, high_percentile)
     cv2.copyTo(np.full_like(picture, _OUTLINE), outlines(labels), picture)
     _write_count(picture, f"{count} cell" if count == 1 else f"{count} cells")
     return picture

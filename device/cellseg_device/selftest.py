@@ -10,13 +10,19 @@ from importlib import resources
 
 from cellseg_device import image as images
 from cellseg_device.card import KnownAnswer
+from cellseg_device.image import Image
 from cellseg_device.model import RUNTIME, Model
 from cellseg_device.segment import label, maps_digest, predict
 
 
+def known_image() -> Image:
+    """The known field: fluorescent nuclei, 256 × 256 px, 8-bit grey."""
+    return images.decode((resources.files("cellseg_device") / "data" / "field.png").read_bytes())
+
+
 def answer(model: Model) -> KnownAnswer:
     """What the model answers here, on the known field."""
-    field = images.decode((resources.files("cellseg_device") / "data" / "field.png").read_bytes())
+    field = known_image()
     maps = predict(field, model)
     labels = label(maps, field.shape, model.maps, model.card.separation)
     return KnownAnswer(maps_digest(maps), int(labels.max(initial=0)))

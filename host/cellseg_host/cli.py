@@ -17,7 +17,6 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 _PATH = click.Path(path_type=Path)
 # Named here too, since importing them costs TensorFlow's seconds
 _ARCHITECTURES = ("edge-unet", "unet")
-_MODES = ("int8", "dynamic", "float16", "float32")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -90,9 +90,7 @@ def _pair(model: Model, dataset: Dataset, entry: Entry, score: ImageScore, name:
 
 
 def _outlined(image: Image, labels: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
-    table = normalise.level_table(normalise.histogram(image.pixels), 0.5, 99.8)
-    picture = np.empty((*image.shape, 3), np.uint8)
-    normalise.apply_table(table, image.pixels, picture)
+    picture = normalise.stretched(image.pixels, 0.5, 99.8)
     side = min(*image.shape, 256)
     top, left = ((n - side) // 2 for n in image.shape)
     window = np.s_[top : top + side, left : left + side]

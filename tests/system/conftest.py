@@ -34,7 +34,7 @@ class Watching:
 
     @property
     def stderr(self) -> str:
-        return "\n".join(errors(self._stderr.read_text()))
+        return self._stderr.read_text()
 
     def until(self, condition: Callable[[], object], seconds: float = 20) -> None:
         """Wait for a condition; fail with what was printed."""
@@ -103,15 +103,3 @@ def check_results() -> Callable[..., None]:
         assert not list(out.glob("*.tmp")) + list(out.glob(".*.tmp"))
 
     return check
-
-
-def errors(text: str) -> list[str]:
-    """Lines of standard error, without what the runtime and libpng say, and the self-test of the runtime."""
-    of_the_runtime = ("INFO:", "warning: ai-edge-litert", "warning: tflite-runtime", "libpng error:")
-    return [line for line in text.splitlines() if not line.startswith(of_the_runtime)]
-
-
-@pytest.fixture(scope="session")
-def error_lines() -> Callable[[str], list[str]]:
-    """`errors`."""
-    return errors

@@ -60,15 +60,13 @@ def make_bad(folder, image):
     }
 
 
-def test_bad_files_fail_with_a_reason_and_the_others_are_done(
-    device, tmp_path, write_image, check_results, table, error_lines
-):
+def test_bad_files_fail_with_a_reason_and_the_others_are_done(device, tmp_path, write_image, check_results, table):
     reasons = make_bad(tmp_path, write_image(tmp_path / "good.png"))
     write_image(tmp_path / "zz.png")
     for attempt in ("first", "again"):
         result = device("watch", tmp_path, "--once", "--settle", "0.1")
         assert result.returncode == 1, attempt
-        lines = error_lines(result.stderr)
+        lines = result.stderr.splitlines()
         assert sorted(line.split(": ")[0] for line in lines) == sorted(reasons)
         for line in lines:
             name, reason = line.split(": ", 1)
@@ -80,11 +78,11 @@ def test_bad_files_fail_with_a_reason_and_the_others_are_done(
     }
 
 
-def test_run_names_the_bad_files_in_its_way(device, tmp_path, write_image, error_lines):
+def test_run_names_the_bad_files_in_its_way(device, tmp_path, write_image):
     good = write_image(tmp_path / "good.png")
     result = device("run", tmp_path, tmp_path / "none.png", good, "--out", tmp_path / "out")
     assert result.returncode == 1
-    assert error_lines(result.stderr) == [
+    assert result.stderr.splitlines() == [
         f"{tmp_path}: is a folder, not an image: name its files, or use 'cellseg-device watch'",
         f"{tmp_path / 'none.png'}: no such file: check the path",
     ]
@@ -108,21 +106,21 @@ def test_images_of_every_kind_and_size_are_done(device, tmp_path, draw_blobs, ch
 
 
 @pytest.mark.parametrize("arguments", [["watch", "nowhere"], ["watch", "a.png"], ["watch", "nowhere", "--once"]])
-def test_no_folder_to_watch(device, tmp_path, write_image, error_lines, arguments):
+def test_no_folder_to_watch(device, tmp_path, write_image, arguments):
     write_image(tmp_path / "a.png")
     result = device(*arguments, cwd=tmp_path)
     assert result.returncode == 2
-    (line,) = error_lines(result.stderr)
+    (line,) = result.stderr.splitlines()
     assert line.startswith("error: ")
     assert "folder" in line
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_an_empty_folder(device, tmp_path, error_lines):
+def test_an_empty_folder(device, tmp_path):
     result = device("watch", tmp_path, "--once")
     assert result.returncode == 0
     assert result.stdout == f"no images in {tmp_path}: nothing to do\n"
-    assert error_lines(result.stderr) == []
+    assert result.stderr.splitlines() == []
 
 
 @pytest.mark.parametrize("arguments", [["run"], ["run", "a.png", "--threads", "0"], ["watch"], ["nonsense"]])
@@ -133,7 +131,7 @@ def test_wrong_usage(device, arguments):
     assert "Usage" in result.stderr
 
 
-def test_models_that_cannot_be_used(device, tmp_path, write_image, model_path, error_lines):
+def test_models_that_cannot_be_used(device, tmp_path, write_image, model_path):
     from cellseg_device import card
 
     path = write_image(tmp_path / "a.png")
@@ -143,13 +141,13 @@ def test_models_that_cannot_be_used(device, tmp_path, write_image, model_path, e
         for command in (["run", path, "--out", tmp_path / "out", "--model"], ["info"]):
             result = device(*command, tmp_path / f"{name}.tflite")
             assert result.returncode == 2
-            (line,) = error_lines(result.stderr)
+            (line,) = result.stderr.splitlines()
             assert what in line
             assert result.stdout == ""
     assert not (tmp_path / "out").exists()
 
 
-def test_a_damaged_ledger_stops_the_command_and_nothing_is_lost(device, tmp_path, write_image, error_lines):
+def test_a_damaged_ledger_stops_the_command_and_nothing_is_lost(device, tmp_path, write_image):
     path = write_image(tmp_path / "a.png")
     out = tmp_path / "out"
     device("run", path, "--out", out)
@@ -157,7 +155,7 @@ def test_a_damaged_ledger_stops_the_command_and_nothing_is_lost(device, tmp_path
     (out / "cellseg.sqlite").write_bytes(b"damaged " * 1000)
     result = device("run", path, "--out", out)
     assert result.returncode == 2
-    (line,) = error_lines(result.stderr)
+    (line,) = result.stderr.splitlines()
     assert "move it away" in line
     assert (out / "counts.csv").read_bytes() == counts
     shutil.move(out / "cellseg.sqlite", tmp_path)
@@ -167,9 +165,9 @@ def test_a_damaged_ledger_stops_the_command_and_nothing_is_lost(device, tmp_path
     assert (out / "counts-1.csv").read_bytes() == counts == (out / "counts.csv").read_bytes()
 
 
-def test_the_output_folder_is_a_file(device, tmp_path, write_image, error_lines):
+def test_the_output_folder_is_a_file(device, tmp_path, write_image):
     path = write_image(tmp_path / "a.png")
     result = device("run", path, "--out", path)
     assert result.returncode == 2
-    (line,) = error_lines(result.stderr)
+    (line,) = result.stderr.splitlines()
     assert "choose another folder with --out" in line

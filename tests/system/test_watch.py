@@ -156,7 +156,7 @@ def test_results_may_go_among_the_images(watching, tmp_path, write_image, check_
     assert watch.stdout.count("\n") == 1
 
 
-def test_a_second_process_is_refused(watching, device, tmp_path, write_image, error_lines):
+def test_a_second_process_is_refused(watching, device, tmp_path, write_image):
     path = write_image(tmp_path / "a.png")
     out = tmp_path / "out"
     watch = watching(tmp_path, "--out", out, *FAST)
@@ -164,13 +164,13 @@ def test_a_second_process_is_refused(watching, device, tmp_path, write_image, er
     for command in (["run", path, "--out", out], ["watch", tmp_path, "--out", out]):
         result = device(*command)
         assert result.returncode == 2
-        (line,) = error_lines(result.stderr)
+        (line,) = result.stderr.splitlines()
         assert line == f"error: {out} is in use by another cellseg-device: stop that one, or use another --out"
     assert watch.stop() == 0
     assert device("run", path, "--out", out).returncode == 0
 
 
-def test_results_of_another_model_are_kept_and_told(device, tmp_path, write_image, model_path, error_lines):
+def test_results_of_another_model_are_kept_and_told(device, tmp_path, write_image, model_path):
     from cellseg_device import card
 
     data = model_path.read_bytes()
@@ -182,7 +182,7 @@ def test_results_of_another_model_are_kept_and_told(device, tmp_path, write_imag
     result = device("watch", tmp_path, "--once", "--model", other)
     assert result.returncode == 0
     assert "1 done before" in result.stdout
-    (line,) = error_lines(result.stderr)
+    (line,) = result.stderr.splitlines()
     assert "1 counts made with another model" in line
 
 

@@ -80,8 +80,7 @@ def dsb2018_sources(root: Path) -> list[Source]:
             f.name,
             tuple(_images_in(f / "images")),
             partial(_join_masks, f / "masks"),
-            told.get(f.name, {}).get("split") or None,
-            told.get(f.name, {}).get("modality") or None,
+            *_told(told, f.name),
         )
         for f in folders
     ]
@@ -109,8 +108,7 @@ def labels_sources(root: Path) -> list[Source]:
             stem,
             tuple(found.get(stem, ())),
             partial(_labels_of, labels.get(stem, [])),
-            told.get(stem, {}).get("split") or None,
-            told.get(stem, {}).get("modality") or None,
+            *_told(told, stem),
         )
         for stem in sorted(found.keys() | labels.keys())
     ]
@@ -239,6 +237,12 @@ def _manifest(root: Path) -> dict[str, dict[str, str]]:
         return {}
     with path.open(newline="", encoding="utf-8") as file:
         return {row.get("id", ""): row for row in csv.DictReader(file)}
+
+
+def _told(manifest: dict[str, dict[str, str]], identity: str) -> tuple[str | None, str | None]:
+    """Split and modality of an image, where the manifest says them."""
+    row = manifest.get(identity, {})
+    return row.get("split") or None, row.get("modality") or None
 
 
 def _images_in(folder: Path) -> list[Path]:
