@@ -12,6 +12,7 @@ What keeps it fast, by the measured cost of int8 operators:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import tf_keras as keras
@@ -21,43 +22,57 @@ STRIDE = 16
 # More than the receptive field reaches to a side, so a cut shows nowhere (tests/device/test_seams.py)
 MARGIN = 80
 
-ENCODER = (16, 32, 64, 88)  # channels at strides 2, 4, 8, 16
-CONVS = (0, 1, 1, 1)  # further convolutions at each of them
-DECODER = (48, 32, 16)  # channels at strides 8, 4, 2
 
-
-def build() -> keras.Model:
+def build(
+    heads: Sequence[str],
+    *,
+    encoder: tuple[int, ...] = (16, 32, 64, 88),
+    convs: tuple[int, ...] = (0, 1, 1, 1),
+    decoder: tuple[int, ...] = (48, 32, 16),
+) -> keras.Model:
     """The network.
+
+    Parameters
+    ----------
+    heads : sequence of str
+        One output each; ``"foreground"`` at full resolution, others at half.
+    encoder : tuple of int
+        Channels at strides 2, 4, 8, 16.
+    convs : tuple of int
+        Further convolutions at each of them.
+    decoder : tuple of int
+        Channels at strides 8, 4, 2.
 
     Returns
     -------
     keras.Model
-        Input (None, height, width, 3) in [0, 1], height and width multiples of 16. Outputs `foreground`,
-        (None, height / 2, width / 2, 4), logits of blocks of 2 × 2 pixels, and `distance`,
-        (None, height / 2, width / 2, 1), logit of the distance to the nucleus's border, 1 at its deepest pixel.
+        Input (None, height, width, 3) in [0, 1], height and width multiples of 16. Outputs are logits:
+        `foreground`, (None, height / 2, width / 2, 4), of blocks of 2 × 2 pixels, all others
+        (None, height / 2, width / 2, 1).
     """
     x = image = keras.Input((None, None, 3), name="image")
     skips = []
-    for filters, convs in zip(ENCODER, CONVS, strict=True):
-        x = _conv(x, filters, strides=2)
-        for _ in range(convs):
-            x = _conv(x, filters)
+    for level, (filters, more) in enumerate(zip(encoder, convs, strict=True)):
+        for number in range(1 + more):
+            x = _conv(x, filters, f"encoder{level}_conv{number}", strides=1 if number else 2)
         skips.append(x)
-    for filters, skip in zip(DECODER, reversed(skips[:-1]), strict=True):
-        x = layers.UpSampling2D(2, interpolation="nearest")(_project(x, filters))
+    for level, (filters, skip) in enumerate(zip(decoder, reversed(skips[:-1]), strict=True)):
+        x = _project(x, filters, f"decoder{level}_project")
+        x = layers.UpSampling2D(2, interpolation="nearest", name=f"decoder{level}_up")(x)
         if skip.shape[-1] != filters:
-            skip = _project(skip, filters)
-        x = layers.ReLU()(layers.Add()([x, skip]))
-        x = _conv(x, filters)
-    foreground = layers.Conv2D(4, 1, name="foreground")(x)
-    distance = layers.Conv2D(1, 1, name="distance")(x)
-    return keras.Model(image, [foreground, distance], name="edge-unet")
+            skip = _project(skip, filters, f"decoder{level}_lateral")
+        x = layers.Add(name=f"decoder{level}_add")([x, skip])
+        x = layers.ReLU(name=f"decoder{level}_relu")(x)
+        x = _conv(x, filters, f"decoder{level}_conv")
+    outputs = [layers.Conv2D(4 if head == "foreground" else 1, 1, name=head)(x) for head in heads]
+    return keras.Model(image, outputs, name="edge-unet")
 
 
-def _conv(x: Any, filters: int, strides: int = 1) -> Any:
-    x = layers.Conv2D(filters, 3, strides, padding="same", use_bias=False)(x)
-    return layers.ReLU()(layers.BatchNormalization()(x))
+def _conv(x: Any, filters: int, name: str, strides: int = 1) -> Any:
+    x = layers.Conv2D(filters, 3, strides, padding="same", use_bias=False, name=name)(x)
+    return layers.ReLU(name=f"{name}_relu")(layers.BatchNormalization(name=f"{name}_bn")(x))
 
 
-def _project(x: Any, filters: int) -> Any:
-    return layers.BatchNormalization()(layers.Conv2D(filters, 1, use_bias=False)(x))
+def _project(x: Any, filters: int, name: str) -> Any:
+    x = layers.Conv2D(filters, 1, use_bias=False, name=name)(x)
+    return layers.BatchNormalization(name=f"{name}_bn")(x)

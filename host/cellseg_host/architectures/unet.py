@@ -1,48 +1,76 @@
-"""The published baseline: U-Net with 16 to 256 filters, dropout and transposed convolutions, one sigmoid output.
+"""U-Net, from the published baseline to its deeper, narrower and batch-normalised variants.
 
-After O. Ronneberger et al., U-Net: convolutional networks for biomedical image segmentation, MICCAI 2015, in the
-small form that is commonly trained on DSB2018: 1,941,105 parameters.
+By default the small form that is commonly trained on DSB2018: 16 to 256 filters, ReLU, dropout and transposed
+convolutions, one sigmoid output: 1,941,105 parameters.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import tf_keras as keras
 from tf_keras import layers
 
+PAPER = "O. Ronneberger et al., U-Net: convolutional networks for biomedical image segmentation, MICCAI 2015"
 STRIDE = 16
 # Half of the overlap that patches of 256 px can afford; the receptive field reaches a little further
 MARGIN = 64
 
-FILTERS = (16, 32, 64, 128, 256)
-DROPOUT_FIRST, DROPOUT = 0.25, 0.5
 
+def build(
+    heads: Sequence[str],
+    *,
+    filters: tuple[int, ...] = (16, 32, 64, 128, 256),
+    activation: str = "relu",
+    batch_norm: bool = False,
+    dropout: tuple[float, ...] = (0.25, 0.5),
+) -> keras.Model:
+    """A U-Net.
 
-def build() -> keras.Model:
-    """The baseline U-Net.
+    Parameters
+    ----------
+    heads : sequence of str
+        One output each.
+    filters : tuple of int
+        Of each level, from full resolution down; five levels have a stride of 16.
+    activation : str
+        ``"relu"``, ``"elu"`` or any that Keras knows.
+    batch_norm : bool
+        Batch normalisation between convolution and activation.
+    dropout : tuple of float
+        Rate of each level, the last for all that follow.
 
     Returns
     -------
     keras.Model
-        Input (None, height, width, 3) in [0, 1], height and width multiples of 16; output `foreground`,
-        (None, height, width, 1), a probability.
+        Input (None, height, width, 3) in [0, 1], height and width multiples of the stride; outputs
+        (None, height, width, 1), probabilities.
     """
+    rates = (dropout + dropout[-1:] * len(filters))[: len(filters)]
+
+    def double_conv(x: object, level: int, part: str) -> object:
+        for number in range(2):
+            name = f"{part}{level}_conv{number}"
+            x = layers.Conv2D(
+                filters[level], 3, padding="same", use_bias=not batch_norm, kernel_initializer="he_normal", name=name
+            )(x)
+            if batch_norm:
+                x = layers.BatchNormalization(name=f"{name}_bn")(x)
+            x = layers.Activation(activation, name=f"{name}_{activation}")(x)
+        return x
+
     x = image = keras.Input((None, None, 3), name="image")
     skips = []
-    for level, filters in enumerate(FILTERS[:-1]):
-        x = _double_conv(x, filters)
+    for level, rate in enumerate(rates[:-1]):
+        x = double_conv(x, level, "encoder")
         skips.append(x)
-        x = layers.MaxPooling2D(2)(x)
-        x = layers.Dropout(DROPOUT if level else DROPOUT_FIRST)(x)
-    x = _double_conv(x, FILTERS[-1])
-    for filters, skip in zip(reversed(FILTERS[:-1]), reversed(skips), strict=True):
-        x = layers.Conv2DTranspose(filters, 2, strides=2, padding="same")(x)
-        x = layers.Concatenate()([x, skip])
-        x = layers.Dropout(DROPOUT)(x)
-        x = _double_conv(x, filters)
-    return keras.Model(image, layers.Conv2D(1, 1, activation="sigmoid", name="foreground")(x), name="unet")
-
-
-def _double_conv(x: object, filters: int) -> object:
-    for _ in range(2):
-        x = layers.Conv2D(filters, 3, padding="same", activation="relu", kernel_initializer="he_normal")(x)
-    return x
+        x = layers.MaxPooling2D(2, name=f"encoder{level}_pool")(x)
+        x = layers.Dropout(rate, name=f"encoder{level}_dropout")(x)
+    x = double_conv(x, len(filters) - 1, "encoder")
+    for level in reversed(range(len(skips))):
+        x = layers.Conv2DTranspose(filters[level], 2, strides=2, padding="same", name=f"decoder{level}_up")(x)
+        x = layers.Concatenate(name=f"decoder{level}_concat")([x, skips[level]])
+        x = layers.Dropout(rates[level + 1], name=f"decoder{level}_dropout")(x)
+        x = double_conv(x, level, "decoder")
+    outputs = [layers.Conv2D(1, 1, activation="sigmoid", name=head)(x) for head in heads]
+    return keras.Model(image, outputs, name="unet")
