@@ -21,7 +21,7 @@ from cellseg_device.errors import ModelError
 
 CARD_NAME = "cellseg.json"
 CARD_FORMAT = 1
-QUANTITIES = ("foreground", "distance")
+QUANTITIES = ("foreground", "distance", "centre", "outline", "presence")
 SCALES = ("logit", "probability")
 
 # What zipfile raises on damaged bytes
@@ -36,8 +36,9 @@ class Output:
     Attributes
     ----------
     quantity : str
-        ``"foreground"`` (is this pixel in a nucleus) or ``"distance"`` (distance to the nucleus's border,
-        1 at its deepest pixel).
+        ``"foreground"`` (is this pixel in a nucleus), ``"distance"`` (distance to the nucleus's border, 1 at its
+        deepest pixel), ``"centre"`` (1 at a nucleus's centre, falling off around it), ``"outline"`` (1 on a nucleus's
+        border) or ``"presence"`` (is there a nucleus in the image: one number, which only the host judges).
     index : int
         Position among the graph's outputs; converters permute them and lose their names.
     scale : str
@@ -62,7 +63,8 @@ class Separation:
     foreground : float
         Probability from which a pixel belongs to a cell.
     seed : float
-        Distance (0 to 1) from which a pixel belongs to a seed; one seed, one cell.
+        Distance or centre (0 to 1) from which a pixel belongs to a seed, or 1 − this: the outline up to which it does;
+        one seed, one cell.
     min_area_px : int
         Smaller cells are dropped.
     """
@@ -174,7 +176,7 @@ def _check(card: Card) -> None:
         if not condition:
             raise ValueError(what)
 
-    need(card.output("foreground") is not None, "no foreground output")
+    need(bool({"foreground", "presence"} & {o.quantity for o in card.outputs}), "no foreground output")
     for output in card.outputs:
         need(output.quantity in QUANTITIES, f"unknown quantity {output.quantity!r}")
         need(output.scale in SCALES, f"unknown scale {output.scale!r}")

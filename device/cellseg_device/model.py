@@ -124,6 +124,8 @@ class Model:
         data = cards.read_model_file(path)
         try:
             self.card: Card = cards.read_from(data)
+            if self.card.output("foreground") is None:
+                raise ModelError("tells whether there is a cell, not where: counting needs a model that draws maps")
             self.interpreter = _interpreter(cards.strip(data), threads)
             self._input = _input_detail(self.interpreter)
             signature = self._input["shape_signature"]

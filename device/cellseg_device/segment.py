@@ -167,9 +167,22 @@ def label(
 ) -> npt.NDArray[np.uint16]:
     """Labels, shape `shape`, from the maps of `predict` and what their values mean."""
     foreground = foreground_mask(maps["foreground"], shape, specs["foreground"].threshold(settings.foreground))
-    seeds = specs["distance"].threshold(settings.seed) if "distance" in specs else 0
-    labels = instances.separate(foreground, maps.get("distance"), seeds, settings)
+    relief, seeds = _relief(maps, specs, settings)
+    labels = instances.separate(foreground, relief, seeds, settings)
     return np.ascontiguousarray(labels[: shape[0], : shape[1]])
+
+
+def _relief(
+    maps: Maps, specs: Mapping[str, MapSpec], settings: Separation
+) -> tuple[npt.NDArray[np.int8] | None, int]:
+    """The map that is high inside cells and low between them, if there is one, and its threshold for seeds."""
+    for quantity in ("distance", "centre"):
+        if quantity in specs:
+            return maps[quantity], specs[quantity].threshold(settings.seed)
+    if "outline" in specs:
+        # Turned over, exactly: ~v = -1 - v, and v < t is the same as ~v >= -t
+        return ~maps["outline"], -specs["outline"].threshold(1 - settings.seed)
+    return None, 0
 
 
 def foreground_mask(foreground: npt.NDArray[np.int8], shape: tuple[int, int], threshold: int) -> npt.NDArray[np.uint8]:

@@ -12,13 +12,18 @@ from cellseg_host import keras_road, targets
 from cellseg_host.augment import Augmentation, Sample, random_view
 from cellseg_host.data.dataset import Dataset, Entry
 
+PRESENCE = "presence"
+_TRIES = 10
 
-def load_samples(dataset: Dataset, entries: Sequence[Entry], card: Card) -> list[Sample]:
-    """Read, normalise as the device does, and draw the distance target."""
+
+def load_samples(dataset: Dataset, entries: Sequence[Entry], card: Card, heads: Sequence[str]) -> list[Sample]:
+    """Read, normalise as the device does, and draw those targets of these heads that warp with the image."""
+    drawn = [h for h in targets.WARPED if h in heads]
     samples = []
     for entry in entries:
         labels = dataset.labels(entry)
-        samples.append(Sample(keras_road.levels(dataset.image(entry), card), labels, targets.distance(labels)))
+        maps = {head: targets.TARGETS[head](labels) for head in drawn}
+        samples.append(Sample(keras_road.levels(dataset.image(entry), card), labels, maps))
     return samples
 
 
@@ -29,9 +34,25 @@ def sampling_weights(entries: Sequence[Entry]) -> np.ndarray:
     return weights / weights.sum()
 
 
+def class_weights(samples: Sequence[Sample], weights: np.ndarray) -> tuple[float, float]:
+    """Weight of a background and of a foreground pixel, with which both classes weigh the same in all.
+
+    1 / (2 · share of the class), so that the mean over all pixels is 1; both are 1 where there is only one class.
+
+    Parameters
+    ----------
+    samples : sequence of Sample
+    weights : ndarray, shape (len(samples),)
+        Probability of each, as for `views`.
+    """
+    share = float(np.dot(weights, [np.count_nonzero(s.labels) / s.labels.size for s in samples]))
+    return (0.5 / (1 - share), 0.5 / share) if 0 < share < 1 else (1.0, 1.0)
+
+
 def views(
     samples: Sequence[Sample],
     weights: np.ndarray,
+    heads: Sequence[str],
     augmentation: Augmentation,
     side: int,
     batch: int,
@@ -45,6 +66,9 @@ def views(
     samples : sequence of Sample
     weights : ndarray, shape (len(samples),)
         Probability of each.
+    heads : sequence of str
+        Names of the targets. A view's presence is 1 if any of its pixels belongs to a cell; half of such views are
+        drawn to have one and half to have none, as far as the images allow.
     augmentation : Augmentation
     side, batch, count : int
         Side of a view in pixels, views in a batch, batches.
@@ -54,21 +78,46 @@ def views(
     Returns
     -------
     tf.data.Dataset
-        Of (image, foreground, distance, gap), float32, each (batch, side, side, 3 or 1).
+        Of (image, targets, gap), float32: (batch, side, side, 3); a dict with (batch, side, side, 1) for each head,
+        (batch, 1, 1, 1) for presence; and (batch, side, side, 1), `targets.gap_weight`.
     """
     order = np.random.default_rng(seed).choice(len(samples), size=batch * count, p=weights)
+    sizes = {head: 1 if head == PRESENCE else side for head in heads}
 
-    def view(number: np.int64) -> tuple[np.ndarray, ...]:
+    def view(number: np.int64) -> list[np.ndarray]:
         rng = np.random.default_rng((*seed, int(number)))
-        image, labels, distance = random_view(samples[order[number]], side, augmentation, rng)
-        gap = targets.gap_weight(labels)
-        return image, (labels > 0).astype(np.float32)[..., None], distance[..., None], gap[..., None]
+        if PRESENCE in heads:
+            image, labels, maps = _balanced_view(samples, weights, side, augmentation, rng)
+        else:
+            image, labels, maps = random_view(samples[order[number]], side, augmentation, rng)
+        drawn = [_target(head, labels, maps).reshape(size, size, 1) for head, size in sizes.items()]
+        return [image, *drawn, targets.gap_weight(labels)[..., None]]
 
-    def mapped(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        tensors = tf.numpy_function(view, [number], [tf.float32] * 4)
-        for tensor, channels in zip(tensors, (3, 1, 1, 1), strict=True):
-            tensor.set_shape((side, side, channels))
-        return tuple(tensors)
+    def mapped(number: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor], tf.Tensor]:
+        image, *drawn, gap = tf.numpy_function(view, [number], [tf.float32] * (len(sizes) + 2))
+        image.set_shape((side, side, 3))
+        gap.set_shape((side, side, 1))
+        for tensor, size in zip(drawn, sizes.values(), strict=True):
+            tensor.set_shape((size, size, 1))
+        return image, dict(zip(sizes, drawn, strict=True)), gap
 
     numbers = tf.data.Dataset.range(batch * count)
     return numbers.map(mapped, num_parallel_calls=2).batch(batch, drop_remainder=True).prefetch(2)
+
+
+def _target(head: str, labels: np.ndarray, maps: dict[str, np.ndarray]) -> np.ndarray:
+    if head == PRESENCE:
+        return np.float32(labels.any())
+    return maps[head] if head in maps else targets.TARGETS[head](labels)
+
+
+def _balanced_view(
+    samples: Sequence[Sample], weights: np.ndarray, side: int, augmentation: Augmentation, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """A random view that has a cell or, as often, none; of the other kind if ten tries find no such view."""
+    wanted = rng.random() < 0.5
+    for _ in range(_TRIES):
+        view = random_view(samples[rng.choice(len(samples), p=weights)], side, augmentation, rng)
+        if view[1].any() == wanted:
+            break
+    return view

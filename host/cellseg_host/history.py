@@ -3,44 +3,92 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
 from cellseg_device import files
+from cellseg_device.errors import InputError
+
+LOSS = "val_loss"  # the one score that is better when it is smaller
+_FIXED = ("epoch", "round", "loss", "learning_rate", "best")
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """One row of the history. Losses are means over the epoch, accuracies means over the validation images."""
+    """One row of the history.
+
+    Attributes
+    ----------
+    epoch, round : int
+        From 1; epochs are numbered through all rounds.
+    loss : float
+        Mean over the epoch's batches.
+    learning_rate : float
+        Of its last batch.
+    best : bool
+        Whether its network was the best so far, and kept.
+    scores : mapping
+        Of the validation images: means over them, by name.
+    """
 
     epoch: int
+    round: int
     loss: float
     learning_rate: float
-    val_loss: float
-    val_ap50: float
-    val_mean_ap: float
-    val_mean_iou: float
     best: bool
+    scores: Mapping[str, float]
+
+
+def better(name: str, score: float, than: float | None) -> bool:
+    """Whether a score is an improvement."""
+    return than is None or (score < than if name == LOSS else score > than)
+
+
+def best(history: Sequence[Epoch]) -> Epoch | None:
+    """The epoch whose network was kept."""
+    return next((e for e in reversed(history) if e.best), None)
+
+
+def since_best(history: Sequence[Epoch]) -> int:
+    """Epochs since the last one that was an improvement."""
+    return next((n for n, e in enumerate(reversed(history)) if e.best), len(history))
 
 
 def write(path: Path, history: Sequence[Epoch]) -> None:
     """Write the epochs of the run in `path`, whole."""
     text = StringIO()
-    writer = csv.DictWriter(text, [f.name for f in dataclasses.fields(Epoch)])
+    names = list(history[0].scores) if history else []
+    writer = csv.DictWriter(text, [*_FIXED[:-1], *names, _FIXED[-1]])
     writer.writeheader()
-    writer.writerows(dataclasses.asdict(e) for e in history)
+    writer.writerows({**{k: getattr(e, k) for k in _FIXED}, **e.scores} for e in history)
     files.write(path / "history.csv", text.getvalue().encode())
 
 
 def read(path: Path) -> list[Epoch]:
-    """The epochs of a run so far."""
-    if not (path / "history.csv").is_file():
+    """The epochs of a run so far.
+
+    Raises
+    ------
+    InputError
+        If the table is damaged.
+    """
+    file = path / "history.csv"
+    if not file.is_file():
         return []
-    with (path / "history.csv").open(newline="") as file:
-        return [
-            Epoch(int(r.pop("epoch")), best=r.pop("best") == "True", **{k: float(v) for k, v in r.items()})
-            for r in csv.DictReader(file)
-        ]
+    with file.open(newline="", encoding="utf-8") as lines:
+        try:
+            return [
+                Epoch(
+                    int(row["epoch"]),
+                    int(row["round"]),
+                    float(row["loss"]),
+                    float(row["learning_rate"]),
+                    row["best"] == "True",
+                    {k: float(v) for k, v in row.items() if k not in _FIXED},
+                )
+                for row in csv.DictReader(lines)
+            ]
+        except (KeyError, ValueError, TypeError) as error:
+            raise InputError(f"{file}: is damaged ({error}): train again into another folder") from None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -13,39 +15,75 @@ from cellseg_device.image import Image
 from cellseg_device.model import Model
 from cellseg_device.overlay import outlines
 from cellseg_device.segment import label, predict
+from cellseg_host import history as histories
 from cellseg_host.data.dataset import Dataset, Entry
 from cellseg_host.evaluate import ImageScore
 from cellseg_host.history import Epoch
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 # Truth in orange, the model's cells in cyan: told apart by the colour-blind too, on dark and on stained tissue
 TRUTH_COLOUR, PREDICTION_COLOUR = (255, 140, 0), (0, 220, 255)
 PANEL_PX = 300
+WINDOW_PX = 256
+# Okabe and Ito's palette without its yellow and black, for lines and points on white: told apart by the colour-blind
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#666666")
+# Of validation scores, with their titles; a run may have others
+_CURVES = {"mean_ap": "mean AP", "ap50": "AP@0.5", "mean_iou": "mean IoU", "auc": "AUC", "accuracy": "accuracy"}
+_MAX_CURVES = 3
 
 
 def history(epochs: Sequence[Epoch], path: Path) -> None:
-    """Plot losses and validation accuracy over the epochs."""
-    import matplotlib as mpl
+    """Plot losses and validation scores of one run over its epochs, into a file."""
+    curves({"": epochs}).savefig(path, dpi=110)
 
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
 
-    number = [e.epoch for e in epochs]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    left.plot(number, [e.loss for e in epochs], label="train")
-    left.plot(number, [e.val_loss for e in epochs], label="validation")
-    left.set(xlabel="epoch", ylabel="loss", yscale="log")
-    for name, text in (("val_ap50", "AP@0.5"), ("val_mean_ap", "mean AP"), ("val_mean_iou", "mean IoU")):
-        right.plot(number, [getattr(e, name) for e in epochs], label=text)
-    best = [e for e in epochs if e.best][-1:]
-    for epoch in best:
-        right.axvline(epoch.epoch, color="0.7", zorder=0)
-        right.annotate(f"best: {epoch.val_mean_ap:.3f}", (epoch.epoch, epoch.val_mean_ap), fontsize=8)
-    right.set(xlabel="epoch", ylabel="validation", ylim=(0, 1))
-    for axes in (left, right):
-        axes.legend()
+def curves(runs: Mapping[str, Sequence[Epoch]]) -> Figure:
+    """Losses and validation scores of runs over their epochs; the epochs whose networks were kept are marked.
+
+    Parameters
+    ----------
+    runs : mapping of str to sequence of Epoch
+        By name, each of at least one epoch.
+    """
+    from matplotlib.figure import Figure
+
+    there = {name for epochs in runs.values() for name in epochs[0].scores}
+    known = [name for name in _CURVES if name in there]
+    own = sorted(there - {*known, histories.LOSS})
+    shown = [*own, *known][:_MAX_CURVES]
+    figure = Figure(figsize=(3.6 * (1 + len(shown)), 3.4), layout="constrained")
+    panels = figure.subplots(1, 1 + len(shown), squeeze=False)[0]
+    for (run, epochs), colour in zip(runs.items(), cycle(PALETTE)):
+        number = [e.epoch for e in epochs]
+        panels[0].plot(number, [e.loss for e in epochs], color=colour, label=f"{run} training".strip())
+        for axes, name in zip(panels, [histories.LOSS, *shown], strict=True):
+            if name in epochs[0].scores:
+                _curve(axes, number, epochs, name, colour, f"{run} validation".strip())
+    panels[0].set(ylabel="loss", yscale="log")
+    for axes, name in zip(panels[1:], shown, strict=True):
+        axes.set_ylabel(f"{_CURVES.get(name, name)}, validation")
+        if name in _CURVES:
+            axes.set_ylim(0, 1)
+    for axes in panels:
+        axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    panels[0].legend(fontsize="small")
+    return figure
+
+
+def _curve(axes: Any, number: list[int], epochs: Sequence[Epoch], name: str, colour: str, text: str) -> None:
+    """One validation score; dashed beside the training loss, with a point at the best epoch elsewhere."""
+    values = [e.scores[name] for e in epochs]
+    axes.plot(number, values, color=colour, linestyle="--" if name == histories.LOSS else "-", label=text)
+    best = histories.best(epochs)
+    if best and name != histories.LOSS:
+        axes.plot(best.epoch, best.scores[name], "o", color=colour, markersize=5)
+        axes.annotate(
+            f"{best.scores[name]:.3f}", (best.epoch, best.scores[name]), (0, 5), textcoords="offset points", fontsize=8
+        )
 
 
 def gallery(model: Model, dataset: Dataset, scores: Sequence[ImageScore], path: Path, each: int = 3) -> None:
@@ -75,27 +113,34 @@ def gallery(model: Model, dataset: Dataset, scores: Sequence[ImageScore], path: 
     cv2.imwrite(str(path), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
 
 
+def picture(image: Image) -> np.ndarray:
+    """The image for the eye: RGB, uint8, contrast-stretched."""
+    return normalise.stretched(image.pixels, 0.5, 99.8)
+
+
+def enlarged(window: np.ndarray, side_px: int = PANEL_PX) -> np.ndarray:
+    """A square window of a picture, or of labels, at the size of a panel."""
+    method = cv2.INTER_CUBIC if window.ndim == 3 else cv2.INTER_NEAREST
+    return cv2.resize(np.ascontiguousarray(window), (side_px, side_px), interpolation=method)
+
+
+def outline(panel: np.ndarray, labels: np.ndarray, colour: tuple[int, int, int]) -> None:
+    """Draw the outlines of labels of a panel's size into it: after enlarging, so that they stay thin."""
+    panel[outlines(labels) > 0] = colour
+
+
 def _pair(model: Model, dataset: Dataset, entry: Entry, score: ImageScore, name: str) -> np.ndarray:
     """Truth and prediction of the middle of an image, side by side under a line of text."""
     image = dataset.image(entry)
     predicted = label(predict(image, model), image.shape, model.maps, model.card.separation)
-    panels = [
-        _outlined(image, dataset.labels(entry), TRUTH_COLOUR),
-        _outlined(image, predicted, PREDICTION_COLOUR),
-    ]
+    side = min(*image.shape, WINDOW_PX)
+    top, left = ((n - side) // 2 for n in image.shape)
+    window = np.s_[top : top + side, left : left + side]
+    panels = []
+    for labels, colour in ((dataset.labels(entry), TRUTH_COLOUR), (predicted, PREDICTION_COLOUR)):
+        panels.append(enlarged(picture(image)[window]))
+        outline(panels[-1], enlarged(labels[window]), colour)
     pair = cv2.copyMakeBorder(np.hstack(panels), 22, 6, 3, 9, cv2.BORDER_CONSTANT, value=(0, 0, 0))
     text = f"{name}: AP@0.5 {score.ap50:.2f}, {score.cells_predicted} cells of {score.cells_true} ({score.modality})"
     cv2.putText(pair, text, (5, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
     return pair
-
-
-def _outlined(image: Image, labels: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
-    picture = normalise.stretched(image.pixels, 0.5, 99.8)
-    side = min(*image.shape, 256)
-    top, left = ((n - side) // 2 for n in image.shape)
-    window = np.s_[top : top + side, left : left + side]
-    # Outlines are drawn after enlarging, so that they stay thin
-    picture = cv2.resize(picture[window], (PANEL_PX, PANEL_PX), interpolation=cv2.INTER_CUBIC)
-    large = cv2.resize(np.ascontiguousarray(labels[window]), (PANEL_PX, PANEL_PX), interpolation=cv2.INTER_NEAREST)
-    picture[outlines(large) > 0] = colour
-    return picture

@@ -15,8 +15,9 @@ SCHEDULES = ("cosine", "plateau", "constant")
 FREEZES = ("none", "encoder", "all-but-head")
 CLASS_WEIGHTS = ("none", "frequency")
 HEADS = ("foreground", "distance", "centre", "outline")
-# Of segmentation networks; a classifier has accuracy and auc. Losses are better when smaller, all others when larger.
-MONITORS = ("mean_ap", "ap50", "mean_iou", "loss")
+# Validation scores of networks that draw maps, and of classifiers; the first is what decides unless told otherwise
+MONITORS = ("mean_ap", "ap50", "mean_iou", "val_loss")
+PRESENCE_MONITORS = ("auc", "accuracy", "val_loss")
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,11 @@ class TrainSettings:
         ``"constant"``.
     patience : int
         Epochs without progress after which a round ends.
-    monitor : str
-        The validation score whose best network is kept.
+    monitor : str or None
+        The validation score whose best network is kept; None for mean AP, or a classifier's AUC.
     swa : int
-        Stochastic weight averaging: at the end the weights of the last `swa` epochs are averaged, and kept if better.
+        Stochastic weight averaging: so many further epochs from the best network on, at a low constant rate, whose
+        weights are averaged; the average is kept where it is better.
     init : str or None
         Start from the weights of this run or model file.
     freeze : str
@@ -78,7 +80,7 @@ class TrainSettings:
     learning_rate: float = 2e-3
     schedule: str = "cosine"
     patience: int = 30
-    monitor: str = "mean_ap"
+    monitor: str | None = None
     swa: int = 0
     init: str | None = None
     freeze: str = "none"

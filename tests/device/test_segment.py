@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cellseg_device import segment
-from cellseg_device.card import Output
+from cellseg_device.card import Output, Separation
 from cellseg_device.model import MapSpec
 from cellseg_device.segment import Stopwatch, foreground_mask, maps_digest
 from cellseg_device.tiling import Tile
@@ -88,3 +88,29 @@ def test_a_stopwatch_adds_up_also_what_fails():
         raise KeyError
     assert [*watch.ms] == ["a"]
     assert watch.ms["a"] > first > 0
+
+
+@pytest.mark.parametrize("quantity", ["distance", "centre", "outline"])
+def test_each_kind_of_relief_tells_touching_cells_apart(quantity):
+    """Two touching squares: by peaks of their own, or by the outline between them."""
+    truth = np.zeros((40, 60), np.uint16)
+    truth[10:30, 8:30], truth[10:30, 30:52] = 1, 2
+    foreground = np.where(truth > 0, 100, -100).astype(np.int8)
+    rows, cols = np.mgrid[:40, :60]
+    depth = np.maximum(20 - np.hypot(rows - 20, (cols - 8) % 22 - 11) * 4, -100)
+    relief = np.where(truth > 0, depth, -100).astype(np.int8)
+    if quantity == "outline":
+        relief = ~relief
+    maps = {"foreground": foreground, quantity: relief}
+    specs = {q: MapSpec(Output(q, i, "logit"), 1, 1, 1 / 16, 0) for i, q in enumerate(maps)}
+    assert np.array_equal(segment.label(maps, truth.shape, specs, Separation()), truth)
+    alone = {"foreground": specs["foreground"]}
+    assert segment.label({"foreground": foreground}, truth.shape, alone, Separation()).max() == 1
+
+
+def test_an_outline_is_a_seed_where_its_probability_is_low():
+    spec = MapSpec(Output("outline", 0, "logit"), 1, 1, 1 / 16, 3)
+    values = np.arange(-128, 128, dtype=np.int8).reshape(16, 16)
+    relief, threshold = segment._relief({"outline": values}, {"outline": spec}, Separation(seed=0.7))
+    low = 1 / (1 + np.exp(-(values.astype(float) - 3) / 16)) < 0.3
+    assert np.array_equal(relief >= threshold, low)

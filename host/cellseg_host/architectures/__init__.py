@@ -15,7 +15,7 @@ import tf_keras as keras
 
 from cellseg_device.card import Output
 from cellseg_device.errors import InputError
-from cellseg_host.architectures import edge_unet, unet
+from cellseg_host.architectures import edge_unet, hrnet, unet, unetpp
 from cellseg_host.nearest import unknown
 
 
@@ -106,6 +106,9 @@ ARCHITECTURES = {
             unet.PAPER,
             options={"filters": (32, 64, 128, 256), "dropout": (0.0,), "batch_norm": True},
         ),
+        Architecture("unetpp", unetpp.build, unetpp.STRIDE, unetpp.MARGIN, unetpp.PAPER),
+        Architecture("hrnet", hrnet.build, hrnet.STRIDE, hrnet.MARGIN, hrnet.PAPER),
+        Architecture("hrnet-w18-small", hrnet.build, hrnet.STRIDE, hrnet.MARGIN, hrnet.PAPER, options=hrnet.SMALL),
     )
 }
 

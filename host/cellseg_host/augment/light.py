@@ -1,0 +1,64 @@
+"""How a view looks: colour, exposure, focus and noise."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from cellseg_host.augment.settings import Augmentation
+
+
+def draw(
+    levels: npt.NDArray[np.uint8], augmentation: Augmentation, rng: np.random.Generator
+) -> npt.NDArray[np.float32]:
+    """The view in random light.
+
+    Parameters
+    ----------
+    levels : ndarray of uint8, shape (side, side) or (side, side, 3)
+    augmentation : Augmentation
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    ndarray of float32, shape (side, side, 3)
+        In [0, 1].
+    """
+    image = levels.astype(np.float32) / 255
+    if image.ndim == 3:
+        if rng.random() < augmentation.grey:
+            image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        elif augmentation.colour or augmentation.saturation or augmentation.hue:
+            image = cv2.transform(image, _colour_matrix(augmentation, rng))
+    elif rng.random() < augmentation.invert:
+        image = 1 - image
+    if augmentation.blur_px and rng.random() < augmentation.probability:
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, max(augmentation.blur_px, 0.31)))
+    gamma = math.exp(rng.uniform(math.log(augmentation.gamma[0]), math.log(augmentation.gamma[1])))
+    image = np.clip(image, 0, 1) ** gamma
+    mean = image.mean()
+    image = (image - mean) * rng.uniform(*augmentation.contrast) + mean
+    image += rng.uniform(-1, 1) * augmentation.brightness
+    if augmentation.noise and rng.random() < augmentation.probability:
+        image = image + rng.normal(0, rng.uniform(0, augmentation.noise), image.shape)
+    image = np.clip(image, 0, 1).astype(np.float32)
+    return image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
+
+
+def _colour_matrix(augmentation: Augmentation, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """Saturation, a turn of the hue, then a gain for each channel, as one 3 × 3 matrix on (red, green, blue).
+
+    Saturation and hue leave grey as it is: one scales the colours around the grey axis, the other turns them about it
+    (Rodrigues' formula).
+    """
+    saturation = 1 + rng.uniform(-1, 1) * augmentation.saturation
+    gains = 1 + rng.uniform(-1, 1, 3) * augmentation.colour
+    angle = rng.uniform(-1, 1) * augmentation.hue * 2 * math.pi
+    one, mean = np.eye(3), np.full((3, 3), 1 / 3)
+    turn = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
+    turn = math.cos(angle) * one + (1 - math.cos(angle)) * mean + math.sin(angle) * turn
+    matrix: npt.NDArray[np.float32] = np.diag(gains) @ turn @ (saturation * one + (1 - saturation) * mean)
+    return matrix.astype(np.float32)

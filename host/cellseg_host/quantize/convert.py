@@ -1,0 +1,63 @@
+"""From a Keras network to a TFLite flatbuffer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from cellseg_device.quiet import quiet_stderr
+from cellseg_host.quantize.errors import QuantizationError
+
+MODES = ("int8", "dynamic", "float16", "float32")
+
+
+def convert(
+    network: keras.Model,
+    mode: str,
+    tile: tuple[int, int] | None = None,
+    calibration: Callable[[], Iterator[np.ndarray]] | None = None,
+) -> bytes:
+    """Convert a Keras network to a TFLite flatbuffer.
+
+    Parameters
+    ----------
+    network : keras.Model
+        Input (None, height, width, 3).
+    mode : str
+        ``"int8"``: full integer, int8 in and out; ``"dynamic"``: int8 weights, float activations computed on the
+        fly; ``"float16"``: half-precision weights; ``"float32"``.
+    tile : (height, width) or None
+        Static input size; None leaves it free.
+    calibration : callable or None
+        For ``"int8"``: gives float arrays (1, height, width, 3) in [0, 1], from which the ranges of activations are
+        taken; None for a network that says them itself, as `qat.annotated` makes it.
+
+    Raises
+    ------
+    QuantizationError
+        If TensorFlow cannot.
+    """
+    # A batch of one and no other unknown than the size: what depends on a batch stays out of the graph.
+    signature = tf.TensorSpec((1, *(tile or (None, None)), 3), tf.float32)
+    function = tf.function(lambda image: network(image, training=False)).get_concrete_function(signature)
+    converter: Any = tf.lite.TFLiteConverter.from_concrete_functions([function], network)
+    if mode != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if mode == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if mode == "int8":
+        converter.inference_input_type = converter.inference_output_type = tf.int8
+        if calibration:
+            converter.representative_dataset = lambda: ([image] for image in calibration())
+            # Not for a network that says its ranges: the converter would want a representative set too
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    try:
+        with quiet_stderr():
+            return bytes(converter.convert())
+    except Exception as error:  # the converter raises whatever its passes raise
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise QuantizationError(f"TensorFlow cannot convert the network to {mode}: {lines[0]}") from error

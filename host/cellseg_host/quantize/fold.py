@@ -1,0 +1,155 @@
+"""Batch normalisation folded into the convolutions before it: what the converter does, done before the fine-tuning.
+
+A network that is fine-tuned for int8 must compute what the device will: there a batch normalisation is part of the
+convolution's weights, which are rounded after it is folded in [1]_. Folding first also spares the fine-tuning the
+question of which statistics to use, and serves transposed convolutions, where the converter does not fold.
+
+References
+----------
+.. [1] B. Jacob et al., Quantization and training of neural networks for efficient integer-arithmetic-only inference.
+   CVPR 2018, section 3.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+from tf_keras import layers
+
+from cellseg_host.quantize.errors import QuantizationError
+
+# Where the output channels are among the axes of the kernel; a subclass comes before its base
+CHANNEL_AXIS = {layers.DepthwiseConv2D: (2, 3), layers.Conv2DTranspose: (2,), layers.Conv2D: (3,), layers.Dense: (1,)}
+WEIGHTED = tuple(CHANNEL_AXIS)
+
+
+def folded(network: keras.Model) -> keras.Model:
+    """The same function without batch normalisation, and with each activation in a layer of its own.
+
+    Parameters
+    ----------
+    network : keras.Model
+        Functional, of layers that are used once each.
+
+    Returns
+    -------
+    keras.Model
+        With variables of its own. Layers keep their names; one that ended in an activation is now NAME_linear with the
+        activation NAME after it, so that outputs keep theirs too.
+
+    Raises
+    ------
+    QuantizationError
+        If a batch normalisation does not follow a linear layer that nothing else uses, or a layer is used twice.
+    """
+    followers = consumers(network)
+
+    def call(layer: Any, inputs: Any) -> Any:
+        if isinstance(layer, layers.BatchNormalization):
+            source = sources(layer)[0]
+            if not _folds(source, followers[source.name]):
+                raise QuantizationError(
+                    f"the batch normalisation '{layer.name}' does not follow a convolution directly, so it cannot be "
+                    "folded into one"
+                )
+            return inputs
+        if isinstance(layer, layers.InputLayer):
+            return inputs
+        if isinstance(layer, WEIGHTED):
+            after = followers[layer.name]
+            return _linear(layer, after[0] if _folds(layer, after) else None)(inputs)
+        return _copy(layer)(inputs)
+
+    return rebuilt(network, call)
+
+
+def rebuilt(network: keras.Model, call: Callable[[Any, Any], Any]) -> keras.Model:
+    """Build a functional network anew, layer by layer, in the order of the data.
+
+    Parameters
+    ----------
+    network : keras.Model
+    call : callable
+        Of (layer, its new input or list of inputs): the new output. An input layer comes with the new input.
+    """
+    inputs: dict[str, Any] = {}
+    made: dict[str, Any] = {}
+    for layer in network.layers:
+        if isinstance(layer, layers.InputLayer):
+            taken = inputs[layer.name] = keras.Input(layer.output.shape[1:], name=layer.name)
+        else:
+            several = [made[source.name] for source in sources(layer)]
+            taken = several if len(several) > 1 else several[0]
+        made[layer.name] = call(layer, taken)
+    outputs = [made[name] for name in network.output_names]
+    return keras.Model([inputs[name] for name in network.input_names], outputs, name=network.name)
+
+
+def sources(layer: Any) -> list[Any]:
+    """The layers whose outputs a layer takes.
+
+    Raises
+    ------
+    QuantizationError
+        If the layer is used more than once.
+    """
+    if len(layer.inbound_nodes) != 1:
+        raise QuantizationError(f"the layer '{layer.name}' is used {len(layer.inbound_nodes)} times, not once")
+    return tf.nest.flatten(layer.inbound_nodes[0].inbound_layers)
+
+
+def consumers(network: keras.Model) -> dict[str, list[Any]]:
+    """By layer name, the layers that take its output; that it is an output of the network counts as None."""
+    found: dict[str, list[Any]] = {layer.name: [] for layer in network.layers}
+    for layer in network.layers:
+        if not isinstance(layer, layers.InputLayer):
+            for source in sources(layer):
+                found[source.name].append(layer)
+    for name in network.output_names:
+        found[name].append(None)
+    return found
+
+
+def _folds(layer: Any, after: Sequence[Any]) -> bool:
+    """Whether a layer takes in the batch normalisation that follows it."""
+    return (
+        isinstance(layer, WEIGHTED)
+        and layer.activation is keras.activations.linear
+        and len(after) == 1
+        and isinstance(after[0], layers.BatchNormalization)
+    )
+
+
+def _linear(layer: Any, norm: Any | None) -> Callable[[Any], Any]:
+    """A layer with weights, a bias and no activation, as a function; its activation comes after."""
+    activation = layer.activation.__name__
+    name = layer.name if activation == "linear" else f"{layer.name}_linear"
+    new = type(layer).from_config({**layer.get_config(), "name": name, "use_bias": True, "activation": "linear"})
+    kernel, *bias = layer.get_weights()
+    axes = next(axes for kind, axes in CHANNEL_AXIS.items() if isinstance(layer, kind))
+    channels = [kernel.shape[axis] for axis in axes]
+    scale, shift = np.ones(channels), bias[0] if bias else np.zeros(np.prod(channels))
+    if norm is not None:
+        scale = _value(norm.gamma, 1.0) / np.sqrt(norm.moving_variance.numpy() + norm.epsilon)
+        shift = (shift - norm.moving_mean.numpy()) * scale + _value(norm.beta, 0.0)
+    shape = [n if axis in axes else 1 for axis, n in enumerate(kernel.shape)]
+
+    def call(inputs: Any) -> Any:
+        outputs = new(inputs)
+        new.set_weights([kernel * scale.reshape(shape), shift])
+        return outputs if activation == "linear" else layers.Activation(layer.activation, name=layer.name)(outputs)
+
+    return call
+
+
+def _copy(layer: Any) -> Any:
+    """The layer anew; none that is left to it has weights that count."""
+    return type(layer).from_config(layer.get_config())
+
+
+def _value(variable: Any, default: float) -> Any:
+    return default if variable is None else variable.numpy()

@@ -1,0 +1,193 @@
+"""The network as int8 will compute it, for fine-tuning: quantization-aware training with tensorflow-model-optimization.
+
+Every tensor that is int8 on the device is rounded in the forward pass and passed straight through in the backward
+pass [1]_. tensorflow-model-optimization's wrappers do this; what is wrapped and how is decided here, since its own
+scheme leaves the kernel of a convolution before a plain ReLU in float, gives what a concatenation joins scales of their
+own, and starts every range at ±6. Here
+
+- batch normalisation is folded first (`fold`);
+- a convolution or sum and the ReLU after it are one, as on the device;
+- tensors that a concatenation joins share one scale with it, so that nothing is rescaled;
+- pooling and resizing keep the scale of what they take;
+- ranges of activations are those of calibration and stay [2]_: the weights learn to live with them.
+
+References
+----------
+.. [1] Y. Bengio et al., Estimating or propagating gradients through stochastic neurons. arXiv:1308.3432 (2013).
+.. [2] H. Wu et al., Integer quantization for deep learning inference. arXiv:2004.09602 (2020), section 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+import tf_keras as keras
+from tf_keras import layers
+
+from cellseg_host.quantize.errors import QuantizationError
+from cellseg_host.quantize.fold import CHANNEL_AXIS, WEIGHTED, consumers, folded, rebuilt, sources
+from cellseg_host.quantize.tfmot import QuantizeConfig, Quantizer, QuantizeWrapperV2
+
+Range = tuple[float, float]
+
+_JOINING = (layers.Add, layers.Concatenate, layers.GlobalAveragePooling2D)
+_PASSING = (layers.MaxPooling2D, layers.UpSampling2D, layers.Dropout, layers.SpatialDropout2D, layers.ZeroPadding2D)
+# Those of which the device has an int8 version; the output of a sigmoid has the fixed scale 1/256
+_ACTIVATIONS = ("linear", "relu", "sigmoid")
+
+
+def refusal(network: keras.Model) -> str | None:
+    """Why a network cannot be trained this way, or None."""
+    for layer in network.layers:
+        kind = type(layer).__name__
+        if isinstance(layer, (layers.InputLayer, layers.BatchNormalization, layers.ReLU, *_JOINING, *_PASSING)):
+            continue
+        if isinstance(layer, (*WEIGHTED, layers.Activation)):
+            if layer.activation.__name__ in _ACTIVATIONS:
+                continue
+            kind = f"activation {layer.activation.__name__}"
+        return f"the layer '{layer.name}' ({kind}) has no quantization-aware version here"
+    try:
+        folded(network)
+    except QuantizationError as error:
+        return error.message
+    return None
+
+
+def annotated(plain: keras.Model, ranges: Mapping[str, Range]) -> keras.Model:
+    """The network with all that is int8 on the device rounded.
+
+    Parameters
+    ----------
+    plain : keras.Model
+        From `fold.folded`; its layers become part of the new network, and it must not be used any more.
+    ranges : mapping of str to (float, float)
+        By layer name, for each of `ranged`.
+
+    Returns
+    -------
+    keras.Model
+        Inputs and outputs, and the names of these, as before.
+    """
+    shared = _shared(plain, ranges)
+
+    def call(layer: Any, inputs: Any) -> Any:
+        if isinstance(layer, layers.InputLayer):
+            levels = layers.Activation("linear", name=f"{layer.name}_levels")
+            return _wrapped(levels, (0.0, 1.0))(inputs)  # its step is 1/255, as the device expects
+        limits = shared.get(layer.name)
+        return (_wrapped(layer, limits) if limits or isinstance(layer, WEIGHTED) else layer)(inputs)
+
+    return rebuilt(plain, call)
+
+
+def ranged(plain: keras.Model) -> list[str]:
+    """Names of the layers of a folded network whose outputs are rounded to a range that calibration finds."""
+    followers = consumers(plain)
+    return [layer.name for layer in plain.layers if _is_ranged(layer, followers[layer.name])]
+
+
+def _is_ranged(layer: Any, after: list[Any]) -> bool:
+    if isinstance(layer, (*WEIGHTED, layers.Add)) and len(after) == 1 and _is_relu(after[0]):
+        return False
+    return isinstance(layer, (*WEIGHTED, *_JOINING)) or _is_relu(layer)
+
+
+def _is_relu(layer: Any) -> bool:
+    return isinstance(layer, layers.ReLU) or (
+        isinstance(layer, layers.Activation) and layer.activation.__name__ == "relu"
+    )
+
+
+def _shared(plain: keras.Model, ranges: Mapping[str, Range]) -> dict[str, Range]:
+    """The ranges, those of each concatenation and all that it joins widened to one."""
+    group = {name: {name} for name in ranges}
+    for layer in plain.layers:
+        if isinstance(layer, layers.Concatenate):
+            joined = [origin.name for source in sources(layer) if (origin := _origin(source)).name in ranges]
+            union = set().union(group[layer.name], *(group[name] for name in joined))
+            group |= dict.fromkeys(union, union)
+    return {n: (min(ranges[m][0] for m in group[n]), max(ranges[m][1] for m in group[n])) for n in ranges}
+
+
+def _origin(layer: Any) -> Any:
+    """The layer whose scale the output of a layer has."""
+    while isinstance(layer, _PASSING):
+        (layer,) = sources(layer)
+    return layer
+
+
+def _wrapped(layer: Any, limits: Range | None) -> QuantizeWrapperV2:
+    return QuantizeWrapperV2(layer, _Config(limits), name_prefix="")
+
+
+class _Config(QuantizeConfig):
+    """Kernel and output of a layer, as far as it has them."""
+
+    def __init__(self, limits: Range | None) -> None:
+        self.limits = limits
+
+    def get_weights_and_quantizers(self, layer: Any) -> list[tuple[Any, Quantizer]]:
+        name = _kernel(layer)
+        axes = next((axes for kind, axes in CHANNEL_AXIS.items() if isinstance(layer, kind)), ())
+        return [(getattr(layer, name), _PerChannel(axes))] if name else []
+
+    def set_quantize_weights(self, layer: Any, quantize_weights: list[Any]) -> None:
+        for weight in quantize_weights:
+            setattr(layer, _kernel(layer), weight)
+
+    def get_activations_and_quantizers(self, layer: Any) -> list[Any]:
+        return []
+
+    def set_quantize_activations(self, layer: Any, quantize_activations: list[Any]) -> None:
+        pass
+
+    def get_output_quantizers(self, layer: Any) -> list[Quantizer]:
+        return [_Fixed(self.limits)] if self.limits else []
+
+    def get_config(self) -> dict[str, Any]:
+        return {"limits": self.limits}
+
+
+def _kernel(layer: Any) -> str:
+    if not isinstance(layer, WEIGHTED):
+        return ""
+    return "depthwise_kernel" if isinstance(layer, layers.DepthwiseConv2D) else "kernel"
+
+
+class _PerChannel(Quantizer):
+    """Symmetric, -127 to 127 steps, a scale for each output channel: as TFLite's weights are."""
+
+    def __init__(self, axes: tuple[int, ...]) -> None:
+        self.axes = axes
+
+    def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
+        return {}
+
+    def __call__(self, inputs: Any, training: bool, weights: dict[str, Any], **kwargs: Any) -> Any:
+        others = [axis for axis in range(len(inputs.shape)) if axis not in self.axes]
+        step = tf.maximum(tf.reduce_max(tf.abs(inputs), axis=others, keepdims=True), 1e-8) / 127
+        # Plain operations, which the converter folds into the kernel; it finds the same steps again, along any axis
+        return inputs + tf.stop_gradient(tf.round(inputs / step) * step - inputs)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"axes": self.axes}
+
+
+class _Fixed(Quantizer):
+    """Asymmetric, 256 steps over a range that does not change."""
+
+    def __init__(self, limits: Range) -> None:
+        self.limits = limits
+
+    def build(self, tensor_shape: Any, name: str, layer: Any) -> dict[str, Any]:
+        return {}
+
+    def __call__(self, inputs: Any, training: bool, weights: dict[str, Any], **kwargs: Any) -> Any:
+        low, high = self.limits
+        return tf.quantization.fake_quant_with_min_max_args(inputs, low, high)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"limits": self.limits}

@@ -1,0 +1,166 @@
+"""What is compared: model files, and training runs as the float32 model that can be made of each."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+from cellseg_device import card as cards
+from cellseg_device.card import Card
+from cellseg_device.errors import InputError, ModelError
+from cellseg_host import history
+from cellseg_host.data.dataset import Dataset
+from cellseg_host.history import Epoch
+from cellseg_host.report.cost import Cost, cost
+
+# From the most precise to the least
+PRECISION = ("float32", "float16", "dynamic", "int8")
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model that takes part.
+
+    Attributes
+    ----------
+    name : str
+        Unlike the others'.
+    path : Path
+        As the user gave it.
+    file : Path
+        The .tflite: `path` itself, or what a run was converted to.
+    card : Card
+    size_bytes : int
+        Of the file.
+    cost : Cost
+    epochs : tuple of Epoch
+        The training of a run; empty for a model file.
+    """
+
+    name: str
+    path: Path
+    file: Path
+    card: Card
+    size_bytes: int
+    cost: Cost
+    epochs: tuple[Epoch, ...] = ()
+
+    @property
+    def is_classifier(self) -> bool:
+        """Whether it judges images as a whole."""
+        return self.card.output("presence") is not None
+
+
+def open_all(
+    paths: Sequence[Path], dataset: Dataset, folder: Path, say: Callable[[str], None] = lambda stage: None
+) -> tuple[Contender, ...]:
+    """Open model files and training runs.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        .tflite files, or folders of runs.
+    dataset : Dataset
+        Its val split chooses the thresholds of runs.
+    folder : Path
+        Where the models that runs are converted to are kept meanwhile.
+    say : callable
+        Called with what is being done.
+
+    Raises
+    ------
+    InputError
+        If a model is named twice, a run is not finished, or classifiers and segmenters are mixed.
+    ModelError
+        If a file is no model with a card.
+    """
+    places = [(p.parent if p.name == "model.keras" else p).resolve() for p in paths]
+    for path, place in zip(paths, places, strict=True):
+        if places.count(place) > 1:
+            raise InputError(f"{path}: is named twice: name each model once")
+    opened: dict[int, Contender] = {}
+    told_apart = names(places)
+    # Files first: what is wrong with one shows at once, while a run takes its conversion
+    for index in sorted(range(len(paths)), key=lambda i: _is_run(paths[i])):
+        path, epochs, file = paths[index], (), paths[index]
+        if _is_run(path):
+            say(f"converting {path}")
+            file = folder / f"{index}.tflite"
+            epochs = _convert(path, dataset, file)
+        data = cards.read_model_file(file)
+        try:
+            opened[index] = Contender(told_apart[index], path, file, cards.read_from(data), len(data), cost(data), epochs)
+        except ModelError as error:
+            raise ModelError(f"{path}: {error.message}") from None
+        _refuse_mixture(list(opened.values()))
+    return tuple(opened[index] for index in range(len(paths)))
+
+
+def names(places: Sequence[Path]) -> list[str]:
+    """The shortest names that tell paths apart: a file's without its ending, else with it, else with its folders.
+
+    Parameters
+    ----------
+    places : sequence of Path
+        Absolute, all different.
+    """
+    found = [p.name.removesuffix(".tflite") for p in places]
+    for depth in count(1):
+        times = Counter(found)
+        if len(times) == len(found):
+            break
+        found = [
+            name if times[name] == 1 else "/".join(place.parts[-depth:])
+            for name, place in zip(found, places, strict=True)
+        ]
+    return found
+
+
+def conversions(contenders: Sequence[Contender]) -> list[tuple[int, int]]:
+    """Pairs of contenders that are one trained network in two precisions: (the most precise, another), by index.
+
+    Two models are of one network when their cards name the same training settings and data.
+    """
+    families: dict[str, list[int]] = {}
+    for index, contender in enumerate(contenders):
+        told = {k: contender.card.provenance.get(k) for k in ("settings", "data")}
+        if all(told.values()) and contender.card.quantization in PRECISION:
+            families.setdefault(json.dumps(told, sort_keys=True), []).append(index)
+
+    def rank(index: int) -> int:
+        return PRECISION.index(contenders[index].card.quantization)
+
+    pairs = []
+    for family in families.values():
+        first, *others = sorted(family, key=rank)
+        pairs += [(first, other) for other in others if rank(other) > rank(first)]
+    return pairs
+
+
+def _is_run(path: Path) -> bool:
+    return path.is_dir() or path.name == "model.keras"
+
+
+def _convert(path: Path, dataset: Dataset, file: Path) -> tuple[Epoch, ...]:
+    """Write the float32 model of a run; give its training."""
+    from cellseg_host.tensorflow_quietly import import_tensorflow
+
+    import_tensorflow()
+    from cellseg_host.quantize import float_model
+    from cellseg_host.runs import open_run
+
+    run = open_run(path)
+    file.write_bytes(float_model(run, dataset))
+    return tuple(history.read(run.path))
+
+
+def _refuse_mixture(opened: Sequence[Contender]) -> None:
+    kinds = {c.is_classifier: c for c in opened}
+    if len(kinds) > 1:
+        raise InputError(
+            f"{kinds[True].path} judges whole images and {kinds[False].path} finds cells: compare one kind at a time"
+        )

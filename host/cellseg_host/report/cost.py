@@ -1,0 +1,106 @@
+"""What a graph costs: parameters and multiply-adds, read from the graph itself, so that they hold for any .tflite.
+
+Batch normalisations are folded into the convolutions when a network is converted; their parameters are not counted.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+from cellseg_device import card as cards
+from cellseg_device.errors import ModelError
+from cellseg_device.quiet import quiet_stderr
+
+# Position of the weights among an operator's inputs; the bias, where there is one, comes at BIAS.
+WEIGHTS = {"CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "TRANSPOSE_CONV": 1, "FULLY_CONNECTED": 1}
+BIAS = {"CONV_2D": 2, "DEPTHWISE_CONV_2D": 2, "TRANSPOSE_CONV": 3, "FULLY_CONNECTED": 2}
+# Operators on whose constants a network has learnt: normalisations that could not be folded, activations
+SCALING = ("ADD", "SUB", "MUL", "DIV", "PRELU")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a graph costs.
+
+    Attributes
+    ----------
+    parameters : int
+        Weights and biases of convolutions and dense layers, and constants of the operators that scale maps.
+    macs_per_px : float
+        Multiply-adds of convolutions (plain, depthwise, transposed) and dense layers, per input pixel.
+    """
+
+    parameters: int
+    macs_per_px: float
+
+
+def cost(data: bytes) -> Cost:
+    """Count the parameters and the multiply-adds of a .tflite.
+
+    Parameters
+    ----------
+    data : bytes
+        A model file with its card; a graph that takes any size is judged at four times its card's stride.
+
+    Raises
+    ------
+    ModelError
+        If the runtime cannot run the graph.
+    """
+    stride = cards.read_from(data).stride
+    try:
+        with quiet_stderr():
+            # Without delegates, which keep the shapes inside their part of the graph to themselves
+            interpreter = Interpreter(
+                model_content=cards.strip(data),
+                experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+            )
+            given = interpreter.get_input_details()[0]
+            is_free = -1 in given["shape_signature"]
+            if is_free:
+                interpreter.resize_tensor_input(given["index"], (1, 4 * stride, 4 * stride, 3))
+            interpreter.allocate_tensors()
+            if is_free:
+                interpreter.invoke()  # sizes that the graph computes are known only then
+    except (RuntimeError, ValueError) as error:
+        raise ModelError(f"the runtime refuses the graph: {str(error).splitlines()[0]}") from None
+    return _count(interpreter)
+
+
+def _count(interpreter: Any) -> Cost:
+    """Add up the operators of an interpreter whose shapes are known."""
+    tensors = {d["index"]: d for d in interpreter.get_tensor_details()}
+    shape = {index: tuple(int(n) for n in d["shape"]) for index, d in tensors.items()}
+    operators = interpreter._get_ops_details()
+    given = interpreter.get_input_details()[0]["index"]
+    computed = {given} | {int(i) for o in operators if o["op_name"] != "DEQUANTIZE" for i in o["outputs"]}
+    learnt: set[int] = set()  # a tensor that two operators share counts once
+    macs = 0
+    for operator in operators:
+        name, inputs = operator["op_name"], [int(i) for i in operator["inputs"]]
+        if name in WEIGHTS:
+            weights = shape[inputs[WEIGHTS[name]]]
+            learnt.update(i for i in (inputs[WEIGHTS[name]], *inputs[BIAS[name] :]) if i >= 0)
+            macs += math.prod(weights) * _positions(name, inputs, int(operator["outputs"][0]), shape)
+        elif name in SCALING:
+            # Whole numbers of 32 and 64 bits are sizes, which a graph of any size computes
+            learnt.update(i for i in inputs if i not in computed and math.prod(shape[i]) > 1 and not _is_size(tensors[i]))
+    _, height, width, _ = shape[given]
+    return Cost(sum(math.prod(shape[i]) for i in learnt), macs / (height * width))
+
+
+def _positions(name: str, inputs: list[int], output: int, shape: dict[int, tuple[int, ...]]) -> int:
+    """How often an operator's weights are applied."""
+    if name == "TRANSPOSE_CONV":
+        return math.prod(shape[inputs[2]][1:3])
+    if name == "FULLY_CONNECTED":
+        return math.prod(shape[inputs[0]]) // shape[inputs[1]][1]
+    return math.prod(shape[output][1:3])
+
+
+def _is_size(tensor: dict[str, Any]) -> bool:
+    return tensor["dtype"].__name__ in ("int32", "int64")

@@ -1,0 +1,141 @@
+"""The images on which the models do best and worst, and on which they differ most: truth and every model's cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from cellseg_host import metrics, plots
+from cellseg_host.data.dataset import Entry
+from cellseg_host.evaluate import ImageScore
+from cellseg_host.metrics import Labels
+from cellseg_host.report.scoring import Seen
+
+PANEL_PX = 360
+# On a model's panel: cells it found, cells it missed, and cells of its own that are none. The errors are drawn thicker.
+FOUND_COLOUR, MISSED_COLOUR, EXTRA_COLOUR = plots.PREDICTION_COLOUR, plots.TRUTH_COLOUR, (255, 60, 200)
+
+Picture = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One image of the report, as its window of at most 256 × 256 pixels.
+
+    Attributes
+    ----------
+    entry : Entry
+    scores : tuple of ImageScore
+        Of the whole image, one for each model.
+    plain, truth : ndarray of uint8, shape (360, 360, 3)
+        The image, and the image with the outlines of the true cells.
+    models : tuple of ndarray of uint8, each of shape (360, 360, 3)
+        With what each model found, missed and added.
+    """
+
+    entry: Entry
+    scores: tuple[ImageScore, ...]
+    plain: Picture
+    truth: Picture
+    models: tuple[Picture, ...]
+
+
+class Showcase:
+    """Keeps the few images that are worth a look, while all of them pass by.
+
+    Parameters
+    ----------
+    each : int
+        Images of each kind.
+    """
+
+    def __init__(self, each: int = 3) -> None:
+        self._each = each
+        # Sorted by a key that is higher the more an image belongs there
+        self._best: list[tuple[tuple[float, float, str], Shown]] = []
+        self._worst: list[tuple[tuple[float, float, str], Shown]] = []
+        self._disputed: list[tuple[tuple[float, float, str], Shown]] = []
+
+    def add(self, seen: Seen) -> None:
+        """Look at one image."""
+        ap50 = [j.score.ap50 for j in seen.judged]
+        mean_ap = [j.score.mean_ap for j in seen.judged]
+        good = (float(np.mean(ap50)), float(np.mean(mean_ap)))
+        name = seen.entry.id
+        keys = (
+            (self._best, (*good, name), self._each),
+            (self._worst, (-good[0], -good[1], name), self._each),
+            # An image may be best or worst too: more are kept than are needed
+            (self._disputed, (float(np.ptp(ap50)), float(np.ptp(mean_ap)), name), 3 * self._each),
+        )
+        shown = None
+        for kept, key, most in keys:
+            if len(kept) < most or key > kept[-1][0]:
+                shown = shown or show(seen)
+                kept.append((key, shown))
+                kept.sort(key=lambda pair: pair[0], reverse=True)
+                del kept[most:]
+
+    def groups(self) -> dict[str, list[Shown]]:
+        """The images by ``best``, ``worst`` and ``disputed``; none is in two groups."""
+        taken: set[str] = set()
+        groups = {}
+        # Of a few images half are the best
+        count = len({s.entry.id for _, s in (*self._best, *self._worst)})
+        limits = {"best": min(self._each, -(-count // 2)), "worst": self._each, "disputed": self._each}
+        for title, kept in (("best", self._best), ("worst", self._worst), ("disputed", self._disputed)):
+            fresh = [s for key, s in kept if s.entry.id not in taken and (title != "disputed" or key[0] > 0)]
+            groups[title] = fresh[: limits[title]]
+            taken |= {s.entry.id for s in groups[title]}
+        return groups
+
+
+def show(seen: Seen) -> Shown:
+    """Draw the window of an image in which the models err most."""
+    window = telling_window(seen.true, [j.labels for j in seen.judged])
+    plain = plots.enlarged(plots.picture(seen.image)[window], PANEL_PX)
+    true = plots.enlarged(seen.true[window], PANEL_PX)
+    truth = plain.copy()
+    plots.outline(truth, true, plots.TRUTH_COLOUR)
+    panels = []
+    for judged in seen.judged:
+        panels.append(plain.copy())
+        _compare(panels[-1], seen.true, judged.labels, window)
+    return Shown(seen.entry, tuple(j.score for j in seen.judged), plain, truth, tuple(panels))
+
+
+def telling_window(true: Labels, predicted: Sequence[Labels], side: int = plots.WINDOW_PX) -> tuple[slice, slice]:
+    """The square of at most `side` pixels in which the models disagree most with the truth, or with most cells.
+
+    Parameters
+    ----------
+    true : ndarray of uint16, shape (height, width)
+    predicted : sequence of ndarray of uint16
+    side : int
+    """
+    side = min(*true.shape, side)
+    interest = 0.01 * (true > 0).astype(np.float64)
+    for labels in predicted:
+        interest += (labels > 0) != (true > 0)
+    total = cv2.integral(interest)
+    inside = total[side:, side:] - total[:-side, side:] - total[side:, :-side] + total[:-side, :-side]
+    if np.ptp(inside) < 1e-6:
+        row, col = ((n - side) // 2 for n in true.shape)
+    else:
+        row, col = np.unravel_index(np.argmax(inside), inside.shape)
+    return slice(int(row), int(row) + side), slice(int(col), int(col) + side)
+
+
+def _compare(panel: Picture, true: Labels, predicted: Labels, window: tuple[slice, slice]) -> None:
+    """Draw what was found (thin), missed and added (thick), matched over the whole image by an IoU above 0.5."""
+    match = metrics.pairwise_iou(true, predicted) > metrics.THRESHOLDS[0]
+    is_missed = np.concatenate(([False], ~match.any(axis=1)))
+    is_extra = np.concatenate(([False], ~match.any(axis=0)))
+    true, predicted = (plots.enlarged(labels[window], PANEL_PX) for labels in (true, predicted))
+    plots.outline(panel, np.where(is_extra[predicted], 0, predicted).astype(np.uint16), FOUND_COLOUR)
+    for labels, chosen, colour in ((true, is_missed, MISSED_COLOUR), (predicted, is_extra, EXTRA_COLOUR)):
+        plots.outline(panel, np.where(chosen[labels], labels, 0).astype(np.uint16), colour)

@@ -1,0 +1,235 @@
+"""A training run is a folder that can be stopped at any time and resumed.
+
+::
+
+    RUN/run.json         settings, data, code version; written first
+    RUN/config.yaml      the settings as a file for ``train --config``, which repeats the run
+    RUN/plugins/         copies of the user's own architecture, loss and metrics
+    RUN/model.keras      the weights of the best network so far, by the validation score
+    RUN/history.csv      one row per epoch; history.png the same as a plot
+    RUN/checkpoint/      everything to resume: weights, optimizer, epoch
+    RUN/tensorboard/     the same curves for TensorBoard
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import platform
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+import cellseg_device
+from cellseg_device import files
+from cellseg_device.card import Card, Output, Separation
+from cellseg_device.errors import InputError
+from cellseg_host import __version__, architectures, config, plugins
+from cellseg_host import settings as all_settings
+from cellseg_host.architectures import Architecture
+from cellseg_host.data.dataset import Dataset
+from cellseg_host.settings import TrainSettings
+
+NETWORK = "model.keras"
+# Percentiles of the image's histogram that become the ends of the input range
+LOW_PERCENTILE, HIGH_PERCENTILE = 1.0, 99.9
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder.
+
+    Attributes
+    ----------
+    path : Path
+    info : dict
+        What run.json holds.
+    """
+
+    path: Path
+    info: dict[str, Any]
+
+    @cached_property
+    def settings(self) -> TrainSettings:
+        """What it was started with; a user's own code is the copy that the run keeps."""
+        told = all_settings.from_mapping(self.info["settings"])
+
+        def kept(spec: str) -> str:
+            return plugins.kept_in(self.path / "plugins", spec) if plugins.is_spec(spec) else spec
+
+        return dataclasses.replace(
+            told, arch=kept(told.arch), loss=kept(told.loss), metrics=tuple(kept(m) for m in told.metrics)
+        )
+
+    @cached_property
+    def architecture(self) -> Architecture:
+        """The run's architecture."""
+        return plugins.find_architecture(self.settings.arch, self.settings.heads, self.settings.options)
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The quantities that the network learns."""
+        return self.settings.heads or self.architecture.heads
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """What the outputs of the network are, once it is `architectures.for_inference`."""
+        network = architectures.for_inference(self.untrained(), self.heads)
+        return architectures.outputs_of(network, self.heads)
+
+    @property
+    def network(self) -> keras.Model:
+        """The run's best network, with all its supervised depths.
+
+        Raises
+        ------
+        InputError
+            If its file is damaged.
+        """
+        network = self.untrained()
+        load_weights(network, self.path / NETWORK)
+        return network
+
+    def untrained(self) -> keras.Model:
+        """The run's network before any training."""
+        return self.architecture.network(self.heads, **self.settings.options)
+
+    def card(self, separation: Separation | None = None) -> Card:
+        """The card of the run's float network, without metrics."""
+        arch = self.architecture
+        return Card(
+            name=arch.name,
+            quantization="float32",
+            outputs=self.outputs,
+            stride=arch.stride,
+            margin=arch.margin,
+            low_percentile=LOW_PERCENTILE,
+            high_percentile=HIGH_PERCENTILE,
+            cell_diameter_px=self.info["data"]["median_diameter_px"],
+            separation=separation or Separation(),
+            provenance={k: self.info[k] for k in ("settings", "data", "code")},
+        )
+
+
+def open_run(path: Path) -> Run:
+    """Open a run folder, or the folder of a model file inside one.
+
+    Raises
+    ------
+    InputError
+        If it holds no trained network.
+    """
+    folder = path.parent if path.name == NETWORK else path
+    for name in ("run.json", NETWORK):
+        if not (folder / name).is_file():
+            raise InputError(f"{path}: is no finished training run (no {name}): make one with 'cellseg-host train'")
+    return Run(folder, _read_info(folder))
+
+
+def started(path: Path, dataset: Dataset) -> Run:
+    """Open a run that is to be resumed, finished or not.
+
+    Raises
+    ------
+    InputError
+        If there is none, or it was started on other data.
+    """
+    if not (path / "run.json").is_file():
+        raise InputError(f"{path}: holds no run to resume: leave --resume out to start one")
+    run = Run(path, _read_info(path))
+    if run.info["data"]["sha256"] != dataset.digest():
+        raise InputError(f"{path}: was started on other data ({run.info['data']['name']}): resume with that")
+    return run
+
+
+def describe(settings: TrainSettings, dataset: Dataset) -> dict[str, Any]:
+    """What run.json says of a run with these settings on this data."""
+    entries = dataset.split("train")
+    return {
+        "settings": dataclasses.asdict(settings),
+        "data": {
+            "name": dataset.root.resolve().name,
+            "sha256": dataset.digest(),
+            "train_images": len(entries),
+            "train_cells": sum(e.cells for e in entries),
+            "median_diameter_px": round(float(np.median([e.median_diameter_px for e in entries if e.cells])), 1),
+        },
+        "code": {
+            "cellseg_host": __version__,
+            "source_sha256": source_digest(),
+            "tensorflow": tf.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def create(path: Path, settings: TrainSettings, info: dict[str, Any]) -> None:
+    """Make the folder of a new run, with a copy of the user's own code.
+
+    Raises
+    ------
+    InputError
+        If the folder is not empty.
+    """
+    check_new(path)
+    specs = [s for s in (settings.arch, settings.loss, *settings.metrics) if plugins.is_spec(s)]
+    sources = {Path(s).name.rpartition(":")[0]: plugins.source(s) for s in specs}
+    path.mkdir(parents=True, exist_ok=True)
+    if sources:
+        (path / "plugins").mkdir()
+    for name, source in sources.items():
+        files.write(path / "plugins" / name, source)
+    files.write(path / "config.yaml", config.dump(settings).encode())
+    files.write(path / "run.json", json.dumps(info, indent=2).encode())  # last: what has it is a run
+
+
+def check_new(path: Path) -> None:
+    """Raise InputError where a run cannot be started."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(f"{path}: is not empty: choose another --out, or --resume the run in it")
+
+
+def save_weights(network: keras.Model, file: Path) -> None:
+    """Write a network's weights; the older file of that name stays until they are whole."""
+    saving = file.with_name(f"saving-{file.name}")
+    network.save(saving)
+    saving.replace(file)
+
+
+def load_weights(network: keras.Model, file: Path) -> None:
+    """Read a network's weights.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged or of another network.
+    """
+    try:
+        network.load_weights(file)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{file}: cannot be loaded ({str(error).splitlines()[0]})") from None
+
+
+def source_digest() -> str:
+    """SHA-256 over the source of both packages: tells two states of the code apart that have one version."""
+    digest = hashlib.sha256()
+    for root in (Path(str(cellseg_device.__file__)).parent, Path(__file__).parent):
+        for file in sorted(root.rglob("*.py")):
+            digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def _read_info(path: Path) -> dict[str, Any]:
+    try:
+        info: dict[str, Any] = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        if not {"settings", "data", "code"} <= info.keys():
+            raise ValueError("it lacks settings, data or code")
+    except (ValueError, AttributeError) as error:
+        raise InputError(f"{path / 'run.json'}: is damaged ({error}): train again into another folder") from None
+    return info
