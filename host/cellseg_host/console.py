@@ -81,9 +81,9 @@ def write_scores(folder: Path, scores: Sequence[ImageScore], document: Mapping[s
     files.write(folder / "summary.json", (to_json(document) + "\n").encode())
 
 
-def to_json(document: Any) -> str:
-    """JSON text of a document that may hold dataclasses."""
-    return json.dumps(document, indent=2, ensure_ascii=False, default=dataclasses.asdict)
+def to_json(document: Any, indent: int | None = 2) -> str:
+    """JSON text of a document that may hold dataclasses; in one line without an indent."""
+    return json.dumps(document, indent=indent, ensure_ascii=False, default=dataclasses.asdict)
 
 
 def _text(key: str, value: float) -> str:

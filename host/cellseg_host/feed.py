@@ -13,7 +13,7 @@ from cellseg_host.augment import Augmentation, Sample, random_view
 from cellseg_host.data.dataset import Dataset, Entry
 
 PRESENCE = "presence"
-_TRIES = 10
+_TRIES = 4  # at a view with, or without, a cell
 
 
 def load_samples(dataset: Dataset, entries: Sequence[Entry], card: Card, heads: Sequence[str]) -> list[Sample]:
@@ -67,8 +67,8 @@ def views(
     weights : ndarray, shape (len(samples),)
         Probability of each.
     heads : sequence of str
-        Names of the targets. A view's presence is 1 if any of its pixels belongs to a cell; half of such views are
-        drawn to have one and half to have none, as far as the images allow.
+        Names of the targets. A view's presence is 1 if any of its pixels belongs to a cell; with this head, half of
+        the views are drawn to have one and half to have none, as far as the images allow.
     augmentation : Augmentation
     side, batch, count : int
         Side of a view in pixels, views in a batch, batches.
@@ -82,14 +82,20 @@ def views(
         (batch, 1, 1, 1) for presence; and (batch, side, side, 1), `targets.gap_weight`.
     """
     order = np.random.default_rng(seed).choice(len(samples), size=batch * count, p=weights)
+    kinds = _by_presence(samples, weights) if PRESENCE in heads else None
     sizes = {head: 1 if head == PRESENCE else side for head in heads}
 
     def view(number: np.int64) -> list[np.ndarray]:
         rng = np.random.default_rng((*seed, int(number)))
-        if PRESENCE in heads:
-            image, labels, maps = _balanced_view(samples, weights, side, augmentation, rng)
-        else:
-            image, labels, maps = random_view(samples[order[number]], side, augmentation, rng)
+        image, labels, maps = random_view(samples[order[number]], side, augmentation, rng)
+        if kinds:
+            wanted = rng.random() < 0.5
+            # Most images have both kinds of view; the last try is in one that is all of this kind, if there is any
+            for chances in [weights] * (_TRIES - 2) + [kinds[wanted]]:
+                if labels.any() == wanted:
+                    break
+                sample = samples[rng.choice(len(samples), p=chances)]
+                image, labels, maps = random_view(sample, side, augmentation, rng)
         drawn = [_target(head, labels, maps).reshape(size, size, 1) for head, size in sizes.items()]
         return [image, *drawn, targets.gap_weight(labels)[..., None]]
 
@@ -107,17 +113,12 @@ def views(
 
 def _target(head: str, labels: np.ndarray, maps: dict[str, np.ndarray]) -> np.ndarray:
     if head == PRESENCE:
-        return np.float32(labels.any())
+        return np.array(labels.any(), np.float32)
     return maps[head] if head in maps else targets.TARGETS[head](labels)
 
 
-def _balanced_view(
-    samples: Sequence[Sample], weights: np.ndarray, side: int, augmentation: Augmentation, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """A random view that has a cell or, as often, none; of the other kind if ten tries find no such view."""
-    wanted = rng.random() < 0.5
-    for _ in range(_TRIES):
-        view = random_view(samples[rng.choice(len(samples), p=weights)], side, augmentation, rng)
-        if view[1].any() == wanted:
-            break
-    return view
+def _by_presence(samples: Sequence[Sample], weights: np.ndarray) -> dict[bool, np.ndarray]:
+    """Probabilities of the images where one with (True) or without a cell is wanted; of all, if there is none such."""
+    cells = np.array([s.labels.any() for s in samples])
+    chances = {kind: weights * (cells == kind) for kind in (False, True)}
+    return {kind: some / some.sum() if some.any() else weights for kind, some in chances.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def initialise(network: keras.Model, source: Path, heads: Sequence[str], images:
         If the source cannot be read, or is of another network.
     """
     if source.is_file() and source.suffix == ".tflite":
-        _from_flatbuffer(for_inference(network, heads), cards.strip(cards.read_model_file(source)), source, images)
+        _from_flatbuffer(for_inference(network, heads), cards.read_model_file(source), source, images)
         return f"started from {source}: the weights of {len(_convolutions(network))} layers"
     older = runs.open_run(source).network
     taken = _copy(older, network, source)
@@ -94,29 +95,44 @@ def _convolutions(network: keras.Model) -> list[Any]:
     return [layer for layer in network.layers if isinstance(layer, _CONVOLUTIONS)]
 
 
-def _from_flatbuffer(
-    network: keras.Model, flatbuffer: bytes, source: Path, images: Callable[[], Iterator[Any]]
-) -> None:
-    """Take the convolutions' weights out of a graph, and undo the folding of batch normalisation.
+def _from_flatbuffer(network: keras.Model, data: bytes, source: Path, images: Callable[[], Iterator[Any]]) -> None:
+    """Take the convolutions' weights out of a model file, and undo the folding of batch normalisation.
 
     A graph holds for each convolution a kernel and a bias with the normalisation folded in. So the normalisation is
     first made the identity plus that bias, which gives the graph's function; then, since training normalises by the
     statistics of its batches, it gets those of `images` and the scale and shift that undo them.
     """
     with quiet_stderr():
-        interpreter = Interpreter(model_content=flatbuffer)
+        interpreter = Interpreter(model_content=cards.strip(data))
         interpreter.allocate_tensors()
-    layers, found = _convolutions(network), list(_constants(interpreter))
-    kernels = [_kernel(layer, kernel) for layer, (_, kernel, _) in zip(layers, found, strict=False)]
-    misfit = next((la.name for la, k in zip(layers, kernels, strict=True) if k is None), None)
-    if len(layers) != len(found) or misfit:
-        where = f"layer '{misfit}' is of another shape" if misfit else f"it has {len(found)} layers, not {len(layers)}"
+    found = list(_constants(interpreter))
+    ends = interpreter.get_output_details()
+    by_head = {o.quantity: _convolved(interpreter, ends[o.index]["index"]) for o in cards.read_from(data).outputs}
+    layers = _convolutions(network)
+    # A head is known by the tensor it gives; all others come in the order of the graph, which is that of the network.
+    weights, left = {}, [f for f in found if f.output not in by_head.values()]
+    for layer in layers:
+        among = [f for f in found if f.output == by_head[layer.name]] if layer.name in by_head else left
+        fitting = next((f for f in among if _kernel(layer, f.kernel) is not None), None)
+        if fitting is None and layer.name in network.output_names:
+            continue  # a head that the model does not have keeps its random weights
+        if fitting is None:
+            raise InputError(
+                f"--init {source}: its weights do not fit {network.name} (nothing there has the shape of layer "
+                f"'{layer.name}'): use the --arch and --option it was made with"
+            )
+        weights[layer.name] = fitting
+        left = [f for f in left if f is not fitting]
+    if left:
         raise InputError(
-            f"--init {source}: its weights do not fit {network.name} ({where}): use the --arch and --option it was "
-            "made with (cellseg-device info), with its --heads"
+            f"--init {source}: has {len(left)} layers more than {network.name}: use the --arch and --option it was "
+            "made with"
         )
     norms = _normalisations(network)
-    for layer, kernel, (_, _, bias) in zip(layers, kernels, found, strict=True):
+    for layer in layers:
+        if layer.name not in weights:
+            continue
+        kernel, bias = _kernel(layer, weights[layer.name].kernel), weights[layer.name].bias
         if layer.use_bias:
             layer.set_weights([kernel, bias])
             continue
@@ -130,8 +146,17 @@ def _from_flatbuffer(
         _restate(network, list(norms.values()), images())
 
 
-def _constants(interpreter: Any) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """(operator, kernel, bias) of all convolutions as real values, in the order they run."""
+@dataclass(frozen=True)
+class _Constants:
+    """Kernel and bias of a convolution in a graph, as real values, and the index of the tensor it gives."""
+
+    kernel: np.ndarray
+    bias: np.ndarray
+    output: int
+
+
+def _constants(interpreter: Any) -> Iterator[_Constants]:
+    """Of all convolutions, in the order they run."""
     details = {d["index"]: d for d in interpreter.get_tensor_details()}
 
     def real(index: int) -> np.ndarray:
@@ -151,7 +176,16 @@ def _constants(interpreter: Any) -> Iterator[tuple[str, np.ndarray, np.ndarray]]
         place = 3 if name == "TRANSPOSE_CONV" else 2
         channels = kernel.shape[3] if name == "DEPTHWISE_CONV_2D" else kernel.shape[0]
         has_bias = len(inputs) > place and inputs[place] >= 0
-        yield name, kernel, real(inputs[place]) if has_bias else np.zeros(channels, np.float32)
+        bias = real(inputs[place]) if has_bias else np.zeros(channels, np.float32)
+        yield _Constants(kernel, bias, int(operator["outputs"][0]))
+
+
+def _convolved(interpreter: Any, tensor: int) -> int:
+    """The tensor of a convolution from which this one comes by an activation or a change of its scale."""
+    makers = {int(o["outputs"][0]): o for o in interpreter._get_ops_details() if o["op_name"] != "DELEGATE"}
+    while makers[tensor]["op_name"] not in _OPERATORS:
+        tensor = int(makers[tensor]["inputs"][0])
+    return tensor
 
 
 def _kernel(layer: Any, kernel: np.ndarray) -> np.ndarray | None:

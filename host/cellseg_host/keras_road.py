@@ -49,5 +49,9 @@ def predict(network: keras.Model, outputs: Sequence[Output], stride: int, image_
 
 def specs(network: keras.Model, outputs: Sequence[Output]) -> dict[str, MapSpec]:
     """What the values of `predict`'s maps mean."""
-    shapes = as_list(network.compute_output_shape((1, 256, 256, 3)))
-    return {o.quantity: map_spec(o, tuple(shape), (256, 256), None) for o, shape in zip(outputs, shapes, strict=True)}
+    side = 256
+    # Asked by an answer: the wrappers of quantization-aware training do not know their output shapes beforehand
+    tensors = as_list(network(np.zeros((1, side, side, 3), np.float32), training=False))
+    return {
+        o.quantity: map_spec(o, tuple(t.shape), (side, side), None) for o, t in zip(outputs, tensors, strict=True)
+    }

@@ -46,13 +46,17 @@ def total_loss(
     loss : callable or str
         Of foreground and outline; the other heads have `cross_entropy`.
     class_weights : (float, float)
-        Of background and foreground (or absence and presence), multiplied into the weight of a pixel.
+        Of background and foreground, multiplied into the weight of a pixel of the foreground head. Outlines have
+        other shares, and presence needs none: half of its views have a cell (`feed.views`).
 
     Returns
     -------
     tensor, ()
     """
     chosen = get(loss) if isinstance(loss, str) else loss
+    groups, rest = divmod(len(predictions), len(outputs))
+    if rest:
+        raise ValueError(f"{len(predictions)} predictions are no groups of {len(outputs)}")
     total = 0.0
     for position, prediction in enumerate(predictions):
         output = outputs[position % len(outputs)]
@@ -63,12 +67,12 @@ def total_loss(
         weight = tf.ones_like(target)
         if output.quantity in ("distance", "centre") or (output.quantity in MASKS and chosen is boundary):
             weight += GAP_WEIGHT * gap
-        if output.quantity in ("foreground", "presence"):
+        if output.quantity == "foreground":
             weight *= class_weights[0] + (class_weights[1] - class_weights[0]) * target
         reduction = target.shape[1] // logits.shape[1]
         function = chosen if output.quantity in MASKS else cross_entropy
         total += function(_reduce(target, reduction), logits, _reduce(weight, reduction))
-    return total / (len(predictions) // len(outputs))
+    return total / groups
 
 
 def cross_entropy(target: tf.Tensor, logits: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:

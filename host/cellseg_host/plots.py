@@ -124,9 +124,9 @@ def enlarged(window: np.ndarray, side_px: int = PANEL_PX) -> np.ndarray:
     return cv2.resize(np.ascontiguousarray(window), (side_px, side_px), interpolation=method)
 
 
-def outline(panel: np.ndarray, labels: np.ndarray, colour: tuple[int, int, int]) -> None:
+def outline(panel: np.ndarray, labels: np.ndarray, colour: tuple[int, int, int], width_px: int = 1) -> None:
     """Draw the outlines of labels of a panel's size into it: after enlarging, so that they stay thin."""
-    panel[outlines(labels) > 0] = colour
+    panel[cv2.dilate(outlines(labels), np.ones((width_px, width_px), np.uint8)) > 0] = colour
 
 
 def _pair(model: Model, dataset: Dataset, entry: Entry, score: ImageScore, name: str) -> np.ndarray:

@@ -57,11 +57,12 @@ class Run:
 
     @cached_property
     def settings(self) -> TrainSettings:
-        """What it was started with; a user's own code is the copy that the run keeps."""
+        """What it was started with; a user's own code is the copy that the run keeps, once it is made."""
         told = all_settings.from_mapping(self.info["settings"])
 
         def kept(spec: str) -> str:
-            return plugins.kept_in(self.path / "plugins", spec) if plugins.is_spec(spec) else spec
+            copies = self.path / "plugins"
+            return plugins.kept_in(copies, spec) if plugins.is_spec(spec) and copies.is_dir() else spec
 
         return dataclasses.replace(
             told, arch=kept(told.arch), loss=kept(told.loss), metrics=tuple(kept(m) for m in told.metrics)
@@ -175,16 +176,18 @@ def create(path: Path, settings: TrainSettings, info: dict[str, Any]) -> None:
     Raises
     ------
     InputError
-        If the folder is not empty.
+        If the folder is not empty, or two files of the user's have one name.
     """
     check_new(path)
     specs = [s for s in (settings.arch, settings.loss, *settings.metrics) if plugins.is_spec(s)]
-    sources = {Path(s).name.rpartition(":")[0]: plugins.source(s) for s in specs}
+    sources = {Path(s.rpartition(":")[0]).resolve(): plugins.source(s) for s in specs}
+    if len({file.name for file in sources}) < len(sources):
+        raise InputError("two plug-ins are in different files of the same name: rename one")
     path.mkdir(parents=True, exist_ok=True)
     if sources:
         (path / "plugins").mkdir()
-    for name, source in sources.items():
-        files.write(path / "plugins" / name, source)
+    for file, source in sources.items():
+        files.write(path / "plugins" / file.name, source)
     files.write(path / "config.yaml", config.dump(settings).encode())
     files.write(path / "run.json", json.dumps(info, indent=2).encode())  # last: what has it is a run
 

@@ -45,7 +45,7 @@ def distance(labels: Labels) -> Map:
     if not labels.any():
         return np.zeros(labels.shape, np.float32)
     depth = _depth(labels)
-    deepest = ndimage.maximum(depth, labels, np.arange(labels.max() + 1))
+    deepest = ndimage.maximum(depth, labels, np.arange(int(labels.max()) + 1))
     scale = np.where(deepest > 0, 1 / np.maximum(deepest, 1e-6), 0).astype(np.float32)
     scale[0] = 0
     return (depth * scale[labels]).astype(np.float32)

@@ -18,7 +18,7 @@ from cellseg_host.fit import Job
 from cellseg_host.history import Epoch
 from cellseg_host.nearest import unknown
 from cellseg_host.runs import Run
-from cellseg_host.settings import MONITORS, PRESENCE_MONITORS, TrainSettings
+from cellseg_host.settings import HEADS, MONITORS, PRESENCE_MONITORS, TrainSettings
 
 # Batches from which a network that starts from a .tflite takes its batch statistics
 _STATISTICS_BATCHES = 8
@@ -155,6 +155,9 @@ def _check(settings: TrainSettings, arch: Architecture, heads: Sequence[str], da
     """Refuse what cannot work, before any training."""
     if settings.side % arch.stride:
         raise InputError(f"--side {settings.side} is not a multiple of {arch.stride}, the stride of {arch.name}")
+    for head in heads:
+        if head not in (*HEADS, "presence"):
+            raise InputError(f"--heads: there is {unknown('head', head, HEADS)}")
     if arch.is_classifier != (tuple(heads) == ("presence",)):
         wanted = "presence" if arch.is_classifier else "foreground and perhaps distance, centre or outline"
         raise InputError(f"--heads {','.join(heads)}: {arch.name} learns {wanted}")

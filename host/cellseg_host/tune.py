@@ -41,7 +41,7 @@ def tune(maps: Sequence[Maps], truth: Sequence[np.ndarray], specs: dict[str, Map
             )
         )
 
-    seeds = SEED if "distance" in specs else SEED[:1]
+    seeds = SEED if {"distance", "centre", "outline"} & specs.keys() else SEED[:1]
     both = [Separation(f, s) for f, s in itertools.product(FOREGROUND, seeds)]
     best = max(both, key=score)
     return max((Separation(best.foreground, best.seed, area) for area in MIN_AREA_PX), key=score)

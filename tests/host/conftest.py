@@ -28,7 +28,7 @@ def tiny_dataset(tmp_path_factory: pytest.TempPathFactory):
 @pytest.fixture(scope="session")
 def tiny_settings():
     """Two epochs of a few small batches."""
-    from cellseg_host.train import TrainSettings
+    from cellseg_host.settings import TrainSettings
 
     return TrainSettings(epochs=2, steps=30, batch=4, side=64, seed=3)
 

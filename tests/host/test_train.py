@@ -14,10 +14,11 @@ import pytest
 from click.testing import CliRunner
 
 from cellseg_device.errors import InputError
-from cellseg_host import feed, keras_road, train, tune
+from cellseg_host import feed, keras_road, losses, runs, train, tune
 from cellseg_host.augment import Augmentation
 from cellseg_host.cli import main
 from cellseg_host.data.dataset import Dataset
+from cellseg_host.settings import TrainSettings
 
 
 def epochs_of(path):
@@ -28,12 +29,12 @@ def epochs_of(path):
 def test_a_run_leaves_all_that_is_needed_later(tiny_run, tiny_dataset, tiny_settings):
     info = json.loads((tiny_run / "run.json").read_text())
     assert info["data"]["sha256"] == tiny_dataset.digest()
-    assert train.settings_of(tiny_run) == tiny_settings
+    run = runs.open_run(tiny_run)
+    assert run.settings == tiny_settings
     assert len(epochs_of(tiny_run)) == 2
     assert list((tiny_run / "tensorboard").iterdir())
-    run = train.open_run(tiny_run)
-    assert run.network.count_params() == run.architecture.build().count_params()
-    assert train.open_run(tiny_run / "model.keras").path == tiny_run
+    assert run.network.count_params() == run.untrained().count_params()
+    assert runs.open_run(tiny_run / "model.keras").path == tiny_run
 
 
 def test_training_learns(tiny_run):
@@ -47,12 +48,12 @@ def test_a_stopped_run_goes_on_where_it_was(tiny_dataset, tiny_run, tiny_setting
     stopped = train.train(tiny_dataset, path, tiny_settings)
     next(stopped)
     stopped.close()
-    rest = list(train.train(tiny_dataset, path, train.settings_of(path), resume=True))
+    rest = list(train.train(tiny_dataset, path, TrainSettings(), resume=True))
     assert [e.epoch for e in rest] == [2]
     for whole, resumed in zip(epochs_of(tiny_run), epochs_of(path), strict=True):
         for name in ("loss", "val_loss", "learning_rate"):
             assert float(resumed[name]) == pytest.approx(float(whole[name]), rel=1e-2)
-    assert list(train.train(tiny_dataset, path, train.settings_of(path), resume=True)) == []
+    assert list(train.train(tiny_dataset, path, TrainSettings(), resume=True)) == []
 
 
 def test_it_stops_when_nothing_improves(tiny_dataset, tiny_settings, tmp_path):
@@ -63,14 +64,14 @@ def test_it_stops_when_nothing_improves(tiny_dataset, tiny_settings, tmp_path):
 
 
 def test_a_loss_that_runs_away_stops_the_run(tiny_dataset, tiny_settings, tmp_path, monkeypatch):
-    monkeypatch.setattr(train.losses, "total_loss", lambda *rest: rest[1][0][0, 0, 0, 0] * float("nan"))
+    monkeypatch.setattr(losses, "total_loss", lambda *rest: rest[1][0][0, 0, 0, 0] * float("nan"))
     with pytest.raises(InputError, match="lower --learning-rate"):
         next(train.train(tiny_dataset, tmp_path / "run", dataclasses.replace(tiny_settings, steps=1, batch=1)))
     assert not (tmp_path / "run" / "model.keras").exists()
 
 
 def test_the_baseline_trains_too(tiny_dataset, tmp_path):
-    settings = train.TrainSettings(arch="unet", epochs=1, steps=2, batch=2, side=32)
+    settings = TrainSettings(arch="unet", epochs=1, steps=2, batch=2, side=32)
     (epoch,) = train.train(tiny_dataset, tmp_path / "run", settings)
     assert np.isfinite(epoch.loss)
 
@@ -112,13 +113,14 @@ def test_ctrl_c_says_how_to_go_on(tiny_dataset, tmp_path, environment):
 
 
 def test_views_depend_on_seed_and_epoch_only(tiny_dataset, tiny_run):
-    card = train.open_run(tiny_run).card()
+    card = runs.open_run(tiny_run).card()
     entries = tiny_dataset.split("train")
-    samples = feed.load_samples(tiny_dataset, entries, card)
+    heads = ("foreground", "distance")
+    samples = feed.load_samples(tiny_dataset, entries, card, heads)
     weights = feed.sampling_weights(entries)
 
     def first(seed):
-        return next(iter(feed.views(samples, weights, Augmentation(), 32, 2, 1, seed)))[0].numpy()
+        return next(iter(feed.views(samples, weights, heads, Augmentation(), 32, 2, 1, seed)))[0].numpy()
 
     assert (first((0, 1)) == first((0, 1))).all()
     assert (first((0, 1)) != first((0, 2))).any()
@@ -138,8 +140,8 @@ def test_tuning_finds_the_thresholds_that_were_used(tiny_dataset, tiny_run):
     from cellseg_device.model import float_to_int8
     from cellseg_host import metrics, targets
 
-    network = train.open_run(tiny_run).network
-    specs = keras_road.specs(network, train.open_run(tiny_run).architecture.outputs)
+    run = runs.open_run(tiny_run)
+    specs = keras_road.specs(run.network, run.outputs)
     truth = [tiny_dataset.labels(e) for e in tiny_dataset.split("val")]
     maps = []
     for labels in truth:
@@ -162,6 +164,16 @@ def test_tuning_finds_the_thresholds_that_were_used(tiny_dataset, tiny_run):
         ("side", "not a multiple of 16"),
         ("no val", "split 'val'"),
         ("no cells", "nothing to learn"),
+        ("arch", "did you mean 'unet'"),
+        ("option", "did you mean 'encoder'"),
+        ("value", "cannot be built"),
+        ("loss", "did you mean 'dice'"),
+        ("heads", "foreground must be among them"),
+        ("head", "did you mean 'distance'"),
+        ("presence", "edge-unet learns foreground"),
+        ("monitor", "did you mean 'mean_iou'"),
+        ("metric", "nowhere.py"),
+        ("encoder weights", "has no encoder that takes pretrained weights"),
     ],
 )
 def test_mistakes_are_refused_before_any_training(tiny_dataset, tiny_run, tiny_settings, tmp_path, fault, words):
@@ -174,9 +186,21 @@ def test_mistakes_are_refused_before_any_training(tiny_dataset, tiny_run, tiny_s
         dataset = Dataset(dataset.root, dataset.split("train"))
     if fault == "no cells":
         dataset = Dataset(dataset.root, tuple(dataclasses.replace(e, cells=0) for e in dataset.entries))
-    begin = partial(train.settings_of, path)
-    if fault != "nothing to resume":
-        begin = partial(next, train.train(dataset, path, settings))
+    changes = {
+        "arch": {"arch": "unnet"},
+        "option": {"options": {"encodr": (8, 8, 8, 8)}},
+        "value": {"options": {"convs": (1,)}},
+        "loss": {"loss": "dise"},
+        "heads": {"heads": ("distance",)},
+        "head": {"heads": ("foreground", "distanse")},
+        "presence": {"heads": ("presence",)},
+        "monitor": {"monitor": "mean_io"},
+        "metric": {"metrics": ("nowhere.py:f",)},
+        "encoder weights": {"encoder_weights": "vgg.h5"},
+    }
+    settings = dataclasses.replace(settings, **changes.get(fault, {}))
+    resume = fault == "nothing to resume"
+    begin = partial(next, train.train(dataset, path, settings, resume))
     with pytest.raises(InputError, match=words):
         begin()
     assert not (tmp_path / "run").exists()
@@ -189,16 +213,89 @@ def test_a_damaged_run_is_refused_by_name(tiny_run, tmp_path, name, text):
     shutil.copytree(tiny_run, path)
     (path / name).write_text(text)
     with pytest.raises(InputError, match=name):
-        _ = train.open_run(path).network
+        _ = runs.open_run(path).network
 
 
 def test_a_run_is_not_resumed_on_other_data(tiny_dataset, tiny_run):
     other = Dataset(tiny_dataset.root, tiny_dataset.entries[1:])
     with pytest.raises(InputError, match="other data"):
-        next(train.train(other, tiny_run, train.settings_of(tiny_run), resume=True))
+        next(train.train(other, tiny_run, TrainSettings(), resume=True))
 
 
 def test_the_command_line_refuses_what_is_no_dataset(tmp_path):
     result = CliRunner().invoke(main, ["train", str(tmp_path)])
     assert result.exit_code == 2
     assert "data import" in result.output
+
+
+def test_rounds_and_averaged_weights(tiny_dataset, tiny_settings, tmp_path):
+    """Two rounds of an epoch each, then two whose weights are averaged; a stop between any of them changes nothing."""
+    settings = dataclasses.replace(tiny_settings, epochs=1, steps=6, rounds=2, swa=2, monitor="val_loss")
+    whole = list(train.train(tiny_dataset, tmp_path / "whole", settings))
+    assert [e.round for e in whole] == [1, 2, 3, 3]
+    assert whole[1].learning_rate == pytest.approx(whole[0].learning_rate / 10)
+    assert whole[2].learning_rate == whole[3].learning_rate == pytest.approx(2e-5)
+    for stop in range(1, 4):
+        path = tmp_path / str(stop)
+        stopped = train.train(tiny_dataset, path, settings)
+        for _ in range(stop):
+            next(stopped)
+        stopped.close()
+        rest = list(train.train(tiny_dataset, path, settings, resume=True))
+        assert [e.round for e in rest] == [1, 2, 3, 3][stop:]
+        assert rest[-1].scores["val_loss"] == pytest.approx(whole[-1].scores["val_loss"], rel=2e-2)
+
+
+def test_a_run_is_repeated_from_its_own_settings(tiny_dataset, tmp_path):
+    run, again = tmp_path / "run", tmp_path / "again"
+    flags = "--epochs 1 --steps 2 --batch 2 --side 32 --arch unet --option filters=4,8 --loss bce --augment blur_px=0"
+    first = CliRunner().invoke(main, ["train", str(tiny_dataset.root), "--out", str(run), *flags.split()])
+    assert first.exit_code == 0, first.output
+    command = ["train", str(tiny_dataset.root), "--out", str(again), "--config", str(run / "config.yaml"), "--json"]
+    second = CliRunner().invoke(main, command)
+    assert second.exit_code == 0, second.output
+    assert runs.open_run(run).settings == runs.open_run(again).settings
+    assert runs.open_run(run).settings.augmentation.blur_px == 0
+    (line,) = second.stdout.splitlines()
+    assert json.loads(line)["loss"] == pytest.approx(float(epochs_of(run)[0]["loss"]), rel=1e-3)
+
+
+def test_a_user_s_own_network_loss_and_metric(tiny_dataset, tmp_path):
+    """And the run stands by itself: it is opened by the copies that it keeps."""
+    own = tmp_path / "own.py"
+    own.write_text(
+        "import tensorflow as tf, tf_keras as keras\nSTRIDE, MARGIN = 2, 16\n"
+        "def build(heads, *, filters=4):\n"
+        "    image = keras.Input((None, None, 3))\n"
+        "    x = keras.layers.Conv2D(filters, 3, padding='same', activation='relu')(image)\n"
+        "    return keras.Model(image, [keras.layers.Conv2D(1, 1, name=h)(x) for h in heads])\n"
+        "def squared(y_true, y_pred):\n    return tf.reduce_mean((y_true - y_pred) ** 2)\n"
+        "def counted(y_true, y_pred):\n    return -abs(float(y_true.max()) - float(y_pred.max()))\n"
+    )
+    command = ["train", str(tiny_dataset.root), "--out", str(tmp_path / "run"), "--arch", f"{own}:build"]
+    command += ["--option", "filters=6", "--loss", f"{own}:squared", "--metric", f"{own}:counted"]
+    command += ["--monitor", "counted", *["--epochs", "2", "--steps", "2", "--batch", "2", "--side", "32"]]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 0, done.output
+    own.unlink()
+    run = runs.open_run(tmp_path / "run")
+    assert run.network.count_params() == 6 * 28 + 7
+    assert float(epochs_of(run.path)[-1]["counted"]) <= 0
+    resumed = train.train(tiny_dataset, run.path, TrainSettings(), resume=True)
+    assert list(resumed) == []
+
+
+def test_a_classifier_is_trained_and_judged_by_its_auc(tiny_dataset, tmp_path):
+    own = tmp_path / "own.py"
+    own.write_text(
+        "import tf_keras as keras\nSTRIDE, MARGIN, HEADS = 16, 0, ('presence',)\n"
+        "def build(heads):\n"
+        "    image = keras.Input((None, None, 3))\n"
+        "    x = keras.layers.Conv2D(4, 3, activation='relu')(image)\n"
+        "    x = keras.layers.GlobalAveragePooling2D(keepdims=True)(x)\n"
+        "    return keras.Model(image, keras.layers.Dense(1, name='presence')(x))\n"
+    )
+    settings = TrainSettings(arch=f"{own}:build", epochs=1, steps=2, batch=4, side=32)
+    (epoch,) = train.train(tiny_dataset, tmp_path / "run", settings)
+    assert set(epoch.scores) == {"val_loss", "auc", "accuracy"}
+    assert runs.open_run(tmp_path / "run").card().output("presence")

@@ -92,7 +92,7 @@ def _distorted(side: int, augmentation: Augmentation, rng: np.random.Generator) 
         factor = np.float32(optical * rng.choice([-1, 1]) / max(2 * middle**2, 1)) * (right * right + down * down)
         x, y = x + right * factor, y + down * factor
     if elastic:
-        nodes = -(-side // _ELASTIC_SPACING_PX) + 1
+        nodes = max(side // _ELASTIC_SPACING_PX, 1)
         shift = rng.uniform(-elastic, elastic, (nodes, nodes, 2)).astype(np.float32)
         shift = cv2.resize(shift, (side, side), interpolation=cv2.INTER_CUBIC)
         x, y = x + shift[..., 0], y + shift[..., 1]

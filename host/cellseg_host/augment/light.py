@@ -43,9 +43,9 @@ def draw(
     image = (image - mean) * rng.uniform(*augmentation.contrast) + mean
     image += rng.uniform(-1, 1) * augmentation.brightness
     if augmentation.noise and rng.random() < augmentation.probability:
-        image = image + rng.normal(0, rng.uniform(0, augmentation.noise), image.shape)
-    image = np.clip(image, 0, 1).astype(np.float32)
-    return image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
+        image += rng.standard_normal(image.shape, np.float32) * rng.uniform(0, augmentation.noise)
+    image = np.clip(image, 0, 1)
+    return image if image.ndim == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
 
 
 def _colour_matrix(augmentation: Augmentation, rng: np.random.Generator) -> npt.NDArray[np.float32]:
@@ -60,5 +60,5 @@ def _colour_matrix(augmentation: Augmentation, rng: np.random.Generator) -> npt.
     one, mean = np.eye(3), np.full((3, 3), 1 / 3)
     turn = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
     turn = math.cos(angle) * one + (1 - math.cos(angle)) * mean + math.sin(angle) * turn
-    matrix: npt.NDArray[np.float32] = np.diag(gains) @ turn @ (saturation * one + (1 - saturation) * mean)
+    matrix = np.diag(gains) @ turn @ (saturation * one + (1 - saturation) * mean)
     return matrix.astype(np.float32)

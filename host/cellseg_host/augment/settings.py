@@ -76,7 +76,7 @@ class Augmentation:
             _check(item.name, getattr(self, item.name))
 
 
-# Largest value of each. With larger distortions a view would fold over itself.
+# Largest value of each; with a stronger distortion of one kind a view would fold over itself
 _AT_MOST = {
     "stretch": 0.9,
     "brightness": 1.0,

@@ -103,8 +103,8 @@ class Node:
         """The layer it came from, as far as the converter kept its name."""
         named = (*self.outputs, *self.constants, *self.activations)
         name = next((t.name for t in named if t.name and not t.name.startswith(_MADE_UP)), self.op.lower())
-        parts = name.split(";")[0].split("/")
-        # The network's name comes first and TensorFlow's operator last
+        parts = [part for part in name.split(";")[0].split("/") if part != "resize"]
+        # The network's name comes first and TensorFlow's operator last; UpSampling2D puts a scope of its own between
         return "/".join(parts[1:-1] or parts[:1])
 
 

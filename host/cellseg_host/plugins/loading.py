@@ -89,8 +89,8 @@ def find(spec: str, what: str) -> Plugin:
     InputError
         If the file is missing or cannot be imported, or has no function of this name.
     """
-    path, name = _split(spec)
     try:
+        path, name = _split(spec)
         text = source(spec)
     except InputError as error:
         raise InputError(f"{what} {error.message}") from None

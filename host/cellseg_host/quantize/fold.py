@@ -46,25 +46,31 @@ def folded(network: keras.Model) -> keras.Model:
     QuantizationError
         If a batch normalisation does not follow a linear layer that nothing else uses, or a layer is used twice.
     """
+    check_foldable(network)
     followers = consumers(network)
 
     def call(layer: Any, inputs: Any) -> Any:
-        if isinstance(layer, layers.BatchNormalization):
-            source = sources(layer)[0]
-            if not _folds(source, followers[source.name]):
-                raise QuantizationError(
-                    f"the batch normalisation '{layer.name}' does not follow a convolution directly, so it cannot be "
-                    "folded into one"
-                )
-            return inputs
-        if isinstance(layer, layers.InputLayer):
+        if isinstance(layer, (layers.InputLayer, layers.BatchNormalization)):
             return inputs
         if isinstance(layer, WEIGHTED):
             after = followers[layer.name]
             return _linear(layer, after[0] if _folds(layer, after) else None)(inputs)
-        return _copy(layer)(inputs)
+        return type(layer).from_config(layer.get_config())(inputs)
 
     return rebuilt(network, call)
+
+
+def check_foldable(network: keras.Model) -> None:
+    """Raise QuantizationError where `folded` would."""
+    followers = consumers(network)
+    for layer in network.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            (source,) = sources(layer)
+            if not _folds(source, followers[source.name]):
+                raise QuantizationError(
+                    f"{network.name}: the batch normalisation '{layer.name}' does not follow a convolution alone, so "
+                    "it cannot be folded into one: use --int8 without --qat and percentiles, or --dynamic"
+                )
 
 
 def rebuilt(network: keras.Model, call: Callable[[Any, Any], Any]) -> keras.Model:
@@ -144,11 +150,6 @@ def _linear(layer: Any, norm: Any | None) -> Callable[[Any], Any]:
         return outputs if activation == "linear" else layers.Activation(layer.activation, name=layer.name)(outputs)
 
     return call
-
-
-def _copy(layer: Any) -> Any:
-    """The layer anew; none that is left to it has weights that count."""
-    return type(layer).from_config(layer.get_config())
 
 
 def _value(variable: Any, default: float) -> Any:

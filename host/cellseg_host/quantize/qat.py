@@ -27,7 +27,7 @@ import tf_keras as keras
 from tf_keras import layers
 
 from cellseg_host.quantize.errors import QuantizationError
-from cellseg_host.quantize.fold import CHANNEL_AXIS, WEIGHTED, consumers, folded, rebuilt, sources
+from cellseg_host.quantize.fold import CHANNEL_AXIS, WEIGHTED, check_foldable, consumers, rebuilt, sources
 from cellseg_host.quantize.tfmot import QuantizeConfig, Quantizer, QuantizeWrapperV2
 
 Range = tuple[float, float]
@@ -38,22 +38,28 @@ _PASSING = (layers.MaxPooling2D, layers.UpSampling2D, layers.Dropout, layers.Spa
 _ACTIVATIONS = ("linear", "relu", "sigmoid")
 
 
-def refusal(network: keras.Model) -> str | None:
-    """Why a network cannot be trained this way, or None."""
+def accepted(network: keras.Model) -> keras.Model:
+    """The network itself.
+
+    Raises
+    ------
+    QuantizationError
+        If one of its layers has no quantization-aware version here; it is named.
+    """
     for layer in network.layers:
         kind = type(layer).__name__
         if isinstance(layer, (layers.InputLayer, layers.BatchNormalization, layers.ReLU, *_JOINING, *_PASSING)):
             continue
         if isinstance(layer, (*WEIGHTED, layers.Activation)):
+            kind = f"activation {layer.activation.__name__}"
             if layer.activation.__name__ in _ACTIVATIONS:
                 continue
-            kind = f"activation {layer.activation.__name__}"
-        return f"the layer '{layer.name}' ({kind}) has no quantization-aware version here"
-    try:
-        folded(network)
-    except QuantizationError as error:
-        return error.message
-    return None
+        raise QuantizationError(
+            f"{network.name}: the layer '{layer.name}' ({kind}) has no quantization-aware version: use --int8 without "
+            "--qat and percentiles, or --dynamic"
+        )
+    check_foldable(network)
+    return network
 
 
 def annotated(plain: keras.Model, ranges: Mapping[str, Range]) -> keras.Model:

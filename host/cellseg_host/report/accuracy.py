@@ -45,7 +45,8 @@ def _ap75(scores: Scores) -> Statistic:
 
 
 def _counts(scores: Scores) -> tuple[Values, Values]:
-    return np.array([(s.cells_true, s.cells_predicted) for s in scores], np.float64).T
+    true = np.array([s.cells_true for s in scores], np.float64)
+    return true, np.array([s.cells_predicted for s in scores], np.float64)
 
 
 def _total_count_error(scores: Scores) -> Statistic:

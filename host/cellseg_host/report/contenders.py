@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from cellseg_device import card as cards
 from cellseg_device.card import Card
@@ -54,6 +55,17 @@ class Contender:
         """Whether it judges images as a whole."""
         return self.card.output("presence") is not None
 
+    def row(self) -> dict[str, Any]:
+        """What it is, flat, for a table."""
+        return {
+            "model": self.name,
+            "path": str(self.path),
+            "quantization": self.card.quantization,
+            "size_bytes": self.size_bytes,
+            "parameters": self.cost.parameters,
+            "macs_per_px": round(self.cost.macs_per_px, 1),
+        }
+
 
 def open_all(
     paths: Sequence[Path], dataset: Dataset, folder: Path, say: Callable[[str], None] = lambda stage: None
@@ -86,16 +98,18 @@ def open_all(
     told_apart = names(places)
     # Files first: what is wrong with one shows at once, while a run takes its conversion
     for index in sorted(range(len(paths)), key=lambda i: _is_run(paths[i])):
-        path, epochs, file = paths[index], (), paths[index]
+        path = file = paths[index]
+        epochs: tuple[Epoch, ...] = ()
         if _is_run(path):
             say(f"converting {path}")
             file = folder / f"{index}.tflite"
             epochs = _convert(path, dataset, file)
         data = cards.read_model_file(file)
         try:
-            opened[index] = Contender(told_apart[index], path, file, cards.read_from(data), len(data), cost(data), epochs)
+            card, spent = cards.read_from(data), cost(data)
         except ModelError as error:
             raise ModelError(f"{path}: {error.message}") from None
+        opened[index] = Contender(told_apart[index], path, file, card, len(data), spent, epochs)
         _refuse_mixture(list(opened.values()))
     return tuple(opened[index] for index in range(len(paths)))
 

@@ -77,7 +77,7 @@ def _count(interpreter: Any) -> Cost:
     shape = {index: tuple(int(n) for n in d["shape"]) for index, d in tensors.items()}
     operators = interpreter._get_ops_details()
     given = interpreter.get_input_details()[0]["index"]
-    computed = {given} | {int(i) for o in operators if o["op_name"] != "DEQUANTIZE" for i in o["outputs"]}
+    computed = {given}  # so far, in the order in which the operators run; what is not is constant
     learnt: set[int] = set()  # a tensor that two operators share counts once
     macs = 0
     for operator in operators:
@@ -87,8 +87,10 @@ def _count(interpreter: Any) -> Cost:
             learnt.update(i for i in (inputs[WEIGHTS[name]], *inputs[BIAS[name] :]) if i >= 0)
             macs += math.prod(weights) * _positions(name, inputs, int(operator["outputs"][0]), shape)
         elif name in SCALING:
-            # Whole numbers of 32 and 64 bits are sizes, which a graph of any size computes
-            learnt.update(i for i in inputs if i not in computed and math.prod(shape[i]) > 1 and not _is_size(tensors[i]))
+            constant = [i for i in inputs if i not in computed and not _is_size(tensors[i])]
+            learnt.update(i for i in constant if math.prod(shape[i]) > 1)
+        if name != "DEQUANTIZE" or computed & set(inputs):  # of a half-precision constant it gives a constant
+            computed.update(int(i) for i in operator["outputs"])
     _, height, width, _ = shape[given]
     return Cost(sum(math.prod(shape[i]) for i in learnt), macs / (height * width))
 
@@ -103,4 +105,5 @@ def _positions(name: str, inputs: list[int], output: int, shape: dict[int, tuple
 
 
 def _is_size(tensor: dict[str, Any]) -> bool:
+    """Whether it holds whole numbers of 32 or 64 bits: sizes, which a graph of any size computes."""
     return tensor["dtype"].__name__ in ("int32", "int64")

@@ -15,9 +15,10 @@ from matplotlib.figure import Figure
 from cellseg_host.plots import PALETTE
 from cellseg_host.report.statistics import Interval
 
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+# Beside the colour a second sign, as matplotlib names it and as a letter for tables
+MARKERS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖", "<": "◀", ">": "▶"}
 GREY = "#8a8a8a"
-PAGE_INCHES = 10.0
+PAGE_INCHES = 11.3  # the width of the page's text, at 96 pixels an inch
 # More points than these in one panel are drawn as pixels, or the page would take long to open
 MAX_VECTOR_POINTS = 2000
 
@@ -58,8 +59,13 @@ def colour(index: int) -> str:
 
 
 def marker(index: int) -> str:
-    """Of the model of this number: a second sign beside its colour."""
-    return MARKERS[index % len(MARKERS)]
+    """Of the model of this number."""
+    return list(MARKERS)[index % len(MARKERS)]
+
+
+def sign(index: int) -> str:
+    """The marker as a letter."""
+    return MARKERS[marker(index)]
 
 
 def grid(panels: int, columns: int, width: float, height: float, **options: Any) -> tuple[Figure, list[Any]]:

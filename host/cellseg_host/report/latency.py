@@ -24,6 +24,23 @@ Road = Callable[[bytes, Any, Stopwatch], object]
 
 
 @dataclass(frozen=True)
+class Field:
+    """An image that models are timed on.
+
+    Attributes
+    ----------
+    height, width : int
+        In pixels.
+    data : bytes
+        Its file.
+    """
+
+    height: int
+    width: int
+    data: bytes
+
+
+@dataclass(frozen=True)
 class Timing:
     """One model on one field.
 
@@ -58,18 +75,24 @@ class Timing:
         return row
 
 
-def fields(entries: Sequence[Entry]) -> tuple[Entry, ...]:
+def rows(names: Sequence[str], timings: Sequence[Sequence[Timing]]) -> list[dict[str, Any]]:
+    """One row for each model and field."""
+    pairs = zip(names, timings, strict=True)
+    return [{"model": name, **timing.row()} for name, of_model in pairs for timing in of_model]
+
+
+def fields(dataset: Dataset, entries: Sequence[Entry]) -> tuple[Field, ...]:
     """The image of median size and the largest one; one image, where all are of one size."""
     ranked = sorted(entries, key=lambda e: (e.height * e.width, e.id))
     typical, largest = ranked[(len(ranked) - 1) // 2], ranked[-1]
     is_one = (typical.height, typical.width) == (largest.height, largest.width)
-    return (typical,) if is_one else (typical, largest)
+    chosen = (typical,) if is_one else (typical, largest)
+    return tuple(Field(e.height, e.width, dataset.image_bytes(e)) for e in chosen)
 
 
 def take_turns(
     models: Sequence[Any],
-    dataset: Dataset,
-    entries: Sequence[Entry],
+    fields: Sequence[Field],
     rounds: int = MAX_ROUNDS,
     budget_s: float = FIELD_S,
     road: Road = segment,
@@ -80,9 +103,7 @@ def take_turns(
     Parameters
     ----------
     models : sequence of Model
-    dataset : Dataset
-    entries : sequence of Entry
-        The fields.
+    fields : sequence of Field
     rounds : int
         At most so many for each field; a first one, which prepares the runtime for the field's size, is not counted.
     budget_s : float
@@ -97,8 +118,7 @@ def take_turns(
         For each model, one for each field.
     """
     timings: list[list[Timing]] = [[] for _ in models]
-    for entry in entries:
-        data = dataset.image_bytes(entry)
+    for field in fields:
         taken: list[list[tuple[float, float]]] = [[] for _ in models]
         start = time.monotonic()
         for number in range(-1, rounds):
@@ -106,13 +126,13 @@ def take_turns(
                 break
             for turn in range(len(models)):
                 index = (number + turn) % len(models)
-                lap = _lap(road, data, models[index])
+                lap = _lap(road, field.data, models[index])
                 if number >= 0:
                     taken[index].append(lap)
             on_round()
         for index, laps in enumerate(taken):
             invoke, whole = zip(*laps, strict=True)
-            timings[index].append(Timing(entry.height, entry.width, invoke, whole))
+            timings[index].append(Timing(field.height, field.width, invoke, whole))
     return [tuple(t) for t in timings]
 
 

@@ -15,7 +15,8 @@ from cellseg_host.evaluate import ImageScore
 from cellseg_host.metrics import Labels
 from cellseg_host.report.scoring import Seen
 
-PANEL_PX = 360
+WINDOW_PX = 160
+PANEL_PX = 360  # shown at half of it: an outline of two pixels is one on the screen
 # On a model's panel: cells it found, cells it missed, and cells of its own that are none. The errors are drawn thicker.
 FOUND_COLOUR, MISSED_COLOUR, EXTRA_COLOUR = plots.PREDICTION_COLOUR, plots.TRUTH_COLOUR, (255, 60, 200)
 
@@ -24,7 +25,7 @@ Picture = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Shown:
-    """One image of the report, as its window of at most 256 × 256 pixels.
+    """One image of the report, as its window of at most 160 × 160 pixels.
 
     Attributes
     ----------
@@ -100,7 +101,7 @@ def show(seen: Seen) -> Shown:
     plain = plots.enlarged(plots.picture(seen.image)[window], PANEL_PX)
     true = plots.enlarged(seen.true[window], PANEL_PX)
     truth = plain.copy()
-    plots.outline(truth, true, plots.TRUTH_COLOUR)
+    plots.outline(truth, true, plots.TRUTH_COLOUR, 2)
     panels = []
     for judged in seen.judged:
         panels.append(plain.copy())
@@ -108,7 +109,7 @@ def show(seen: Seen) -> Shown:
     return Shown(seen.entry, tuple(j.score for j in seen.judged), plain, truth, tuple(panels))
 
 
-def telling_window(true: Labels, predicted: Sequence[Labels], side: int = plots.WINDOW_PX) -> tuple[slice, slice]:
+def telling_window(true: Labels, predicted: Sequence[Labels], side: int = WINDOW_PX) -> tuple[slice, slice]:
     """The square of at most `side` pixels in which the models disagree most with the truth, or with most cells.
 
     Parameters
@@ -131,11 +132,11 @@ def telling_window(true: Labels, predicted: Sequence[Labels], side: int = plots.
 
 
 def _compare(panel: Picture, true: Labels, predicted: Labels, window: tuple[slice, slice]) -> None:
-    """Draw what was found (thin), missed and added (thick), matched over the whole image by an IoU above 0.5."""
+    """Draw what was found, missed and added (both thicker), matched over the whole image by an IoU above 0.5."""
     match = metrics.pairwise_iou(true, predicted) > metrics.THRESHOLDS[0]
     is_missed = np.concatenate(([False], ~match.any(axis=1)))
     is_extra = np.concatenate(([False], ~match.any(axis=0)))
     true, predicted = (plots.enlarged(labels[window], PANEL_PX) for labels in (true, predicted))
-    plots.outline(panel, np.where(is_extra[predicted], 0, predicted).astype(np.uint16), FOUND_COLOUR)
+    plots.outline(panel, np.where(is_extra[predicted], 0, predicted).astype(np.uint16), FOUND_COLOUR, 2)
     for labels, chosen, colour in ((true, is_missed, MISSED_COLOUR), (predicted, is_extra, EXTRA_COLOUR)):
-        plots.outline(panel, np.where(chosen[labels], labels, 0).astype(np.uint16), colour)
+        plots.outline(panel, np.where(chosen[labels], labels, 0).astype(np.uint16), colour, 3)

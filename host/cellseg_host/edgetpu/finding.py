@@ -1,0 +1,27 @@
+"""What a rule has to say of an operator or a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CPU = "cpu"
+DOUBT = "doubt"
+NOTE = "note"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Why an operator would not map, or might not, and what to change.
+
+    Attributes
+    ----------
+    level : str
+        ``"cpu"``: it stays on the CPU; ``"doubt"``: it may, by a limit whose bounds are not published, or by public
+        reports; ``"note"``: it maps, with something to know.
+    reason, change : str
+        `change` is empty where nothing can be done about it.
+    """
+
+    level: str
+    reason: str
+    change: str = ""

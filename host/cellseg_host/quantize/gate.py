@@ -1,0 +1,45 @@
+"""The gate: a model that lost too much by quantization is not let through."""
+
+from __future__ import annotations
+
+from cellseg_device.errors import EXIT_IMAGES_FAILED, CellsegError, InputError
+from cellseg_host.nearest import unknown
+from cellseg_host.quantize.road import Quantized
+
+METRICS = ("ap50", "mean_ap", "mean_iou")
+
+
+class GateError(CellsegError):
+    """The quantized model is worse than its float network by more than is allowed."""
+
+    exit_code = EXIT_IMAGES_FAILED
+
+
+def check(quantized: Quantized, max_drop: float, metric: str = "ap50") -> None:
+    """Let a model through, or raise.
+
+    Parameters
+    ----------
+    quantized : Quantized
+    max_drop : float
+        Largest loss of `metric` against the float network, on the validation split.
+    metric : str
+        One of `METRICS`; ``accuracy`` or ``auc`` of a classifier.
+
+    Raises
+    ------
+    GateError
+        If it lost more.
+    InputError
+        If the model has no such number.
+    """
+    before, after = (judged.metrics.get(metric) for judged in (quantized.before, quantized.after))
+    if not (isinstance(before, float) and isinstance(after, float)):
+        known = [k for k, v in quantized.before.metrics.items() if isinstance(v, float)]
+        raise InputError(f"--metric: the model has {unknown('score', metric, known)}")
+    if before - after > max_drop:
+        raise GateError(
+            f"{metric} fell from {before:.4f} (float32) to {after:.4f} ({quantized.card.quantization}), by "
+            f"{before - after:.4f}, more than --max-drop {max_drop:g}: nothing was written. Fine-tune with --qat, or "
+            "calibrate with other --images"
+        )

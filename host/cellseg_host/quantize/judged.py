@@ -1,0 +1,70 @@
+"""Accuracy of a model file on the validation split, as the device computes it."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cellseg_device import card as cards
+from cellseg_device.card import KnownAnswer
+from cellseg_device.graph import Operator, operators
+from cellseg_device.model import Model
+from cellseg_device.selftest import answer
+from cellseg_host import presence
+from cellseg_host.data.dataset import Dataset
+from cellseg_host.evaluate import ImageScore, Summary, evaluate, summarise
+from cellseg_host.quantize.carded import open_graph
+from cellseg_host.roc import roc
+
+SPLIT = "val"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A model file and its accuracy.
+
+    Attributes
+    ----------
+    data : bytes
+    operators : tuple of Operator
+    metrics : mapping
+        Numbers by name: a `Summary`'s of a model that draws maps, views, accuracy and auc of a classifier.
+    scores : tuple of ImageScore
+        One per validation image; empty for a classifier.
+    known_answer : KnownAnswer or None
+        None for a classifier.
+    """
+
+    data: bytes
+    operators: tuple[Operator, ...]
+    metrics: Mapping[str, Any]
+    scores: tuple[ImageScore, ...] = ()
+    known_answer: KnownAnswer | None = None
+
+    @property
+    def summary(self) -> Summary:
+        """Of the scores."""
+        return summarise(self.scores)
+
+
+def judge(data: bytes, dataset: Dataset) -> Judged:
+    """Score a model file on the validation split."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.tflite"
+        path.write_bytes(data)
+        if cards.read_from(data).output(presence.HEAD):
+            return Judged(data, operators(open_graph(data)), _presence(path, dataset))
+        model = Model(path, threads=2)
+        found = operators(model.interpreter)
+        scores = tuple(evaluate(model, dataset, dataset.split(SPLIT)))
+        return Judged(data, found, dataclasses.asdict(summarise(scores)), scores, answer(model))
+
+
+def _presence(path: Path, dataset: Dataset) -> dict[str, Any]:
+    scores = presence.score(presence.open_classifier(path), dataset, SPLIT)
+    right = (scores.probability >= 0.5) == scores.truth
+    return {"views": len(right), "accuracy": float(right.mean()), "auc": roc(scores.truth, scores.probability).auc}

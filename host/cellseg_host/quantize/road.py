@@ -1,0 +1,234 @@
+"""From a trained run to the .tflite that the device runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tf_keras as keras
+
+from cellseg_device import card as cards
+from cellseg_device import files
+from cellseg_device.card import Card, Output
+from cellseg_device.errors import InputError
+from cellseg_device.graph import Operator
+from cellseg_host import keras_road
+from cellseg_host.architectures import for_inference, outputs_of
+from cellseg_host.data.dataset import Dataset
+from cellseg_host.evaluate import ImageScore, Summary
+from cellseg_host.quantize import calibrate, finetune, qat
+from cellseg_host.quantize.calibrate import Calibration
+from cellseg_host.quantize.carded import carded
+from cellseg_host.quantize.convert import convert
+from cellseg_host.quantize.errors import QuantizationError
+from cellseg_host.quantize.fold import folded
+from cellseg_host.quantize.judged import SPLIT, Judged, judge
+from cellseg_host.runs import Run
+from cellseg_host.tune import tune
+
+Tile = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A model file and how it compares with the float network, on the validation split.
+
+    Attributes
+    ----------
+    card : Card
+    before : Judged
+        The float network, as a model file.
+    after : Judged
+        The quantized one, with `card`.
+    twin : bytes
+        The float32 flatbuffer of the very weights that were quantized: another than the run's after fine-tuning.
+    """
+
+    card: Card
+    before: Judged
+    after: Judged
+    twin: bytes
+
+    @property
+    def data(self) -> bytes:
+        """The .tflite with its card."""
+        return self.after.data
+
+    @property
+    def operators(self) -> tuple[Operator, ...]:
+        """Of the quantized graph."""
+        return self.after.operators
+
+    @property
+    def float_size(self) -> int:
+        """Bytes of the float model."""
+        return len(self.before.data)
+
+    @property
+    def float_scores(self) -> tuple[ImageScore, ...]:
+        """Of the float network, one per validation image."""
+        return self.before.scores
+
+    @property
+    def scores(self) -> tuple[ImageScore, ...]:
+        """Of the quantized network, in the same order."""
+        return self.after.scores
+
+    @property
+    def float_summary(self) -> Summary:
+        """Of the float network."""
+        return self.before.summary
+
+    @property
+    def summary(self) -> Summary:
+        """Of the quantized network."""
+        return self.after.summary
+
+    @property
+    def worst(self) -> tuple[ImageScore, ImageScore]:
+        """(float, quantized) score of the image that lost most mean AP."""
+        pairs = zip(self.float_scores, self.scores, strict=True)
+        return max(pairs, key=lambda pair: pair[0].mean_ap - pair[1].mean_ap)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A network to convert, and its card."""
+
+    network: keras.Model
+    outputs: Sequence[Output]
+    card: Card
+
+    def model(self, mode: str, tile: Tile | None, images: calibrate.Images | None = None) -> bytes:
+        card = dataclasses.replace(self.card, quantization=mode)
+        return carded(self.network, self.outputs, card, convert(self.network, mode, tile, images))
+
+
+def quantize(
+    run: Run,
+    dataset: Dataset,
+    mode: str = "int8",
+    tile: Tile | None = None,
+    calibration: Calibration = calibrate.DEFAULT,
+    *,
+    name: str | None = None,
+    depth: int | None = None,
+    tuned: bool = False,
+    say: Callable[[str], None] = lambda stage: None,
+) -> Quantized:
+    """Convert a run's best network, attach its card, and compare it with the float network.
+
+    Parameters
+    ----------
+    run : Run
+    dataset : Dataset
+        Its train split calibrates the ranges of int8 activations, its val split chooses the separation's
+        thresholds and is what both networks are scored on.
+    mode : str
+        One of `convert.MODES`.
+    tile : (height, width) or None
+        Static input size; None leaves it free, so that the device takes a whole field at once.
+    calibration : Calibration
+        How the ranges of activations are found, for ``"int8"``.
+    name : str or None
+        The model's name in its card; None for the architecture's.
+    depth : int or None
+        Which outputs of a deeply supervised network to use, from 1, the shallowest; None for the deepest.
+    tuned : bool
+        Convert the network that `finetune.finetune` has made of the run's; for ``"int8"``.
+    say : callable
+        Called with what is being done.
+
+    Raises
+    ------
+    QuantizationError
+        If an int8 model still has a float operator, or the converted network does not answer as the float one.
+    InputError
+        If the tile does not fit the network, or there is nothing to calibrate or compare with.
+    """
+    _check_tile(run, tile)
+    images = calibrate.images(dataset, run.card(), calibration.images, tile)
+    dataset.split(SPLIT)
+    say("choosing the thresholds on the validation split")
+    before = _float_source(run, dataset, name, depth)
+    say("converting")
+    float_data = before.model("float32", tile)
+    twin, source = cards.strip(float_data), before
+    told = {"mode": mode, **(dataclasses.asdict(calibration) if mode == "int8" else {})}
+    if tuned:
+        made = finetune.load(run, before.network)
+        twin, told = convert(made.twin, "float32", tile), {"mode": "int8", **made.told}
+        say("choosing the thresholds of the fine-tuned network")
+        source = _tuned(_Source(made.network, before.outputs, before.card), run, dataset)
+    elif mode == "int8" and calibration.percentile is not None:
+        plain = folded(qat.accepted(before.network))
+        found = calibrate.ranges(plain, qat.ranged(plain), images, calibration.percentile)
+        source = dataclasses.replace(before, network=qat.annotated(plain, found))
+    data = source.model(mode, tile, images if source is before else None)
+    say("scoring the float network")
+    first = judge(float_data, dataset)
+    say(f"scoring the {mode} network")
+    second = judge(data, dataset)
+    floats = [o for o in second.operators if "float" in " ".join(o.dtypes)]
+    if mode == "int8" and floats:
+        raise QuantizationError(
+            f"not full int8: {floats[0].name} works on {', '.join(floats[0].dtypes)} "
+            f"({len(floats)} such operators): use --dynamic, or change the network"
+        )
+    card = cards.read_from(data)
+    card = dataclasses.replace(
+        card,
+        known_answer=second.known_answer,
+        metrics={
+            "split": f"{SPLIT} of {dataset.root.resolve().name} ({len(dataset.split(SPLIT))} images)",
+            "float32": _rounded(first),
+            mode: _rounded(second),
+        },
+        provenance={**card.provenance, "quantization": told},
+    )
+    return Quantized(card, first, dataclasses.replace(second, data=cards.attach(data, card)), twin)
+
+
+def float_model(run: Run, dataset: Dataset, *, name: str | None = None, depth: int | None = None) -> bytes:
+    """The float32 .tflite of a run's best network, with its card and thresholds chosen on the validation split."""
+    return _float_source(run, dataset, name, depth).model("float32", None)
+
+
+def write(quantized: Quantized, path: Path) -> None:
+    """Write the model file whole; a model of that name is replaced only then."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write(path, quantized.data)
+
+
+def _float_source(run: Run, dataset: Dataset, name: str | None, depth: int | None) -> _Source:
+    network = for_inference(run.network, run.heads, depth)
+    if len(network.inputs) != 1 or network.input_shape[-1] != 3:
+        raise QuantizationError(f"the network takes {network.input_shape}, not one image of 3 channels")
+    outputs, card = outputs_of(network, run.heads), run.card()
+    card = dataclasses.replace(card, name=name or card.name, outputs=outputs)
+    return _tuned(_Source(network, outputs, card), run, dataset)
+
+
+def _tuned(source: _Source, run: Run, dataset: Dataset) -> _Source:
+    """With the thresholds that are best on the validation split."""
+    if run.architecture.is_classifier:
+        return source
+    entries, stride = dataset.split(SPLIT), run.architecture.stride
+    specs = keras_road.specs(source.network, source.outputs)
+    levels = [keras_road.levels(dataset.image(e), source.card) for e in entries]
+    maps = [keras_road.predict(source.network, source.outputs, stride, image) for image in levels]
+    separation = tune(maps, [dataset.labels(e) for e in entries], specs)
+    return dataclasses.replace(source, card=dataclasses.replace(source.card, separation=separation))
+
+
+def _check_tile(run: Run, tile: Tile | None) -> None:
+    arch = run.architecture
+    if tile and (any(t % arch.stride for t in tile) or min(tile) <= 2 * arch.margin):
+        raise InputError(f"--tile must be a multiple of {arch.stride} and larger than {2 * arch.margin}")
+
+
+def _rounded(judged: Judged) -> dict[str, Any]:
+    return {k: round(v, 4) if isinstance(v, float) else v for k, v in judged.metrics.items()}

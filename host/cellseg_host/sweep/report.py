@@ -1,0 +1,191 @@
+"""What came out of a sweep: a table of all trials, and plots that show where the good ones lie.
+
+::
+
+    SWEEP/trials.csv       one row per trial
+    SWEEP/trials.json      the same, with the best and how to repeat it, and what mattered
+    SWEEP/history.png      the metric of each trial, and the best so far
+    SWEEP/parameters.png   the metric against each parameter, those that mattered most first
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import math
+import shlex
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from cellseg_device import files
+from cellseg_host.sweep.space import Choices, Range
+from cellseg_host.sweep.study import Sweep, Trial
+
+# Fewer complete trials say nothing about which parameter mattered
+IMPORTANCE_TRIALS = 10
+_COLUMNS = 3
+_FINISHED = ("complete", "pruned")
+
+
+def document(sweep: Sweep, data: Path) -> dict[str, Any]:
+    """All about the sweep as it stands, for a program.
+
+    Parameters
+    ----------
+    sweep : Sweep
+    data : Path
+        The dataset, as the user named it.
+    """
+    trials, best = sweep.trials(), sweep.best()
+    return {
+        "sweep": str(sweep.folder),
+        "metric": sweep.plan.metric,
+        "best": best and {"number": best.number, "value": best.value, "run": str(sweep.folder / best.run)},
+        "repeat": best and repeat(sweep, best, data),
+        "importance": importance(sweep),
+        "trials": [dataclasses.asdict(t) for t in trials],
+    }
+
+
+def repeat(sweep: Sweep, trial: Trial, data: Path) -> str:
+    """The command that trains a trial once more."""
+    config = sweep.folder / trial.run / "config.yaml"
+    return shlex.join(
+        ["cellseg-host", "train", str(data), "--config", str(config), "--out", f"runs/{sweep.folder.name}"]
+    )
+
+
+def importance(sweep: Sweep) -> dict[str, float]:
+    """How much of the metric's variation among the best trials each parameter explains, as shares, largest first.
+
+    Nothing for fewer than `IMPORTANCE_TRIALS` complete trials. By PED-ANOVA [1]_, as Optuna has it.
+
+    References
+    ----------
+    .. [1] S. Watanabe et al., PED-ANOVA: efficiently quantifying hyperparameter importance in arbitrary subspaces.
+       IJCAI 2023.
+    """
+    if sum(t.state == "complete" for t in sweep.trials()) < IMPORTANCE_TRIALS:
+        return {}
+    with warnings.catch_warnings():
+        # Where a conditional parameter has few trials, or all are alike, it warns that shares are rough
+        warnings.simplefilter("ignore", UserWarning)
+        return {k: round(float(v), 4) for k, v in optuna.importance.get_param_importances(sweep.study).items()}
+
+
+def names(trials: Sequence[Trial]) -> list[str]:
+    """The parameters that any trial has, in the order in which they came up."""
+    return list(dict.fromkeys(name for t in trials for name in t.parameters))
+
+
+def ranked(sweep: Sweep) -> list[Trial]:
+    """The trials, best first; those without a value last, by number."""
+    sign = 1 if sweep.minimizes else -1
+    return sorted(
+        sweep.trials(),
+        key=lambda t: (t.state != "complete", math.inf if t.value is None else sign * t.value, t.number),
+    )
+
+
+def write(sweep: Sweep, data: Path) -> dict[str, Any]:
+    """Write the tables and plots into the sweep's folder, and give `document`."""
+    told = document(sweep, data)
+    trials = sweep.trials()
+    text = io.StringIO()
+    head = [f.name for f in dataclasses.fields(Trial) if f.name != "parameters"]
+    parameters = names(trials)
+    writer = csv.writer(text)
+    writer.writerow([*head, *parameters])
+    for trial in trials:
+        writer.writerow([*(getattr(trial, n) for n in head), *(trial.parameters.get(n, "") for n in parameters)])
+    files.write(sweep.folder / "trials.csv", text.getvalue().encode())
+    files.write(sweep.folder / "trials.json", (json.dumps(told, indent=2, ensure_ascii=False) + "\n").encode())
+    if any(t.value is not None for t in trials):
+        files.write(sweep.folder / "history.png", _history(sweep, trials))
+        files.write(sweep.folder / "parameters.png", _parameters(sweep, trials, told["importance"]))
+    return told
+
+
+def _history(sweep: Sweep, trials: Sequence[Trial]) -> bytes:
+    figure, (axes,) = _figure(1, 1, (8, 4))
+    for state, colour in (("complete", "C0"), ("pruned", "0.7")):
+        if found := [t for t in trials if t.state == state and t.value is not None]:
+            axes.scatter([t.number for t in found], [t.value for t in found], s=22, color=colour, label=state, zorder=3)
+    failed = [t.number for t in trials if t.state == "failed"]
+    axes.scatter(
+        failed, [0.02] * len(failed), marker="x", color="C3", label="failed", transform=axes.get_xaxis_transform()
+    )
+    complete = [t for t in trials if t.state == "complete" and t.value is not None]
+    so_far: list[float] = []
+    for trial in complete:
+        value = trial.value or 0.0
+        so_far.append(value if not so_far else (min if sweep.minimizes else max)(so_far[-1], value))
+    axes.step([t.number for t in complete], so_far, where="post", color="C1", label="best so far")
+    axes.set(xlabel="trial", ylabel=sweep.plan.metric)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.legend(fontsize=8)
+    return _png(figure)
+
+
+def _parameters(sweep: Sweep, trials: Sequence[Trial], shares: dict[str, float]) -> bytes:
+    """A panel for each parameter: numbers along an axis, choices side by side with their median."""
+    shown = sorted(names(trials), key=lambda name: -shares.get(name, 0.0))
+    columns = min(_COLUMNS, len(shown))
+    rows = math.ceil(len(shown) / columns)
+    figure, panels = _figure(rows, columns, (4 * columns, 3.2 * rows))
+    kinds = dict(sweep.plan.parameters())
+    for axes, name in zip(panels, shown, strict=False):
+        found = [t for t in trials if t.value is not None and t.state in _FINISHED and name in t.parameters]
+        _panel(axes, kinds[name], [t.parameters[name] for t in found], [t.value or 0.0 for t in found])
+        axes.set_title(name + (f" ({shares[name]:.0%})" if name in shares else ""), fontsize=9)
+        axes.set_ylabel(sweep.plan.metric, fontsize=8)
+    for axes in panels[len(shown) :]:
+        axes.set_axis_off()
+    if shares:
+        figure.suptitle("In brackets: share of the variation that the parameter explains", fontsize=8)
+    return _png(figure)
+
+
+def _panel(axes: Any, kind: Range | Choices, values: Sequence[Any], metric: Sequence[float]) -> None:
+    if isinstance(kind, Range):
+        axes.scatter(values, metric, s=18, alpha=0.7)
+        if kind.log:
+            axes.set_xscale("log")
+        return
+    labels = list(kind)
+    places = [labels.index(v) for v in values]
+    axes.scatter(places, metric, s=18, alpha=0.7)
+    for place in sorted(set(places)):
+        group = sorted(m for p, m in zip(places, metric, strict=True) if p == place)
+        middle = (group[(len(group) - 1) // 2] + group[len(group) // 2]) / 2
+        axes.hlines(middle, place - 0.3, place + 0.3, color="C1")
+    axes.set_xticks(range(len(labels)), [_short(label) for label in labels], rotation=20, ha="right", fontsize=8)
+    axes.set_xlim(-0.5, len(labels) - 0.5)
+
+
+def _short(label: str, most: int = 24) -> str:
+    return label if len(label) <= most else label[: most - 1] + "…"
+
+
+def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, list[Any]]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes in panels:
+        axes.grid(alpha=0.3)
+    return figure, panels
+
+
+def _png(figure: Any) -> bytes:
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=110)
+    return picture.getvalue()

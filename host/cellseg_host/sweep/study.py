@@ -1,0 +1,339 @@
+"""The trials of a sweep: each is a training run in a folder of its own, shared out among all that work on the sweep.
+
+::
+
+    SWEEP/sweep.json     what is searched, on which data; another configuration is refused
+    SWEEP/config.yaml    the file it was started with
+    SWEEP/journal.log    Optuna's record of all trials
+    SWEEP/trials/0007/   the run of trial 7, as `train` makes it
+
+Whoever works on a trial holds the lock of its file beside the folder, which the system frees when the process ends,
+however it ends. So a trial that is not finished and not locked was stopped: the next to look goes on with it, from the
+run's own checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+
+from cellseg_device import files
+from cellseg_device.errors import InputError
+from cellseg_host import __version__
+from cellseg_host import history as histories
+from cellseg_host.data.dataset import Dataset
+from cellseg_host.history import Epoch
+from cellseg_host.nearest import unknown
+from cellseg_host.settings import TrainSettings
+from cellseg_host.sweep.locks import JournalLock, locked
+from cellseg_host.sweep.space import Choices, Plan, Range
+
+STATES = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
+}
+# Trials before any is pruned, and the share of its epochs that each may have
+PRUNE_AFTER_TRIALS, PRUNE_AFTER_SHARE = 5, 0.2
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial as it stands.
+
+    Attributes
+    ----------
+    number : int
+    state : str
+        ``"complete"``, ``"pruned"``, ``"failed"``, ``"running"`` (or stopped, until a worker goes on with it) or
+        ``"waiting"``.
+    value : float or None
+        The metric of the network that its run keeps; of a pruned trial, of the last epoch.
+    epochs : int
+    parameters : dict
+        What was chosen for it.
+    reason : str
+        Why it failed, or nothing.
+    run : str
+        Folder of its run, from the sweep's.
+    """
+
+    number: int
+    state: str
+    value: float | None
+    epochs: int
+    parameters: dict[str, Any]
+    reason: str
+    run: str
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """An open sweep."""
+
+    folder: Path
+    plan: Plan
+    study: optuna.Study
+
+    @property
+    def minimizes(self) -> bool:
+        """Whether a smaller metric is better."""
+        return self.study.direction is StudyDirection.MINIMIZE
+
+    def trials(self) -> list[Trial]:
+        """All trials so far, by number."""
+        return [self._trial(t) for t in self.study.get_trials(deepcopy=False)]
+
+    def trial(self, number: int) -> Trial:
+        """One of them."""
+        return self._trial(self.study.get_trials(deepcopy=False)[number])
+
+    def best(self) -> Trial | None:
+        """The complete trial with the best metric, the first of equals."""
+        complete = [t for t in self.trials() if t.state == "complete" and t.value is not None]
+        sign = 1 if self.minimizes else -1
+        return min(complete, key=lambda t: (sign * (t.value or 0.0), t.number), default=None)
+
+    def run_of(self, number: int) -> Path:
+        """Folder of a trial's run."""
+        return self.folder / "trials" / f"{number:04d}"
+
+    def _trial(self, found: optuna.trial.FrozenTrial) -> Trial:
+        path = self.run_of(found.number)
+        return Trial(
+            found.number,
+            STATES[found.state],
+            found.value,
+            len(histories.read(path)),
+            dict(found.params),
+            found.user_attrs.get("reason", ""),
+            str(path.relative_to(self.folder)),
+        )
+
+
+def open_sweep(folder: Path, plan: Plan, config: bytes, dataset: Dataset | None) -> Sweep:
+    """Start a sweep in an empty folder, or open the one in it.
+
+    Parameters
+    ----------
+    folder : Path
+    plan : Plan
+    config : bytes
+        The file that the plan was read from, of which a new sweep keeps a copy.
+    dataset : Dataset or None
+        None to look at a sweep that is there.
+
+    Raises
+    ------
+    InputError
+        If the folder holds something else, or a sweep of another configuration or other data.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    told = folder / "sweep.json"
+    if folder.exists() and not told.exists() and any(not p.name.startswith(".") for p in folder.iterdir()):
+        raise InputError(f"{folder}: is not empty and holds no sweep: choose another --out")
+    if dataset is None and not told.exists():
+        raise InputError(f"{folder}: holds no sweep to report: start one with --data")
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / ".lock"):
+        if told.exists():
+            _check_same(told, plan, dataset)
+        elif dataset is not None:
+            data = {"name": dataset.root.resolve().name, "sha256": dataset.digest()}
+            document = {"config": plan.told, "data": data, "code": {"cellseg_host": __version__}}
+            (folder / "trials").mkdir(exist_ok=True)
+            files.write(folder / "config.yaml", config)
+            files.write(told, json.dumps(document, indent=2, ensure_ascii=False).encode())
+        journal = (folder / "journal.log").resolve()
+        backend = JournalFileBackend(str(journal), JournalLock(journal))  # type: ignore[arg-type]  # its base is hidden
+        direction = StudyDirection.MINIMIZE if plan.metric == histories.LOSS else StudyDirection.MAXIMIZE
+        study = optuna.create_study(
+            storage=JournalStorage(backend), study_name="sweep", direction=direction, load_if_exists=True
+        )
+    return Sweep(folder, plan, study)
+
+
+def _check_same(told: Path, plan: Plan, dataset: Dataset | None) -> None:
+    try:
+        document = json.loads(told.read_text(encoding="utf-8"))
+        config, data = document["config"], document["data"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{told}: is damaged ({error}): choose another --out") from None
+    for key in sorted({*config, *plan.told}):
+        if config.get(key) != plan.told.get(key):
+            raise InputError(f"{told.parent}: holds a sweep with another '{key}': choose another --out")
+    if dataset is not None and data["sha256"] != dataset.digest():
+        raise InputError(f"{told.parent}: was started on other data ({data['name']}): choose another --out")
+
+
+def check(plan: Plan, dataset: Dataset) -> None:
+    """Refuse, before any training, data without the splits it needs, and choices that no architecture works with.
+
+    Raises
+    ------
+    InputError
+        With what is wrong.
+    """
+    for split in ("train", "val"):
+        dataset.split(split)
+    choices = list(plan.choices())
+    architectures = [labels for labels, told in choices if "arch" in told] or [{}]
+    for labels in [labels for labels, _ in choices] or [{}]:
+        errors = [_error({**architecture, **labels}, plan) for architecture in architectures]
+        if all(errors):
+            raise InputError(f"{' '.join(labels.values())}: {errors[0]}".removeprefix(": "))
+
+
+def work(
+    sweep: Sweep,
+    dataset: Dataset,
+    trials: int,
+    prune: bool = False,
+    on_epoch: Callable[[int, Epoch], None] = lambda number, epoch: None,
+    on_step: Callable[[int, int], None] = lambda step, steps: None,
+) -> Iterator[Trial]:
+    """Train trial after trial, yielding each when it is finished, until there are as many as wanted.
+
+    Any number of processes may do so at once. One that is stopped leaves its trial to the next that comes.
+
+    Parameters
+    ----------
+    sweep : Sweep
+    dataset : Dataset
+    trials : int
+        In all.
+    prune : bool
+        Stop a trial that is worse, at the same epoch, than the median of those before it.
+    on_epoch : callable
+        Called with (trial's number, epoch) as each ends.
+    on_step : callable
+        As in `train`.
+    """
+    while True:
+        with ExitStack() as held:
+            trial = _claim(sweep, trials, prune, held)
+            if trial is None:
+                return
+            state, value = _train(sweep, dataset, trial, prune, on_epoch, on_step)
+            sweep.study.tell(trial, value, state)
+        yield sweep.trial(trial.number)
+
+
+def _claim(sweep: Sweep, wanted: int, prune: bool, held: ExitStack) -> optuna.Trial | None:
+    """A trial to work on, with all its parameters: a stopped one, else a new one; its lock goes into `held`."""
+    study = sweep.study
+
+    def suggest(name: str, item: Range | Choices) -> Any:
+        if not isinstance(item, Range):
+            return trial.suggest_categorical(name, list(item))
+        if item.whole:
+            step = None if item.step is None else int(item.step)
+            return trial.suggest_int(name, int(item.low), int(item.high), step=step or 1, log=item.log)
+        return trial.suggest_float(name, item.low, item.high, step=item.step, log=item.log)
+
+    # Nobody else looks for a trial meanwhile
+    with locked(sweep.folder / ".lock"):
+        known = study.get_trials(deepcopy=False)
+        stopped = [t for t in known if t.state is TrialState.RUNNING]
+        taken = next((t for t in stopped if held.enter_context(locked(_lock_of(sweep, t.number), wait=False))), None)
+        queued = [t.number for t in known if t.state is TrialState.WAITING]
+        number = taken.number if taken else min(queued, default=len(known))
+        if number >= wanted and not (taken or queued):
+            return None
+        study.sampler = _sampler(sweep.plan, number)
+        if prune:
+            warm = round(PRUNE_AFTER_SHARE * int(sweep.plan.base.get("epochs", TrainSettings.epochs)))
+            study.pruner = optuna.pruners.MedianPruner(PRUNE_AFTER_TRIALS, warm)
+        if taken:
+            trial = optuna.Trial(study, taken._trial_id)
+        else:
+            if sweep.plan.method == "grid" and not queued:
+                study.enqueue_trial(sweep.plan.points()[number])
+            trial = study.ask()
+            held.enter_context(locked(_lock_of(sweep, trial.number)))
+        sweep.plan.walk(suggest)
+        return trial
+
+
+def _train(
+    sweep: Sweep,
+    dataset: Dataset,
+    trial: optuna.Trial,
+    prune: bool,
+    on_epoch: Callable[[int, Epoch], None],
+    on_step: Callable[[int, int], None],
+) -> tuple[TrialState, float | None]:
+    """Train a trial to its end: its state and value."""
+    import tensorflow as tf
+    import tf_keras as keras
+
+    from cellseg_host.train import train
+
+    path, metric = sweep.run_of(trial.number), sweep.plan.metric
+    resume = (path / "run.json").is_file()
+    if not resume:
+        shutil.rmtree(path, ignore_errors=True)  # of a stop before the run began
+    keras.backend.clear_session()  # lets go of the network before
+    try:
+        settings = sweep.plan.settings(lambda name, item: trial.params[name])
+        with closing(train(dataset, path, settings, resume, on_step)) as epochs:  # type: ignore[type-var]
+            for epoch in epochs:
+                on_epoch(trial.number, epoch)
+                trial.report(epoch.scores[metric], epoch.epoch)
+                if prune and trial.should_prune():
+                    return TrialState.PRUNED, None
+        kept = histories.best(histories.read(path))
+        if kept is None or not math.isfinite(kept.scores[metric]):
+            raise InputError(f"its {metric} is no number")
+    except (InputError, MemoryError, tf.errors.ResourceExhaustedError) as error:
+        text = error.message if isinstance(error, InputError) else "there is not enough memory for it"
+        trial.set_user_attr("reason", text)
+        return TrialState.FAIL, None
+    return TrialState.COMPLETE, kept.scores[metric]
+
+
+def _sampler(plan: Plan, number: int) -> optuna.samplers.BaseSampler:
+    """What chooses a trial's parameters: by the seed, its number and the results so far, whoever starts it."""
+    seed = int(np.random.SeedSequence((plan.seed, number)).generate_state(1)[0])
+    return optuna.samplers.TPESampler(seed=seed) if plan.method == "tpe" else optuna.samplers.RandomSampler(seed=seed)
+
+
+def _lock_of(sweep: Sweep, number: int) -> Path:
+    return sweep.run_of(number).with_suffix(".lock")
+
+
+def _error(labels: dict[str, str], plan: Plan) -> str:
+    """What is wrong with these choices, the rest being the first there is."""
+    from cellseg_host import losses, plugins
+    from cellseg_host.architectures import option_defaults
+
+    def pick(name: str, item: Range | Choices) -> Any:
+        return item.low if isinstance(item, Range) else labels.get(name, next(iter(item)))
+
+    try:
+        settings = plan.settings(pick)
+        arch = plugins.find_architecture(settings.arch, settings.heads, settings.options)
+        for option in settings.options:
+            if option not in (known := list(option_defaults(arch.build))):
+                raise InputError(f"{arch.name} has {unknown('option', option, known)}")
+        if settings.side % arch.stride:
+            raise InputError(f"side {settings.side} is not a multiple of {arch.stride}, the stride of {arch.name}")
+        losses.get(settings.loss)
+    except InputError as error:
+        return error.message
+    return ""

@@ -1,0 +1,114 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import tf_keras as keras
+
+from cellseg_device.errors import InputError
+from cellseg_host import architectures, feed, initialise, quantize, runs, train
+from cellseg_host.augment import NONE
+from cellseg_host.settings import TrainSettings
+
+
+@pytest.fixture(scope="module")
+def images(tiny_dataset, tiny_run):
+    """Batches of views of the tiny dataset, as training sees them."""
+    run = runs.open_run(tiny_run)
+    samples = feed.load_samples(tiny_dataset, tiny_dataset.split("train"), run.card(), ("foreground",))
+    even = np.full(len(samples), 1 / len(samples))
+    return [image for image, _, _ in feed.views(samples, even, ("foreground",), NONE, 64, 4, 4, (0, 0))]
+
+
+@pytest.fixture(scope="module")
+def float_file(tiny_run, tiny_dataset, tmp_path_factory):
+    """The tiny run's float network as a model file."""
+    path = tmp_path_factory.mktemp("init") / "tiny.tflite"
+    path.write_bytes(quantize.float_model(runs.open_run(tiny_run), tiny_dataset))
+    return path
+
+
+def start(source, images, heads=("foreground", "distance"), **options):
+    network = architectures.get("edge-unet").network(heads, **options)
+    initialise.initialise(network, source, heads, lambda: iter(images))
+    return network
+
+
+def test_a_run_s_weights_are_taken_over(tiny_run, images):
+    network = start(tiny_run, images)
+    for a, b in zip(network.get_weights(), runs.open_run(tiny_run).network.get_weights(), strict=True):
+        assert np.array_equal(a, b)
+
+
+def test_a_model_file_gives_the_network_that_it_was_made_from(tiny_run, float_file, images):
+    """Although batch normalisation is folded in it, and the order of its outputs is not the network's."""
+    network, original = start(float_file, images), runs.open_run(tiny_run).network
+    for found, expected in zip(network(images[0]), original(images[0]), strict=True):
+        assert np.abs(found - expected).max() < 1e-3 * np.abs(expected).max()
+
+
+def test_its_batch_statistics_are_those_of_the_images(float_file, images):
+    """So that the first step of training, which normalises by its batch, does not throw the network off."""
+    network = start(float_file, images)
+    norm = next(la for la in network.layers if isinstance(la, keras.layers.BatchNormalization))
+    values = np.concatenate([keras.Model(network.inputs, norm.input)(i) for i in images])
+    assert np.allclose(norm.moving_mean, values.mean((0, 1, 2)), atol=1e-3)
+    assert np.allclose(norm.moving_variance, values.var((0, 1, 2)), rtol=1e-2, atol=1e-4)
+
+
+def test_the_released_model_can_be_gone_on_with(model_path, images, draw_blobs, model):
+    """Its int8 weights as floats answer as the model does."""
+    from cellseg_device.image import Image
+    from cellseg_device.segment import predict
+    from cellseg_host import keras_road
+
+    network = start(model_path, images)
+    image = Image(draw_blobs(96, 128))
+    outputs = architectures.outputs_of(network, ("foreground", "distance"))
+    maps = keras_road.predict(network, outputs, 16, keras_road.levels(image, model.card))
+    for quantity, found in predict(image, model).items():
+        assert np.corrcoef(found.ravel(), maps[quantity].ravel())[0, 1] > 0.98
+
+
+def test_a_head_that_the_source_lacks_keeps_its_random_weights(tiny_run, float_file, images):
+    for source in (tiny_run, float_file):
+        network = start(source, images, ("foreground", "centre"))
+        assert network.get_layer("centre").get_weights()[0].any()
+
+
+@pytest.mark.parametrize("kind", ["run", "file"])
+def test_weights_of_another_network_are_refused(tiny_run, float_file, images, kind):
+    source = tiny_run if kind == "run" else float_file
+    with pytest.raises(InputError, match="its weights do not fit"):
+        start(source, images, encoder=(16, 32, 64, 96))
+    with pytest.raises(InputError, match=r"more than edge-unet|do not fit"):
+        start(source, images, convs=(0, 0, 0, 0))
+
+
+def test_what_is_frozen_keeps_its_weights_and_statistics(tiny_run, tiny_dataset, tmp_path):
+    """The user with nine images: the released encoder stays, the rest learns."""
+    settings = TrainSettings(epochs=1, steps=2, batch=2, side=32, init=str(tiny_run), freeze="encoder")
+    list(train.train(tiny_dataset, tmp_path / "run", settings))
+    before, after = runs.open_run(tiny_run).network, runs.open_run(tmp_path / "run").network
+    changed = {la.name for la in after.layers if la.weights and differ(la, before.get_layer(la.name))}
+    assert changed
+    assert all(name.startswith("decoder") or name in ("foreground", "distance") for name in changed)
+    settings = dataclasses.replace(settings, freeze="all-but-head")
+    list(train.train(tiny_dataset, tmp_path / "head", settings))
+    after = runs.open_run(tmp_path / "head").network
+    changed = {la.name for la in after.layers if la.weights and differ(la, before.get_layer(la.name))}
+    assert changed == {"foreground", "distance"}
+    assert json.loads((tmp_path / "head" / "run.json").read_text())["settings"]["init"] == str(tiny_run)
+
+
+def differ(a, b) -> bool:
+    return any(not np.array_equal(v, w) for v, w in zip(a.get_weights(), b.get_weights(), strict=True))
+
+
+def test_a_source_that_is_none_is_refused_before_the_run_is_made(tiny_dataset, tmp_path):
+    (tmp_path / "bad.tflite").write_bytes(b"hello")
+    for source, words in ((tmp_path / "bad.tflite", "is not a .tflite"), (tmp_path, "no finished training run")):
+        settings = TrainSettings(epochs=1, steps=1, batch=1, side=32, init=str(source))
+        with pytest.raises(InputError, match=words):
+            next(train.train(tiny_dataset, tmp_path / "run", settings))
+        assert not (tmp_path / "run").exists()

@@ -1,0 +1,410 @@
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import cv2
+import optuna
+import pytest
+from click.testing import CliRunner
+
+from cellseg_device.errors import InputError
+from cellseg_host import history, train
+from cellseg_host.commands.sweep import sweep as command
+from cellseg_host.history import Epoch
+from cellseg_host.sweep import locks, report, space, study
+
+GRID = """
+base: {epochs: 2, steps: 1, batch: 1, side: 32}
+search:
+  loss: [bce, dice]
+  seed: [0, 1, 2]
+method: grid
+"""
+SEARCH = """
+base: {epochs: 4}
+search:
+  learning_rate: {low: 1e-4, high: 1e-1, log: true}
+  arch: [edge-unet, {arch: unet, search: {options.batch_norm: [true, false]}}]
+trials: 12
+method: METHOD
+seed: 5
+"""
+
+
+@pytest.fixture
+def config(tmp_path):
+    def config(text):
+        path = tmp_path / "sweep.yaml"
+        path.write_text(text)
+        return path
+
+    return config
+
+
+@pytest.fixture
+def fake_train(monkeypatch):
+    """A training that takes no time; its score is told by a function of the settings and the epoch."""
+
+    class Fake:
+        score = staticmethod(lambda settings, epoch: settings.seed / 10 + (settings.loss == "dice") + epoch / 100)
+        settings = []
+        resumed = 0
+
+        def train(self, dataset, path, settings, resume, on_step):
+            self.settings.append(settings)
+            self.resumed += resume
+            assert resume or not path.exists()
+            path.mkdir(parents=True, exist_ok=True)
+            (path / "run.json").write_text("{}")
+            past = history.read(path)
+            for number in range(len(past) + 1, settings.epochs + 1):
+                on_step(1, 1)
+                score = self.score(settings, number)
+                past.append(Epoch(number, 1, 0.5, 1e-3, True, {"mean_ap": score, "val_loss": -score}))
+                history.write(path, past)
+                yield past[-1]
+
+    fake = Fake()
+    fake.settings = []
+    monkeypatch.setattr(train, "train", fake.train)
+    return fake
+
+
+def opened(config, folder, dataset):
+    return study.open_sweep(folder, space.read(config), config.read_bytes(), dataset)
+
+
+def test_a_grid_trains_every_combination_once(tiny_dataset, tmp_path, config, fake_train):
+    sweep = opened(config(GRID), tmp_path / "s", tiny_dataset)
+    done = list(study.work(sweep, tiny_dataset, 6))
+    assert [t.number for t in done] == list(range(6))
+    assert {(s.loss, s.seed) for s in fake_train.settings} == {(a, b) for a in ("bce", "dice") for b in (0, 1, 2)}
+    assert all(t.state == "complete" and t.epochs == 2 for t in done)
+    assert done[4].parameters == {"loss": "dice", "seed": "1"}
+    assert done[4].value == pytest.approx(1.12)
+    assert sweep.best().number == 5
+    assert list(study.work(sweep, tiny_dataset, 6)) == []
+
+
+def test_a_grid_may_be_taken_in_pieces(tiny_dataset, tmp_path, config, fake_train):
+    first = opened(config(GRID), tmp_path / "s", tiny_dataset)
+    assert len(list(study.work(first, tiny_dataset, 2))) == 2
+    again = opened(config(GRID + "trials: 6"), tmp_path / "s", tiny_dataset)
+    assert len(list(study.work(again, tiny_dataset, 6))) == 4
+    assert len({str(s) for s in fake_train.settings}) == 6
+
+
+@pytest.mark.parametrize("method", ["random", "tpe"])
+def test_a_search_is_the_same_however_often_it_is_stopped(tiny_dataset, tmp_path, config, fake_train, method):
+    file = config(SEARCH.replace("METHOD", method))
+    fake_train.score = lambda settings, epoch: -abs(settings.learning_rate - 0.01) + epoch / 1e6
+    list(study.work(opened(file, tmp_path / "whole", tiny_dataset), tiny_dataset, 12))
+    whole = [(s.learning_rate, s.arch, s.options) for s in fake_train.settings]
+    assert len({rate for rate, _, _ in whole}) == 12
+    assert {arch for _, arch, _ in whole} == {"edge-unet", "unet"}
+    assert all(("batch_norm" in options) == (arch == "unet") for _, arch, options in whole)
+    fake_train.settings.clear()
+    for wanted in (1, 5, 12):
+        list(study.work(opened(file, tmp_path / "parts", tiny_dataset), tiny_dataset, wanted))
+    assert [(s.learning_rate, s.arch, s.options) for s in fake_train.settings] == whole
+
+
+def test_a_loss_is_best_when_it_is_smallest(tiny_dataset, tmp_path, config, fake_train):
+    sweep = opened(config(GRID + "metric: val_loss"), tmp_path / "s", tiny_dataset)
+    list(study.work(sweep, tiny_dataset, 6))
+    assert all(s.monitor == "val_loss" for s in fake_train.settings)
+    assert sweep.best().number == 5
+    assert [t.number for t in report.ranked(sweep)] == [5, 4, 3, 2, 1, 0]
+
+
+def test_a_stopped_trial_is_gone_on_with_and_not_started_anew(tiny_dataset, tmp_path, config, fake_train):
+    def stop(number, epoch):
+        if (number, epoch.epoch) == (1, 1):
+            raise KeyboardInterrupt
+
+    sweep = opened(config(GRID), tmp_path / "s", tiny_dataset)
+    with pytest.raises(KeyboardInterrupt):
+        list(study.work(sweep, tiny_dataset, 6, on_epoch=stop))
+    assert [t.state for t in sweep.trials()] == ["complete", "running"]
+    seen = []
+    again = opened(config(GRID), tmp_path / "s", tiny_dataset)
+    done = list(study.work(again, tiny_dataset, 6, on_epoch=lambda n, e: seen.append((n, e.epoch))))
+    assert [t.number for t in done] == [1, 2, 3, 4, 5]
+    assert seen[:3] == [(1, 2), (2, 1), (2, 2)]
+    assert fake_train.resumed == 1
+
+
+def test_a_trial_stopped_before_its_run_began_is_begun(tiny_dataset, tmp_path, config, fake_train):
+    """Killed between the claim and the run's first file, with half of its parameters in the journal."""
+    sweep = opened(config(SEARCH.replace("METHOD", "tpe")), tmp_path / "s", tiny_dataset)
+    sweep.study.ask().suggest_float("learning_rate", 1e-4, 1e-1, log=True)
+    (sweep.run_of(0) / "plugins").mkdir(parents=True)
+    rate = sweep.trial(0).parameters["learning_rate"]
+    (done,) = study.work(sweep, tiny_dataset, 1)
+    assert done.state == "complete"
+    assert done.parameters["learning_rate"] == rate == fake_train.settings[0].learning_rate
+    assert "arch" in done.parameters
+
+
+def test_a_grid_point_that_waits_is_not_lost(tiny_dataset, tmp_path, config, fake_train):
+    """Killed between queueing a point and taking it."""
+    sweep = opened(config(GRID), tmp_path / "s", tiny_dataset)
+    sweep.study.enqueue_trial(sweep.plan.points()[0])
+    assert sweep.trial(0).state == "waiting"
+    assert len(list(study.work(sweep, tiny_dataset, 6))) == 6
+    assert len({str(s) for s in fake_train.settings}) == 6
+
+
+def test_a_trial_that_another_works_on_is_left_alone(tiny_dataset, tmp_path, config, fake_train):
+    sweep = opened(config(GRID), tmp_path / "s", tiny_dataset)
+    sweep.study.enqueue_trial(sweep.plan.points()[0])
+    sweep.study.ask()
+    with locks.locked(tmp_path / "s" / "trials" / "0000.lock"):
+        assert [t.number for t in study.work(sweep, tiny_dataset, 6)] == [1, 2, 3, 4, 5]
+    assert [t.number for t in study.work(sweep, tiny_dataset, 6)] == [0]
+
+
+def test_a_failed_trial_has_its_reason_and_the_sweep_goes_on(tiny_dataset, tmp_path, config, fake_train):
+    def score(settings, epoch):
+        if settings.loss == "bce":
+            raise {0: InputError("the loss is not finite"), 1: MemoryError()}.get(settings.seed, InputError("no"))
+        return float("nan") if settings.seed == 2 else 0.5
+
+    fake_train.score = score
+    sweep = opened(config(GRID), tmp_path / "s", tiny_dataset)
+    done = list(study.work(sweep, tiny_dataset, 6))
+    assert [t.state for t in done] == ["failed"] * 3 + ["complete"] * 2 + ["failed"]
+    reasons = [t.reason for t in done]
+    assert reasons == [
+        "the loss is not finite",
+        "there is not enough memory for it",
+        "no",
+        "",
+        "",
+        "its mean_ap is no number",
+    ]
+    assert sweep.best().number == 3
+    written = report.write(sweep, tiny_dataset.root)
+    assert [t["reason"] for t in written["trials"]] == reasons
+
+
+def test_settings_that_do_not_fit_together_fail_their_trial_alone(tiny_dataset, tmp_path, config, fake_train):
+    text = "search: {seed: [0, 1]}\nmethod: grid\nbase: {epochs: 1}"
+    sweep = opened(config(text), tmp_path / "s", tiny_dataset)
+    settings, calls = space.Plan.settings, []
+
+    def refused_once(plan, pick):
+        calls.append(1)
+        if len(calls) == 1:
+            raise InputError("these do not go together")
+        return settings(plan, pick)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(space.Plan, "settings", refused_once)
+        done = list(study.work(sweep, tiny_dataset, 2))
+    assert [(t.state, t.reason) for t in done] == [("failed", "these do not go together"), ("complete", "")]
+
+
+def test_a_bad_trial_is_pruned_where_asked(tiny_dataset, tmp_path, config, fake_train):
+    text = "base: {epochs: 10}\nsearch: {seed: [9, 8, 7, 6, 5, 1, 10]}\nmethod: grid"
+    sweep = opened(config(text), tmp_path / "s", tiny_dataset)
+    done = list(study.work(sweep, tiny_dataset, 7, prune=True))
+    assert [t.state for t in done] == ["complete"] * 5 + ["pruned", "complete"]
+    assert done[5].epochs == 3  # a fifth of the ten epochs is free, the next is judged
+    assert sweep.best().number == 6
+    assert [t.number for t in report.ranked(sweep)] == [6, 0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("seed: [0, 1, 2]", "seed: [0, 1]"), "holds a sweep with another 'search'"),
+        (("method: grid", "method: random\ntrials: 1"), "holds a sweep with another 'method'"),
+        (("method: grid", "method: grid\nmetric: ap50"), "holds a sweep with another 'metric'"),
+    ],
+)
+def test_another_configuration_is_refused(tiny_dataset, tmp_path, config, change, words):
+    opened(config(GRID), tmp_path / "s", tiny_dataset)
+    before = sorted(p.name for p in (tmp_path / "s").iterdir())
+    with pytest.raises(InputError, match=words):
+        opened(config(GRID.replace(*change)), tmp_path / "s", tiny_dataset)
+    assert sorted(p.name for p in (tmp_path / "s").iterdir()) == before
+    assert (tmp_path / "s" / "config.yaml").read_text() == GRID
+
+
+def test_other_data_and_other_folders_are_refused(tiny_dataset, tmp_path, config):
+    from cellseg_host.data.dataset import Dataset
+
+    opened(config(GRID), tmp_path / "s", tiny_dataset)
+    with pytest.raises(InputError, match="was started on other data"):
+        opened(config(GRID), tmp_path / "s", Dataset(tiny_dataset.root, tiny_dataset.entries[1:]))
+    with pytest.raises(InputError, match="is not empty and holds no sweep"):
+        opened(config(GRID), tmp_path, tiny_dataset)
+    assert not (tmp_path / ".lock").exists()
+    with pytest.raises(InputError, match="holds no sweep to report"):
+        opened(config(GRID), tmp_path / "none", None)
+    assert not (tmp_path / "none").exists()
+    (tmp_path / "s" / "sweep.json").write_text("{")
+    with pytest.raises(InputError, match=r"sweep\.json: is damaged"):
+        opened(config(GRID), tmp_path / "s", tiny_dataset)
+
+
+@pytest.mark.parametrize(
+    ("search", "words"),
+    [
+        ("arch: [edge-unet, unte]", "unte: --arch: there is no architecture 'unte': did you mean 'unet'"),
+        ("loss: [bce, dicee]", "dicee: "),
+        ("options.batchnorm: [true]", "no option 'batchnorm': did you mean 'batch_norm'"),
+        ("side: [32, 33]", "33: side 33 is not a multiple of 16"),
+        ("arch: [{arch: unet, search: {options.filter: [[8, 16]]}}]", "no option 'filter': did you mean 'filters'"),
+    ],
+)
+def test_what_no_trial_could_use_is_refused_before_any(tiny_dataset, config, search, words):
+    plan = space.read(config(f"base: {{arch: unet, side: 64}}\nsearch: {{{search}}}\nmethod: grid"))
+    with pytest.raises(InputError) as raised:
+        study.check(plan, tiny_dataset)
+    assert words in raised.value.message
+
+
+def test_what_one_architecture_can_use_is_not_refused(tiny_dataset, config):
+    text = "search: {arch: [edge-unet, unet], options.batch_norm: [true], side: [64]}\nmethod: grid"
+    study.check(space.read(config(text)), tiny_dataset)
+
+
+def test_a_dataset_without_validation_is_refused(tiny_dataset, config):
+    from cellseg_host.data.dataset import Dataset
+
+    with pytest.raises(InputError, match="split 'val'"):
+        study.check(space.read(config(GRID)), Dataset(tiny_dataset.root, tiny_dataset.split("train")))
+
+
+def test_a_half_written_record_is_cut_off(tiny_dataset, tmp_path, config, fake_train):
+    sweep = opened(config(GRID), tmp_path / "s", tiny_dataset)
+    list(study.work(sweep, tiny_dataset, 2))
+    journal = tmp_path / "s" / "journal.log"
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + b'{"op_code":4,"wor')
+    again = opened(config(GRID), tmp_path / "s", tiny_dataset)
+    assert journal.read_bytes().startswith(whole)
+    assert len(list(study.work(again, tiny_dataset, 6))) == 4
+    assert [t.state for t in opened(config(GRID), tmp_path / "s", tiny_dataset).trials()] == ["complete"] * 6
+
+
+def test_tables_and_plots(tiny_dataset, tmp_path, config, fake_train):
+    fake_train.score = lambda settings, epoch: -abs(settings.learning_rate - 0.01) + epoch / 1e6
+    sweep = opened(config(SEARCH.replace("METHOD", "random")), tmp_path / "s", tiny_dataset)
+    assert report.write(sweep, tiny_dataset.root)["best"] is None
+    assert not (tmp_path / "s" / "history.png").exists()
+    list(study.work(sweep, tiny_dataset, 12))
+    told = report.write(sweep, tiny_dataset.root)
+    assert told == json.loads((tmp_path / "s" / "trials.json").read_text())
+    with (tmp_path / "s" / "trials.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    best = sweep.best()
+    assert len(rows) == 12
+    assert float(rows[best.number]["value"]) == best.value == told["best"]["value"]
+    assert float(rows[best.number]["learning_rate"]) == best.parameters["learning_rate"]
+    unet = [r for r in rows if r["arch"] == "unet"]
+    assert all(r["unet/options.batch_norm"] in ("true", "false") for r in unet)
+    assert all(r["unet/options.batch_norm"] == "" for r in rows if r not in unet)
+    assert sum(told["importance"].values()) == pytest.approx(1, abs=0.01)
+    assert max(told["importance"], key=told["importance"].get) == "learning_rate"
+    assert told["repeat"].endswith(
+        f"--config {tmp_path}/s/trials/{best.number:04d}/config.yaml --out runs/s-{best.number}"
+    )
+    for name in ("history.png", "parameters.png"):
+        picture = cv2.imread(str(tmp_path / "s" / name))
+        assert picture.std() > 5
+
+
+def test_the_command(tiny_dataset, tmp_path, config, fake_train):
+    file, out = config(GRID), tmp_path / "s"
+    arguments = [str(file), "--data", str(tiny_dataset.root), "--out", str(out)]
+    result = CliRunner().invoke(command, arguments)
+    assert result.exit_code == 0, result.output
+    assert "trial 0 complete mean_ap 0.020 in 2 epochs (best 0.020, trial 0)  loss=bce  seed=0" in result.stdout
+    assert f"best: trial 5, {out}/trials/0005" in result.stdout
+    told = json.loads(CliRunner().invoke(command, [str(file), "--out", str(out), "--report", "--json"]).stdout)
+    assert told["best"]["number"] == 5
+    assert len(fake_train.settings) == 6
+    fewer = CliRunner().invoke(command, [*arguments, "--trials", "2"])
+    assert fewer.exit_code == 0
+    assert len(fake_train.settings) == 6
+
+
+def test_the_command_fails_where_every_trial_does(tiny_dataset, tmp_path, config, fake_train):
+    def score(settings, epoch):
+        raise InputError("the loss is not finite")
+
+    fake_train.score = score
+    arguments = [str(config(GRID)), "--data", str(tiny_dataset.root), "--out", str(tmp_path / "s")]
+    result = CliRunner().invoke(command, arguments)
+    assert result.exit_code == 2
+    assert "trial 3 failed: the loss is not finite" in result.stderr
+    assert "all trials failed" in result.stderr
+
+
+def test_the_command_needs_data(tmp_path, config):
+    result = CliRunner().invoke(command, [str(config(GRID)), "--out", str(tmp_path / "s")])
+    assert result.exit_code == 2
+    assert "--data is missing" in result.output
+
+
+def test_optuna_keeps_quiet(tiny_dataset, tmp_path, config, fake_train, capfd):
+    list(study.work(opened(config(GRID), tmp_path / "s", tiny_dataset), tiny_dataset, 6))
+    assert capfd.readouterr().err == ""
+    assert optuna.logging.get_verbosity() == optuna.logging.ERROR
+
+
+def start(file, data, out, environment):
+    quiet = environment | {"PYTHONWARNINGS": "default"}
+    program = "import sys; from cellseg_host.commands.sweep import sweep; sweep(sys.argv[1:])"
+    arguments = [str(file), "--data", str(data), "--out", str(out)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([sys.executable, "-c", program, *arguments], env=quiet, **pipes)
+
+
+@pytest.mark.slow
+def test_killed_and_gone_on_with(tiny_dataset, tmp_path, config, environment):
+    """Killed within its second trial, whose first epoch is done: no epoch is trained twice, none is missing."""
+    file, out = config(GRID.replace("seed: [0, 1, 2]", "seed: [0]").replace("epochs: 2", "epochs: 4")), tmp_path / "s"
+    process = start(file, tiny_dataset.root, out, environment)
+    second = out / "trials" / "0001" / "history.csv"
+    while not second.exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    before = second.read_text()
+    process = start(file, tiny_dataset.root, out, environment)
+    stdout, stderr = process.communicate(timeout=300)
+    assert process.returncode == 0, stderr
+    assert stderr == ""
+    assert "trial 0 " not in stdout.split("trial 1 complete")[0]
+    assert second.read_text().startswith(before.rsplit("\n", 2)[0])
+    assert [e.epoch for e in history.read(second.parent)] == [1, 2, 3, 4]
+    told = json.loads((out / "trials.json").read_text())
+    assert [t["state"] for t in told["trials"]] == ["complete", "complete"]
+    assert (out / "trials" / "0000" / "config.yaml").exists()
+    assert told["best"]["value"] == max(t["value"] for t in told["trials"])
+
+
+@pytest.mark.slow
+def test_two_share_one_sweep(tiny_dataset, tmp_path, config, environment):
+    file, out = config(GRID), tmp_path / "s"
+    processes = [start(file, tiny_dataset.root, out, environment) for _ in range(2)]
+    outputs = [p.communicate(timeout=300) for p in processes]
+    assert [p.returncode for p in processes] == [0, 0], outputs
+    lines = [[line for line in out.splitlines() if line.startswith("trial ")] for out, _ in outputs]
+    mine, yours = ({int(line.split()[1]) for line in part} for part in lines)
+    assert mine | yours == set(range(6))
+    assert not mine & yours
+    assert mine
+    assert yours
+    told = json.loads(CliRunner().invoke(command, [str(file), "--out", str(out), "--report", "--json"]).stdout)
+    assert [t["state"] for t in told["trials"]] == ["complete"] * 6
+    assert len({tuple(t["parameters"].values()) for t in told["trials"]}) == 6
