@@ -11,7 +11,6 @@ architectures.png. It may be stopped and started again: what is finished is not 
 from __future__ import annotations
 
 import argparse
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass

@@ -5,8 +5,13 @@ from __future__ import annotations
 import click
 
 from cellseg_host import __version__
+from cellseg_host.commands.architectures import architectures
+from cellseg_host.commands.compare import compare
 from cellseg_host.commands.data import data
+from cellseg_host.commands.edgetpu import edgetpu
 from cellseg_host.commands.evaluate import evaluate
+from cellseg_host.commands.quantize import quantize
+from cellseg_host.commands.sweep import sweep
 from cellseg_host.commands.train import train
 from cellseg_host.synth.command import synth
 
@@ -14,18 +19,19 @@ from cellseg_host.synth.command import synth
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="cellseg-host")
 def main() -> None:
-    """Make the models that cellseg-device runs: import data, train, quantize, evaluate.
+    """Make the models that cellseg-device runs: import data, train, quantize, evaluate, compare.
 
     \b
     From the DSB2018 download to a model for the Pi:
       cellseg-host data import --format dsb2018 stage1_train nuclei-data
       cellseg-host train nuclei-data --out runs/nuclei
-      cellseg-host quantize runs/nuclei --int8 --calibration nuclei-data --out nuclei.tflite
+      cellseg-host quantize runs/nuclei --int8 --data nuclei-data --out nuclei.tflite
       cellseg-host evaluate nuclei.tflite nuclei-data --split test
 
-    Exit codes: 0 all well, 1 some images were left out, 2 the command cannot work as given.
+    Exit codes: 0 all well, 1 the answer is no or not whole (images left out, a model too much worse, an operator that
+    an Edge TPU refuses), 2 the command cannot work as given.
     """
 
 
-for command in (data, synth, train, evaluate):
+for command in (data, synth, architectures, train, sweep, quantize, evaluate, compare, edgetpu):
     main.add_command(command)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from cellseg_device.model import Model
-from cellseg_device.segment import foreground_mask, label, predict
+from cellseg_device.card import Separation
+from cellseg_device.errors import ImageError
+from cellseg_device.image import Image
+from cellseg_device.model import MapSpec, Model
+from cellseg_device.segment import Maps, foreground_mask, label, predict
 from cellseg_host import metrics
 from cellseg_host.data.dataset import Dataset, Entry
+from cellseg_host.metrics import Labels
 
 # Threshold of the published baseline's two-class mean IoU
 BASELINE_THRESHOLD = 0.4
@@ -62,6 +66,20 @@ class ImageScore:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """What a model makes of one image.
+
+    Attributes
+    ----------
+    score : ImageScore
+    labels : ndarray of uint16, shape (height, width)
+    """
+
+    score: ImageScore
+    labels: Labels
+
+
+@dataclass(frozen=True)
 class Summary:
     """Means over images.
 
@@ -103,21 +121,37 @@ def evaluate(model: Model, dataset: Dataset, entries: Iterable[Entry]) -> Iterat
     ImageScore
     """
     for entry in entries:
-        image, true = dataset.image(entry), dataset.labels(entry)
-        maps = predict(image, model)
-        labels = label(maps, image.shape, model.maps, model.card.separation)
-        threshold = model.maps["foreground"].threshold(BASELINE_THRESHOLD)
-        mask = foreground_mask(maps["foreground"], image.shape, threshold)[: image.shape[0], : image.shape[1]] > 0
-        yield ImageScore(
-            entry.id,
-            entry.modality,
-            entry.cells,
-            int(labels.max(initial=0)),
-            metrics.foreground_iou(true > 0, labels > 0),
-            metrics.dice(true > 0, labels > 0),
-            metrics.two_class_iou(true > 0, mask),
-            tuple(float(p) for p in metrics.average_precision(true, labels)),
-        )
+        yield judge(model, entry, dataset.image(entry), dataset.labels(entry)).score
+
+
+def judge(model: Model, entry: Entry, image: Image, true: Labels) -> Judged:
+    """Label one image by the model, and score the labels."""
+    maps = predict(image, model)
+    labels = labelled(maps, image.shape, model.maps, model.card.separation)
+    threshold = model.maps["foreground"].threshold(BASELINE_THRESHOLD)
+    mask = foreground_mask(maps["foreground"], image.shape, threshold)[: image.shape[0], : image.shape[1]] > 0
+    score = ImageScore(
+        entry.id,
+        entry.modality,
+        entry.cells,
+        int(labels.max(initial=0)),
+        metrics.foreground_iou(true > 0, labels > 0),
+        metrics.dice(true > 0, labels > 0),
+        metrics.two_class_iou(true > 0, mask),
+        tuple(float(p) for p in metrics.average_precision(true, labels)),
+    )
+    return Judged(score, labels)
+
+
+def labelled(maps: Maps, shape: tuple[int, int], specs: Mapping[str, MapSpec], separation: Separation) -> Labels:
+    """Labels as on the device; none where the device gives the image up, since the maps have more specks than labels.
+
+    A network in its first epochs, or judged by a wrong threshold, may draw such maps.
+    """
+    try:
+        return label(maps, shape, specs, separation)
+    except ImageError:
+        return np.zeros(shape, np.uint16)
 
 
 def summarise(scores: Sequence[ImageScore]) -> Summary:

@@ -52,6 +52,4 @@ def specs(network: keras.Model, outputs: Sequence[Output]) -> dict[str, MapSpec]
     side = 256
     # Asked by an answer: the wrappers of quantization-aware training do not know their output shapes beforehand
     tensors = as_list(network(np.zeros((1, side, side, 3), np.float32), training=False))
-    return {
-        o.quantity: map_spec(o, tuple(t.shape), (side, side), None) for o, t in zip(outputs, tensors, strict=True)
-    }
+    return {o.quantity: map_spec(o, tuple(t.shape), (side, side), None) for o, t in zip(outputs, tensors, strict=True)}

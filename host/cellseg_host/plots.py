@@ -32,6 +32,7 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6
 # Of validation scores, with their titles; a run may have others
 _CURVES = {"mean_ap": "mean AP", "ap50": "AP@0.5", "mean_iou": "mean IoU", "auc": "AUC", "accuracy": "accuracy"}
 _MAX_CURVES = 3
+_LOG_RANGE = 10  # losses that fall further are shown on a logarithmic scale
 
 
 def history(epochs: Sequence[Epoch], path: Path) -> None:
@@ -61,7 +62,9 @@ def curves(runs: Mapping[str, Sequence[Epoch]]) -> Figure:
         for axes, name in zip(panels, [histories.LOSS, *shown], strict=True):
             if name in epochs[0].scores:
                 _curve(axes, number, epochs, name, colour, f"{run} validation".strip())
-    panels[0].set(ylabel="loss", yscale="log")
+    losses = [v for line in panels[0].lines for v in line.get_ydata() if v > 0]
+    is_wide = bool(losses) and max(losses) > _LOG_RANGE * min(losses)
+    panels[0].set(ylabel="loss", yscale="log" if is_wide else "linear")
     for axes, name in zip(panels[1:], shown, strict=True):
         axes.set_ylabel(f"{_CURVES.get(name, name)}, validation")
         if name in _CURVES:
@@ -69,7 +72,8 @@ def curves(runs: Mapping[str, Sequence[Epoch]]) -> Figure:
     for axes in panels:
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.grid(alpha=0.3)
+        axes.grid(color="0.9")
+        axes.set_axisbelow(True)
     panels[0].legend(fontsize="small")
     return figure
 

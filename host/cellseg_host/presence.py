@@ -231,7 +231,8 @@ def _from_model(path: Path) -> Classifier:
                 f"{path}: judges views of {entry['shape'][1]}×{entry['shape'][2]}, not {shape[1]}×{shape[2]}"
             )
         interpreter.resize_tensor_input(entry["index"], shape)
-        interpreter.allocate_tensors()
+        with quiet_stderr():  # it would greet the user with the name of its delegate
+            interpreter.allocate_tensors()
         values = []
         for view in levels:
             tensor = (view ^ 0x80).view(np.int8) if entry["dtype"] is np.int8 else view.astype(np.float32) / 255

@@ -141,14 +141,14 @@ def _validation(
 
 def _network(arch: Architecture, heads: Sequence[str], settings: TrainSettings) -> keras.Model:
     """The untrained network, its encoder with the user's pretrained weights where there are any."""
-    takes_weights = "encoder_weights" in architectures.option_defaults(arch.build)
     options = dict(settings.options)
     if settings.encoder_weights:
-        if not takes_weights:
+        if not architectures.takes_encoder_weights(arch, options):
             raise InputError(f"--encoder-weights: {arch.name} has no encoder that takes pretrained weights")
         options["encoder_weights"] = settings.encoder_weights
-    network = arch.network(heads, **options)
-    return network
+    if architectures.wants_encoder_weights(arch, options) and not settings.init:
+        say(f"{arch.name}: its encoder starts from random weights; --encoder-weights FILE gives pretrained ones")
+    return arch.network(heads, **options)
 
 
 def _check(settings: TrainSettings, arch: Architecture, heads: Sequence[str], dataset: Dataset) -> None:

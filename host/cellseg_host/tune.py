@@ -9,8 +9,9 @@ import numpy as np
 
 from cellseg_device.card import Separation
 from cellseg_device.model import MapSpec
-from cellseg_device.segment import Maps, label
+from cellseg_device.segment import Maps
 from cellseg_host import metrics
+from cellseg_host.evaluate import labelled
 
 FOREGROUND = (0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
 SEED = (0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
@@ -35,7 +36,7 @@ def tune(maps: Sequence[Maps], truth: Sequence[np.ndarray], specs: dict[str, Map
         return float(
             np.mean(
                 [
-                    metrics.average_precision(t, label(m, t.shape, specs, separation)).mean()
+                    metrics.average_precision(t, labelled(m, t.shape, specs, separation)).mean()
                     for m, t in zip(maps, truth, strict=True)
                 ]
             )

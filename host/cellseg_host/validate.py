@@ -10,11 +10,11 @@ import tensorflow as tf
 import tf_keras as keras
 
 from cellseg_device.card import Output, Separation
-from cellseg_device.segment import foreground_mask, label
+from cellseg_device.segment import foreground_mask
 from cellseg_host import augment, feed, keras_road, metrics
 from cellseg_host.architectures import as_list
 from cellseg_host.augment import Sample
-from cellseg_host.evaluate import BASELINE_THRESHOLD
+from cellseg_host.evaluate import BASELINE_THRESHOLD, labelled
 
 SIDE, BATCH, BATCHES = 256, 8, 4
 
@@ -59,7 +59,7 @@ class Maps:
         for sample in self.samples:
             maps = keras_road.predict(self.network, self.outputs, self.stride, sample.levels)
             height, width = sample.labels.shape
-            labels = label(maps, (height, width), self.specs, Separation())
+            labels = labelled(maps, (height, width), self.specs, Separation())
             threshold = self.specs["foreground"].threshold(BASELINE_THRESHOLD)
             mask = foreground_mask(maps["foreground"], (height, width), threshold)[:height, :width] > 0
             precision = metrics.average_precision(sample.labels, labels)

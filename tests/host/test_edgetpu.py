@@ -271,6 +271,8 @@ def test_command_checks_before_training(tmp_path, monkeypatch):
         (["MODEL", "--arch", "unet"], "either MODEL or --arch"),
         (["MODEL", "--tile", "64"], "go with --arch"),
         (["--arch", "unet", "--fix", "x.tflite"], "goes with MODEL"),
+        (["MODEL", "--out", "x.tflite"], "not on the PATH"),
+        (["MODEL", "--out", "x.tflite", "--no-compile"], "leave out --no-compile"),
         (["nothing.tflite"], "cannot be read"),
         (["MODEL", "--compiler", "17"], "'17'"),
         (["--arch", "unnet"], "did you mean 'unet'"),

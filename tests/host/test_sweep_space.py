@@ -52,9 +52,9 @@ def test_a_grid_is_every_combination_once(read):
 def test_settings_hold_base_choice_and_metric(read):
     plan = read(WHOLE)
     point = {
-        "arch": 'unet options={"activation": "elu"}',
-        'unet options={"activation": "elu"}/options.batch_norm': "true",
-        "loss": "dice class_weight=frequency",
+        "arch": "unet",
+        "unet/options.batch_norm": "true",
+        "loss": "dice",
         "augmentation.blur_px": 0.5,
     }
     assert point in plan.points()
@@ -62,6 +62,14 @@ def test_settings_hold_base_choice_and_metric(read):
     assert found.options == {"activation": "elu", "batch_norm": True}
     assert (found.epochs, found.monitor, found.augmentation.noise) == (3, "mean_ap", 0)
     assert found.steps == TrainSettings.steps
+
+
+def test_choices_with_one_value_are_told_apart_by_what_else_they_set(read):
+    plan = read(
+        "search: {arch: [edge-unet, unet, {arch: unet, options: {activation: elu, filters: [8, 16]}}]}\ntrials: 1"
+    )
+    ((_, choices),) = plan.parameters()
+    assert list(choices) == ["edge-unet", "unet", "unet options.activation=elu options.filters=[8, 16]"]
 
 
 def test_ranges(read):
@@ -93,6 +101,7 @@ def test_steps_do_not_drift():
 def test_mappings_are_values_of_settings_that_are_mappings(read):
     plan = read("search: {options: [{activation: elu}, {batch_norm: true}]}\nmethod: grid")
     assert [settings_of(plan, p).options for p in plan.points()] == [{"activation": "elu"}, {"batch_norm": True}]
+    assert [p["options"] for p in plan.points()] == ['{"activation": "elu"}', '{"batch_norm": true}']
 
 
 def test_the_number_of_trials_is_no_part_of_what_is_searched(read):
@@ -123,6 +132,8 @@ def test_the_number_of_trials_is_no_part_of_what_is_searched(read):
         ("search: {loss: []}", "'search: loss' must be a list of choices"),
         ("search: {epochs: [1, x]}", "'search: epochs': setting 'epochs': 'x' does not fit"),
         ("search: {loss: [bce, bce]}", "the choice bce stands twice"),
+        ("search: {loss: [{loss: bce, seed: 1}, {loss: bce, seed: 1}]}", "the choice bce seed=1 stands twice"),
+        ("search: {loss: [{}]}", "the choice of nothing stands twice"),
         ("search: {loss: [bce], LOSS: [1]}", "no setting 'LOSS'"),
         ("search: {side: [1], learning-rate: [1], learning_rate: [2]}", "'search: learning_rate' stands twice"),
         ("search: {side: {low: 2, high: 2}}", "'low' must be below 'high'"),

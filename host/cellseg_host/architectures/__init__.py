@@ -12,12 +12,15 @@ from cellseg_host.architectures.architecture import (
     takes_encoder_weights,
     wants_encoder_weights,
 )
+from cellseg_host.architectures.facts import FACTS, Facts
 from cellseg_host.architectures.networks import as_list, for_inference, macs_per_px, outputs_of, stride_of
 from cellseg_host.architectures.table import ARCHITECTURES, get
 
 __all__ = [
     "ARCHITECTURES",
+    "FACTS",
     "Architecture",
+    "Facts",
     "as_list",
     "for_inference",
     "get",

@@ -90,11 +90,16 @@ def edgetpu(
         raise click.UsageError("--option, --heads and --tile go with --arch: a MODEL is as it was quantized")
     if arch and fix:
         raise click.UsageError("--fix goes with MODEL")
+    if out and no_compile:
+        raise click.UsageError("--out is where the compiled model goes: leave out --no-compile")
 
     from cellseg_device import card as cards
     from cellseg_host.edgetpu import check, compiler, text
     from cellseg_host.edgetpu.fix import rewrite_resizes
 
+    command = None if no_compile else compiler.find()
+    if out and not command:
+        raise InputError(f"--out: {compiler.COMMAND} is not on the PATH: install it, or leave out --out")
     if model:
         name, data = model.name, cards.read_model_file(model)
     else:
@@ -107,12 +112,11 @@ def edgetpu(
         model, name, verdict = fix, fix.name, check.check(data, fix.name, int(version))
 
     document: dict[str, Any] = {"model": name, **verdict.as_dict(), "compilation": None, "compiler_error": None}
-    command = None if no_compile else compiler.find()
     compiled: Compilation | None = None
     failure: compiler.CompilerError | None = None
     if command:
         try:
-            compiled = compiler.compile_model(data, model.stem if model else "untrained", command, time_limit)
+            compiled = compiler.compile_model(data, command, time_limit)
         except compiler.CompilerError as error:
             failure = error
             document["compiler_error"] = error.format_message()

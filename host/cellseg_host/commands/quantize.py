@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +64,9 @@ _METRICS = ("ap50", "mean_ap", "mean_iou", "accuracy", "auc")
     type=click.FloatRange(0, 1),
     help="Fail, exit code 1, and write nothing where --metric is worse than float32's by more than this.",
 )
-@click.option("--metric", type=click.Choice(_METRICS), help="Judged by --max-drop.  [default: ap50; auc of a classifier]")
+@click.option(
+    "--metric", type=click.Choice(_METRICS), help="Judged by --max-drop.  [default: ap50; auc of a classifier]"
+)
 @click.option("--layers", is_flag=True, help="Say which layers lose most by int8; table in NAME.layers.csv by --out.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="[default: MODEL/ARCH-MODE.tflite]")
 @click.option("--name", help="The model's name in its card.  [default: --out's]")

@@ -39,17 +39,20 @@ def sweep(
     CONFIG is a YAML file:
 
     \b
-      base: {epochs: 30, steps: 50}            settings of all trials, as train has them
+      base: {epochs: 30, steps: 50}          # settings of all trials, as of train
       search:
-        arch:                                  a list of choices; one may set several settings,
-          - edge-unet                          and have a search of its own
-          - {arch: unet, options: {activation: elu}, search: {options.batch_norm: [true, false]}}
+        arch:                                # a list: one of these
+          - edge-unet
+          - arch: unet                       # a choice may set several settings at once
+            options: {activation: elu}
+            search:                          # and have a search of its own, where it is chosen
+              options.batch_norm: [true, false]
         loss: [boundary, bce-dice]
         learning_rate: {low: 1e-4, high: 1e-2, log: true}
         augmentation.blur_px: {low: 0, high: 3, step: 0.5}
-      method: tpe                              or random, or grid: all combinations
+      method: tpe                            # or random; or grid: every combination
       trials: 40
-      metric: mean_ap                          of the validation images
+      metric: mean_ap                        # of the validation images
       seed: 0
 
     It may be stopped at any time, by kill -9 too: the same command goes on with it. Given in several terminals, or on
@@ -99,39 +102,31 @@ def sweep(
 
 
 def _line(trial: Trial, sweep: Sweep) -> str:
+    """What is said of a trial when it is finished."""
     best = sweep.best()
     value = "" if trial.value is None else f" {sweep.plan.metric} {trial.value:.3f}"
     so_far = f" (best {best.value:.3f}, trial {best.number})" if best and best.value is not None else ""
-    chosen = "  ".join(f"{name}={_text(v)}" for name, v in trial.parameters.items())
-    return f"trial {trial.number} {trial.state}{value} in {trial.epochs} epochs{so_far}  {trial.reason or chosen}"
+    return (
+        f"trial {trial.number} {trial.state}{value} in {trial.epochs} epochs{so_far}  {trial.reason or _chosen(trial)}"
+    )
 
 
 def _show(told: dict[str, Any], sweep: Sweep, as_json: bool) -> None:
     """Print all trials, best first, and how to repeat the best."""
-    from rich.markup import escape
-
-    from cellseg_host.console import print_table, to_json
+    from cellseg_host.console import to_json
     from cellseg_host.sweep import report
 
     trials = report.ranked(sweep)
     if as_json:
         click.echo(to_json(told))
     else:
-        names = report.names(trials)
-        rows = [
-            [
-                str(t.number),
-                t.state,
-                "" if t.value is None else f"{t.value:.3f}",
-                str(t.epochs),
-                *(escape(_text(t.parameters.get(n, ""))) for n in names),
-            ]
-            for t in trials
-        ]
-        print_table(str(sweep.folder), ["trial", "state", sweep.plan.metric, "epochs", *map(escape, names)], rows)
-    for trial in trials:
-        if trial.reason:
-            say(f"trial {trial.number} failed: {trial.reason}")
+        click.echo(f"\ntrial  state     {sweep.plan.metric:>8}  epochs  settings")
+        for trial in trials:
+            value = "" if trial.value is None else f"{trial.value:.3f}"
+            click.echo(f"{trial.number:5}  {trial.state:<8}  {value:>8}  {trial.epochs:6}  {_chosen(trial)}")
+    for reason in dict.fromkeys(t.reason for t in trials if t.reason):
+        numbers = [str(t.number) for t in trials if t.reason == reason]
+        say(f"trial {', '.join(numbers)} failed: {reason}")
     if trials and all(t.state == "failed" for t in trials):
         raise InputError(f"{sweep.folder}: all trials failed")
     if told["best"] and not as_json:
@@ -139,5 +134,5 @@ def _show(told: dict[str, Any], sweep: Sweep, as_json: bool) -> None:
         click.echo(f"again: {told['repeat']}")
 
 
-def _text(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _chosen(trial: Trial) -> str:
+    return "  ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in trial.parameters.items())

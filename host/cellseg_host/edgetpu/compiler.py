@@ -115,15 +115,13 @@ def find() -> Path | None:
     return Path(found) if found else None
 
 
-def compile_model(data: bytes, name: str, command: Path, time_limit_s: float = TIME_LIMIT_S) -> Compilation:
+def compile_model(data: bytes, command: Path, time_limit_s: float = TIME_LIMIT_S) -> Compilation:
     """Compile a model in a temporary folder.
 
     Parameters
     ----------
     data : bytes
         A .tflite; its card is left out, since the compiler does not keep it.
-    name : str
-        Of the model, without ending.
     command : Path
     time_limit_s : float
 
@@ -134,12 +132,12 @@ def compile_model(data: bytes, name: str, command: Path, time_limit_s: float = T
     """
     version = _version(command)
     with tempfile.TemporaryDirectory() as folder:
-        model, out = Path(folder) / f"{name}.tflite", Path(folder) / "out"
+        model, out = Path(folder) / "model.tflite", Path(folder) / "out"
         model.write_bytes(cards.strip(data))
         out.mkdir()
         limit = ["-t", str(max(round(time_limit_s), 1))] if int(version.split(".")[0]) >= 16 else []
         said = _run([str(command), "-s", *limit, "-o", str(out), str(model)], time_limit_s)
-        compiled, log = out / f"{name}_edgetpu.tflite", out / f"{name}_edgetpu.log"
+        compiled, log = out / "model_edgetpu.tflite", out / "model_edgetpu.log"
         if not compiled.is_file():
             raise CompilerError(f"{COMMAND} {version} wrote no model: {_reason(said)}")
         table = log.read_text(errors="replace") if log.is_file() else said

@@ -52,7 +52,7 @@ def rewrite_resizes(data: bytes, name: str = "the model") -> tuple[bytes, tuple[
     ModelError
         If it is not a whole .tflite.
     RewriteError
-        If the rewritten model does not give the same answers.
+        If the rewritten model does not give the same answers, or neither can be run.
     """
     nodes = read(data, name).nodes
     resizes = {i: node for i, node in enumerate(nodes) if node.op == _OP and node.version >= 3}
@@ -70,7 +70,12 @@ def rewrite_resizes(data: bytes, name: str = "the model") -> tuple[bytes, tuple[
         options.Init(operator.BuiltinOptions().Bytes, operator.BuiltinOptions().Pos)
         struct.pack_into("<i", rewritten, _place(code, _VERSION_SLOT), 2)
         struct.pack_into("<?", rewritten, _place(options, _HALF_PIXEL_SLOT), False)
-    if not same_answers(data, bytes(rewritten)):
+    try:
+        same = same_answers(data, bytes(rewritten))
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise RewriteError(f"{name}: cannot be run, so its answers cannot be compared ({reason})") from None
+    if not same:
         raise RewriteError(f"{name}: rewriting its resizes changes its answers: nothing is written")
     return bytes(rewritten), tuple(node.layer for node in resizes.values())
 

@@ -136,10 +136,10 @@ def read(data: bytes, name: str = "the model") -> Graph:
     try:
         model = schema.ModelT.InitFromPackedBuf(cards.strip(data), 0)
         graph = _graph(model)
-    except _DAMAGED as error:
-        raise ModelError(f"{name}: cut off or damaged ({type(error).__name__}): copy or quantize it again") from None
+    except _DAMAGED:
+        raise ModelError(f"{name}: cut off or damaged: copy it again, or quantize again") from None
     if not graph.nodes:
-        raise ModelError(f"{name}: the model has no operators: there is nothing to run")
+        raise ModelError(f"{name}: has no operators: there is nothing to run")
     return graph
 
 

@@ -17,7 +17,8 @@ _NONE = 0  # of the schema's ActivationFunctionType and FullyConnectedOptionsWei
 
 # 128 × 128 × 32: mapped, while 512 × 512 × 32 was not (google-coral/edgetpu issue 31)
 _RESIZE_SEEN = 128 * 128 * 32
-# 512 × 512 × 32 in, 256 × 256 × 32 out: a pooling that was mapped (same issue); issues 176 and 439 are of larger ones
+# A pooling of 512 × 512 × 32 to 256 × 256 × 32 was mapped (same issue); beyond an unpublished size the compiler fails
+# "due to large activation tensors" (issue 439)
 _ACTIVATIONS_SEEN = 10 * 2**20
 _SOFTMAX_MOST = 16_000
 

@@ -4,10 +4,10 @@ Sources
 -------
 - "TensorFlow models on the Edge TPU", coral.ai/docs/edgetpu/models-intro: model requirements, and the table of
   operators with the runtime version each needs and its known limitations.
-- Newest versions of operators that can be read: those of TensorFlow 2.7's ``lite/kernels/register.cc`` (November 2021),
-  which bound what the last compiler (16.0, July 2021) can know; lower where reports of that compiler's
-  "Didn't find op for builtin opcode" say so (google-coral/edgetpu issues 631: CONV_2D 6, 845: TRANSPOSE_CONV 4,
-  879: QUANTIZE 3; google-coral/libedgetpu 71: EXP 2).
+- Newest versions of operators that can be read: those of TensorFlow Lite's ``lite/kernels/register.cc`` of late 2021,
+  which bound what the last compiler (16.0, July 2021) can know; lower where that compiler is reported to answer "Didn't
+  find op for builtin opcode" (google-coral/edgetpu issues 631: CONV_2D 6, 845: TRANSPOSE_CONV 4, 879: QUANTIZE 3;
+  google-coral/libedgetpu issue 71: EXP 2).
 """
 
 from __future__ import annotations

@@ -72,9 +72,7 @@ def images(dataset: Dataset, card: Card, count: int, size: tuple[int, int] | Non
         raise InputError("--images 0: there is nothing to calibrate with: give at least one image")
     entries = dataset.split("train")
     rng = np.random.default_rng(0)
-    chosen = rng.choice(
-        len(entries), size=min(count, len(entries)), replace=False, p=feed.sampling_weights(entries)
-    )
+    chosen = rng.choice(len(entries), size=min(count, len(entries)), replace=False, p=feed.sampling_weights(entries))
 
     def crops() -> Iterator[np.ndarray]:
         for position, index in enumerate(chosen):

@@ -66,8 +66,8 @@ METRICS = (
     Metric("mean_iou", "mean IoU@0.4", _mean("mean_iou")),
     Metric("foreground_iou", "foreground IoU", _mean("foreground_iou")),
     Metric("dice", "Dice", _mean("dice")),
-    Metric("total_count_error", "count error, whole set", _total_count_error, is_error=True),
-    Metric("image_count_error", "count error, per image", _image_count_error, is_error=True),
+    Metric("total_count_error", "count error", _total_count_error, is_error=True),
+    Metric("image_count_error", "count error per image", _image_count_error, is_error=True),
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -13,11 +13,12 @@ from cellseg_host.report import drawing
 from cellseg_host.report.drawing import GREY, MAX_VECTOR_POINTS, PAGE_INCHES, colour, marker
 from cellseg_host.report.statistics import Interval, Values, bland_altman
 
+T = TypeVar("T")
 Scores = Sequence[ImageScore]
 # Differences within this are no win: half a digit of what is printed
 TIE = 0.005
 _COLUMNS = 4
-_DUEL_COLUMNS = 3
+_WIDE_COLUMNS = 3
 
 
 def overview(
@@ -95,36 +96,44 @@ def distributions(names: Sequence[str], scores: Sequence[Scores]) -> str:
         return drawing.svg(figure)
 
 
-def duels(names: Sequence[str], scores: Sequence[Scores]) -> str:
+def duels(names: Sequence[str], scores: Sequence[Scores]) -> list[str]:
     """Mean AP of each image by the first model (across) and by each other one (up), coloured by who wins."""
     first = np.array([s.mean_ap for s in scores[0]])
+    others = [(name, np.array([s.mean_ap for s in of_model])) for name, of_model in zip(names, scores, strict=True)][1:]
+    width = PAGE_INCHES / _WIDE_COLUMNS
+    charts = []
     with drawing.style():
-        width = PAGE_INCHES / _DUEL_COLUMNS
-        figure, panels = drawing.grid(len(names) - 1, _DUEL_COLUMNS, width, width + 0.55)
-        for axes, name, of_model in zip(panels, names[1:], scores[1:], strict=True):
-            other = np.array([s.mean_ap for s in of_model])
-            gain = other - first
-            for which, index, sign, words in (
-                (gain > TIE, 0, "^", f"{name} wins"),
-                (gain < -TIE, 1, "v", f"{names[0]} wins"),
-                (np.abs(gain) <= TIE, 6, "o", f"within {TIE}"),
-            ):
-                axes.scatter(
-                    first[which],
-                    other[which],
-                    s=16,
-                    marker=sign,
-                    color=colour(index),
-                    alpha=0.75,
-                    linewidths=0,
-                    label=f"{words}: {np.count_nonzero(which)}",
-                    rasterized=len(first) > MAX_VECTOR_POINTS,
-                )
-            axes.axline((0, 0), slope=1, color=GREY, linewidth=0.9, zorder=0)
-            axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=f"mean AP, {names[0]}", ylabel=f"mean AP, {name}")
-            axes.set_aspect("equal")
-            axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), handletextpad=0.2)
-        return drawing.svg(figure)
+        for part in _parts(others, 2 * _WIDE_COLUMNS):
+            figure, panels = drawing.grid(len(part), _WIDE_COLUMNS, width, width + 0.55)
+            for axes, (name, other) in zip(panels, part, strict=True):
+                _duel(axes, (names[0], first), (name, other))
+            charts.append(drawing.svg(figure))
+    return charts
+
+
+def _duel(axes: Any, one: tuple[str, Values], another: tuple[str, Values]) -> None:
+    (name, first), (rival, other) = one, another
+    gain = other - first
+    for which, index, sign, words in (
+        (gain > TIE, 0, "^", f"{rival} wins"),
+        (gain < -TIE, 1, "v", f"{name} wins"),
+        (np.abs(gain) <= TIE, 6, "o", f"within {TIE}"),
+    ):
+        axes.scatter(
+            first[which],
+            other[which],
+            s=16,
+            marker=sign,
+            color=colour(index),
+            alpha=0.75,
+            linewidths=0,
+            label=f"{words}: {np.count_nonzero(which)}",
+            rasterized=len(first) > MAX_VECTOR_POINTS,
+        )
+    axes.axline((0, 0), slope=1, color=GREY, linewidth=0.9, zorder=0)
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=f"mean AP, {name}", ylabel=f"mean AP, {rival}")
+    axes.set_aspect("equal")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), handletextpad=0.2)
 
 
 def counts(names: Sequence[str], scores: Sequence[Scores]) -> list[str]:
@@ -136,8 +145,7 @@ def counts(names: Sequence[str], scores: Sequence[Scores]) -> list[str]:
     reach = max(*(float(np.abs(a.difference).max()) for a in agreements), 1.0) * 1.15
     charts = []
     with drawing.style():
-        for begin in range(0, len(names), _COLUMNS):
-            indices = range(begin, min(begin + _COLUMNS, len(names)))
+        for indices in _parts(range(len(names)), _COLUMNS):
             width = PAGE_INCHES / max(len(indices), 3)
             figure = Figure(figsize=(width * len(indices), 5.6))
             panels = figure.subplots(2, len(indices), squeeze=False, sharex=True, sharey="row")
@@ -179,35 +187,45 @@ def by_size_and_density(
         figure = Figure(figsize=(PAGE_INCHES, 3.6))
         left, right = figure.subplots(1, 2)
         for axes, (titles, intervals) in ((left, sizes), (right, densities)):
-            for index, of_model in enumerate(intervals):
+            for index, of_model in enumerate(intervals if titles else ()):
                 places = np.arange(len(titles)) + _dodge(index, len(names))
                 drawing.error_bars(axes, list(places), of_model, index, label=names[index])
+            if not titles:
+                axes.text(0.5, 0.5, "no cells", transform=axes.transAxes, ha="center", color=GREY)
             axes.set(xticks=range(len(titles)), xticklabels=titles, ylim=(0, 1.02))
             axes.tick_params(axis="x", labelsize=8)
             axes.grid(axis="x", visible=False)
         left.set(xlabel="equivalent diameter, px", ylabel="cells found (IoU > 0.5)", title="By size of the cell")
         right.set(xlabel="cells per megapixel", ylabel="AP@0.5", title="By density of the cells")
-        _legend(figure, left, names)
+        _legend(figure, right, names)
         return drawing.svg(figure)
 
 
-def changes(titles: Sequence[str], differences: Sequence[Values]) -> str:
+def changes(titles: Sequence[str], differences: Sequence[Values]) -> list[str]:
     """Change of each image's mean AP by a conversion, sorted; one panel for each conversion."""
     reach = max(*(float(np.abs(d).max()) for d in differences), 0.01) * 1.1
+    charts = []
     with drawing.style():
-        width = PAGE_INCHES / min(max(len(titles), 2), 3)
-        figure, panels = drawing.grid(len(titles), 3, width, 2.5, sharey=True)
-        for number, (axes, title, difference) in enumerate(zip(panels, titles, differences, strict=True)):
-            ranked = np.sort(difference)
-            which = np.where(ranked < 0, colour(1), colour(0))
-            axes.vlines(np.arange(len(ranked)), 0, ranked, colors=which, linewidth=max(min(120 / len(ranked), 6), 0.4))
-            axes.axhline(0, color="#222222", linewidth=0.8)
-            axes.axhline(ranked.mean(), color=GREY, linewidth=1, linestyle="--")
-            axes.set(title=title, ylim=(-reach, reach), xlabel="images, sorted")
-            axes.set_xlim(-1, len(ranked))
-            if number % 3 == 0:
-                axes.set_ylabel("change of mean AP")
-        return drawing.svg(figure)
+        for part in _parts(list(zip(titles, differences, strict=True)), 3 * _WIDE_COLUMNS):
+            figure, panels = drawing.grid(len(part), _WIDE_COLUMNS, PAGE_INCHES / _WIDE_COLUMNS, 2.6, sharey=True)
+            for number, (axes, (title, difference)) in enumerate(zip(panels, part, strict=True)):
+                ranked = np.sort(difference)
+                which = np.where(ranked < 0, colour(1), colour(0))
+                width = max(min(120 / len(ranked), 6), 0.4)
+                axes.vlines(np.arange(len(ranked)), 0, ranked, colors=which, linewidth=width)
+                axes.axhline(0, color="#222222", linewidth=0.8)
+                axes.axhline(ranked.mean(), color=GREY, linewidth=1, linestyle="--")
+                axes.set(title=title.replace(" → ", "\n→ "), ylim=(-reach, reach), xlabel="images, sorted")
+                axes.set_xlim(-1, len(ranked))
+                if number % _WIDE_COLUMNS == 0:
+                    axes.set_ylabel("change of mean AP")
+            charts.append(drawing.svg(figure))
+    return charts
+
+
+def _parts(items: Sequence[T], most: int) -> list[Sequence[T]]:
+    """In order, at most so many at a time: what is higher than a page cannot be printed."""
+    return [items[begin : begin + most] for begin in range(0, len(items), most)]
 
 
 def _points(axes: Any, x: Any, y: Any, index: int, alpha: float = 0.65, s: float = 14) -> None:
@@ -246,7 +264,8 @@ def _count_axis(set_scale: Any, axis: Any, most: int) -> None:
 
 def _plain_log_ticks(axes: Any, values: Sequence[float]) -> None:
     """Ticks at 1, 2 and 5 times powers of ten, in plain numbers, and room beside the outermost values."""
-    low, high = min(values) / 1.4, max(values) * 1.4
+    room = max(1.4, (5 * min(values) / max(values)) ** 0.5)  # a factor of five in all at least, which holds two ticks
+    low, high = min(values) / room, max(values) * room
     powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     ticks = [m * 10.0**p for p in powers for m in (1, 2, 5) if low <= m * 10.0**p <= high]
     if len(ticks) > 7:

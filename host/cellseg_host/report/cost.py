@@ -1,6 +1,6 @@
 """What a graph costs: parameters and multiply-adds, read from the graph itself, so that they hold for any .tflite.
 
-Batch normalisations are folded into the convolutions when a network is converted; their parameters are not counted.
+Batch normalisations are folded into the convolutions when a network is converted: less is left of their parameters.
 """
 
 from __future__ import annotations

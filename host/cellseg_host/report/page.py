@@ -60,6 +60,11 @@ def chart(uri: str, alt: str, caption: Text) -> Markup:
     )
 
 
+def charts(uris: Sequence[str], alt: str, caption: Text) -> list[Markup]:
+    """Several figures with one caption, under the last."""
+    return [chart(uri, alt, caption if uri is uris[-1] else "") for uri in uris]
+
+
 def panels(pictures: Sequence[tuple[str, str, Text]]) -> Markup:
     """Pictures in a row, which wraps: (data URI, alternative text, caption) each."""
     return Markup(
@@ -101,7 +106,8 @@ def interval(found: Interval, is_error: bool = False, is_best: bool = False, is_
     digits = "1%" if is_error else "3f"
     value, low, high = (number(v, digits, is_change) for v in (found.value, found.low, found.high))
     tag = "b" if is_best or (is_change and found.excludes_zero) else "span"
-    return Markup(f"<{tag}>{value}</{tag}><small>{low} to {high}</small>")
+    ends = f"<small>{low} to {high}</small>" if math.isfinite(found.low) else ""
+    return Markup(f"<{tag}>{value}</{tag}>{ends}")
 
 
 def number(value: float, digits: str = "3f", is_signed: bool = False) -> str:
@@ -149,26 +155,27 @@ ul { padding-left: 1.2rem; max-width: 78ch; }
 li { margin: .15rem 0; }
 figure { margin: 1rem 0; break-inside: avoid; }
 figure img { display: block; max-width: 100%; height: auto; }
-figcaption, caption { color: var(--soft); font-size: .87rem; text-align: left; max-width: 100ch; }
-caption { padding-bottom: .4rem; }
+figcaption, caption { color: var(--soft); font-size: .92em; text-align: left; max-width: 100ch; }
+caption { padding-bottom: .4rem; font-size: .97em; }
 .wide { overflow-x: auto; margin: 1rem 0; }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; break-inside: avoid; }
+table { border-collapse: collapse; font-size: .95em; font-variant-numeric: tabular-nums; break-inside: avoid; }
 th, td { padding: .35rem .55rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
 thead th { max-width: 8.5rem; border-bottom: 2px solid var(--ink); vertical-align: bottom; font-weight: 600; }
 th:first-child { padding-left: 0; text-align: left; overflow-wrap: anywhere; }
 tbody th { min-width: 10rem; font-weight: 600; }
-td small, th small { display: block; color: var(--soft); font-weight: 400; font-size: .76rem; white-space: nowrap; }
+td small, th small { display: block; color: var(--soft); font-weight: 400; font-size: .84em; white-space: nowrap; }
 .key { margin-right: .4em; }
 .panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(170px, 1fr)); gap: .6rem;
   margin: .4rem 0 1.2rem; break-inside: avoid; }
 .panels figure { margin: 0; }
-.panels figcaption { font-size: .8rem; line-height: 1.35; overflow-wrap: anywhere; }
+.panels figcaption { font-size: .85em; line-height: 1.35; overflow-wrap: anywhere; }
 .panels img { width: 100%; max-width: 360px; }
 @media print {
   @page { size: A4; margin: 14mm; }
   body { padding: 0; max-width: none; font-size: 9.5pt; }
   h2 { break-after: avoid; }
   h3, caption { break-after: avoid; }
+  p, ul, figcaption, caption { max-width: none; }
   nav { display: none; }
   a { color: inherit; text-decoration: none; }
   .wide { overflow: visible; }

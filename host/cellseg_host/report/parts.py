@@ -72,7 +72,9 @@ def times(contenders: Sequence[Contender], timings: Sequence[Sequence[Timing]], 
         for index, contender in enumerate(contenders):
             row = timings[index][field].row()
             values = [row[f"{what}_{which}_ms"] for what in ("invoke", "end_to_end") for which in ("median", "p95")]
-            rows.append([key(index, contender.name), *(f"{v:,.1f}" for v in values), str(row["rounds"])])
+            rows.append(
+                [key(index, contender.name), *(f"{v:,.{1 if v >= 10 else 2}f}" for v in values), str(row["rounds"])]
+            )
         timing = timings[0][field]
         tables.append(
             html.table(

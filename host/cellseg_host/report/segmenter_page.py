@@ -36,7 +36,7 @@ METHODS = (
     "1247–1253, 2019). An image without any cell, true or predicted, scores 1.",
     "Mean IoU@0.4 is the mean of the intersection over union of foreground and of background, of the foreground map at "
     "a probability of 0.4. Dice is that of the pixels in any cell.",
-    "Count error of the whole set is |Σ predicted − Σ true| / Σ true, in which too many and too few cancel; per image "
+    "Count error is |Σ predicted − Σ true| / Σ true of the whole set, in which too many and too few cancel; per image "
     "it is Σ |predicted − true| / Σ true, in which they do not.",
     parts.BOOTSTRAP_METHOD,
     "Limits of agreement are bias ± 1.96 standard deviations of predicted − true (Bland and Altman, Lancet 327, "
@@ -127,7 +127,7 @@ def _accuracy_table(comparison: Comparison) -> Markup:
     return html.table(
         ["model", *(m.title for m in _TABLE)],
         rows,
-        f"All {len(comparison.entries)} images of the split, with 95 % intervals"
+        "All images of the split, with 95 % intervals"
         f"{'; the best in bold' if len(found) > 1 else ''}. Higher is better, but for count errors.",
     )
 
@@ -141,8 +141,8 @@ def _difference_table(comparison: Comparison) -> Markup:
     return html.table(
         ["model", *(m.title for m in _DIFFERENCES), "images won : lost"],
         rows,
-        f"Difference from {comparison.names[0]}, paired by image, with 95 % intervals; bold where the interval excludes "
-        f"zero. Won and lost: images whose mean AP differs by more than {charts.TIE}.",
+        f"Difference from {comparison.names[0]}, paired by image, with 95 % intervals; bold where they exclude zero. "
+        f"Won and lost: images whose mean AP differs by more than {charts.TIE}.",
     )
 
 
@@ -157,12 +157,12 @@ def _distribution(comparison: Comparison) -> Section:
 
 def _duels(comparison: Comparison) -> Section:
     first = comparison.names[0]
-    uri = charts.duels(comparison.names, comparison.scores)
+    uris = charts.duels(comparison.names, comparison.scores)
     caption = (
         f"Each point is an image: across its mean AP by {first}, up by the other model. Above the line the other model "
         f"wins; differences within {charts.TIE} are ties."
     )
-    return Section("Model against model", (html.chart(uri, f"Every model against {first}", caption),))
+    return Section("Model against model", tuple(html.charts(uris, f"Every model against {first}", caption)))
 
 
 def _counts(comparison: Comparison) -> Section:
@@ -171,10 +171,8 @@ def _counts(comparison: Comparison) -> Section:
         "Below (Bland and Altman): the difference against the mean of both; solid the bias, dashed the limits of "
         "agreement, between which 95 % of images are expected."
     )
-    blocks = [
-        html.chart(u, "Predicted against true counts", caption)
-        for u in charts.counts(comparison.names, comparison.scores)
-    ]
+    uris = charts.counts(comparison.names, comparison.scores)
+    blocks = html.charts(uris, "Predicted against true counts", caption)
     rows: list[list[Text]] = []
     for index, scores in enumerate(comparison.scores):
         agreement = bland_altman([s.cells_true for s in scores], [s.cells_predicted for s in scores])
@@ -209,7 +207,8 @@ def _conversions(comparison: Comparison) -> list[Section]:
 def _changes(comparison: Comparison) -> list[Markup]:
     if not comparison.changes:
         return []
-    names, rows = comparison.names, []
+    names = comparison.names
+    rows: list[list[Text]] = []
     titles = [f"{names[c.before]} → {names[c.after]}" for c in comparison.changes]
     for title, change in zip(titles, comparison.changes, strict=True):
         before, after = comparison.contenders[change.before], comparison.contenders[change.after]
@@ -223,11 +222,11 @@ def _changes(comparison: Comparison) -> list[Markup]:
                 Markup(f"{loss}<small>{escape(short(comparison.entries[worst].id))}</small>"),
             ]
         )
-    uri = charts.changes(titles, [c.mean_ap for c in comparison.changes])
+    uris = charts.changes(titles, [c.mean_ap for c in comparison.changes])
     caption = "Change of each image's mean AP by the conversion, from the worst to the best; dashed the mean."
     columns = ["conversion", "file, kB", *_KEYS.values(), "worst image, mean AP"]
     return [
-        html.chart(uri, "Change of each image by the conversion", caption),
+        *html.charts(uris, "Change of each image by the conversion", caption),
         html.table(columns, rows, "What the conversion changed on this split, with paired 95 % intervals."),
     ]
 
@@ -253,9 +252,9 @@ def _sizes_text(before: int | None, after: int) -> str:
 def _pictures(comparison: Comparison) -> Section:
     found, missed, extra = ("#{:02x}{:02x}{:02x}".format(*c) for c in (FOUND_COLOUR, MISSED_COLOUR, EXTRA_COLOUR))
     words = (
-        f"The window of at most {WINDOW_PX} × {WINDOW_PX} px in which the models err most; scores and counts are of the "
-        f"whole image. Truth: {coloured(missed, '◯')}every cell. Model: {coloured(found, '◯')}cells found (IoU above "
-        f"0.5), {coloured(missed, '◯')}cells missed, {coloured(extra, '◯')}predicted cells that match none."
+        f"The window of at most {WINDOW_PX} × {WINDOW_PX} px in which the models err most; scores and counts are of "
+        f"the whole image. Truth: {coloured(missed, '◯')}every cell. Model: {coloured(found, '◯')}cells found (IoU "
+        f"above 0.5), {coloured(missed, '◯')}cells missed, {coloured(extra, '◯')}predicted cells that match none."
     )
     blocks = [html.paragraph(Markup(words))]
     for group, title in _GROUPS.items():

@@ -18,6 +18,7 @@ from cellseg_host.report.accuracy import METRICS, accuracy, difference, recall
 from cellseg_host.report.charts import TIE
 from cellseg_host.report.contenders import Contender, conversions
 from cellseg_host.report.latency import Timing
+from cellseg_host.report.page import number
 from cellseg_host.report.pictures import Showcase, Shown
 from cellseg_host.report.scoring import judge_all
 from cellseg_host.report.settings import Settings
@@ -149,7 +150,7 @@ class Comparison:
             intervals.append([bootstrap(ratio_of(ap50 * column, column), self._all) for column in inside.T])
         return _titles(edges, [int(n) for n in inside.sum(axis=0)], "images"), intervals
 
-    @property
+    @cached_property
     def _all(self) -> Values:
         return self._weights(len(self.entries))
 
@@ -190,7 +191,7 @@ def compare(
     for seen in judge_all(models, dataset, entries):
         for index, judged in enumerate(seen.judged):
             scores[index].append(judged.score)
-            found[index].append(judged.found)
+            found[index].append(seen.found[index])
         diameters.append(seen.diameter_px)
         showcase.add(seen)
         step()
@@ -275,8 +276,8 @@ def printed(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     for index, contender in enumerate(comparison.contenders):
         found, timing = comparison.groups["all"][index], comparison.timings[index][-1].row()
         values = [found[m.key] for m in chosen]
-        words = [f"{v.value:{'.1%' if m.is_error else '.3f'}}" for m, v in zip(chosen, values, strict=True)]
-        interval = f"{found['ap50'].low:.3f}–{found['ap50'].high:.3f}"
+        words = [number(v.value, "1%" if m.is_error else "3f") for m, v in zip(chosen, values, strict=True)]
+        interval = f"{number(found['ap50'].low)} to {number(found['ap50'].high)}"
         speed = f"{timing['end_to_end_ms_per_megapixel']:.0f}"
         rows.append([contender.name, f"{contender.size_bytes / 1000:.0f}", speed, words[0], interval, *words[1:]])
     return ["model", "kB", "ms/megapixel", "AP@0.5", "95 %", *(m.title for m in chosen[1:])], rows

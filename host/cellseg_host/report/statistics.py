@@ -29,7 +29,7 @@ Statistic = Callable[[Values], Values]
 
 @dataclass(frozen=True)
 class Interval:
-    """A value, and the ends of its 95 % interval; all NaN where there is nothing to take it of."""
+    """A value, and the ends of its 95 % interval; NaN where there is nothing to take it of, or too little."""
 
     value: float
     low: float
@@ -68,11 +68,16 @@ def bootstrap(statistic: Statistic, weights: Values) -> Interval:
     statistic : callable
     weights : ndarray of float64, shape (n_samples, n_images)
         As from `resamples`. With the same weights, a difference of two statistics is a paired one.
+
+    Returns
+    -------
+    Interval
+        Without ends for a single image, which says nothing of how images differ.
     """
     value = float(statistic(np.ones((1, weights.shape[1])))[0])
     samples = statistic(weights)
     samples = samples[np.isfinite(samples)]
-    if not len(samples):
+    if weights.shape[1] < 2 or not len(samples):
         return Interval(value, math.nan, math.nan)
     tail = (1 - COVERAGE) / 2
     low, high = np.quantile(samples, (tail, 1 - tail))

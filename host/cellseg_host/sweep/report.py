@@ -16,6 +16,7 @@ import io
 import json
 import math
 import shlex
+import statistics
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +31,7 @@ from cellseg_host.sweep.study import Sweep, Trial
 # Fewer complete trials say nothing about which parameter mattered
 IMPORTANCE_TRIALS = 10
 _COLUMNS = 3
-_FINISHED = ("complete", "pruned")
+_COLOURS = {"pruned": "0.7", "complete": "C0"}
 
 
 def document(sweep: Sweep, data: Path) -> dict[str, Any]:
@@ -55,10 +56,8 @@ def document(sweep: Sweep, data: Path) -> dict[str, Any]:
 
 def repeat(sweep: Sweep, trial: Trial, data: Path) -> str:
     """The command that trains a trial once more."""
-    config = sweep.folder / trial.run / "config.yaml"
-    return shlex.join(
-        ["cellseg-host", "train", str(data), "--config", str(config), "--out", f"runs/{sweep.folder.name}"]
-    )
+    words = ["cellseg-host", "train", data, "--config", sweep.folder / trial.run / "config.yaml"]
+    return shlex.join(map(str, [*words, "--out", f"runs/{sweep.folder.name}-{trial.number}"]))
 
 
 def importance(sweep: Sweep) -> dict[str, float]:
@@ -114,7 +113,7 @@ def write(sweep: Sweep, data: Path) -> dict[str, Any]:
 
 def _history(sweep: Sweep, trials: Sequence[Trial]) -> bytes:
     figure, (axes,) = _figure(1, 1, (8, 4))
-    for state, colour in (("complete", "C0"), ("pruned", "0.7")):
+    for state, colour in _COLOURS.items():
         if found := [t for t in trials if t.state == state and t.value is not None]:
             axes.scatter([t.number for t in found], [t.value for t in found], s=22, color=colour, label=state, zorder=3)
     failed = [t.number for t in trials if t.state == "failed"]
@@ -134,37 +133,38 @@ def _history(sweep: Sweep, trials: Sequence[Trial]) -> bytes:
 
 
 def _parameters(sweep: Sweep, trials: Sequence[Trial], shares: dict[str, float]) -> bytes:
-    """A panel for each parameter: numbers along an axis, choices side by side with their median."""
+    """A panel for each parameter: numbers along an axis, choices side by side with the median of complete trials."""
     shown = sorted(names(trials), key=lambda name: -shares.get(name, 0.0))
     columns = min(_COLUMNS, len(shown))
     rows = math.ceil(len(shown) / columns)
     figure, panels = _figure(rows, columns, (4 * columns, 3.2 * rows))
     kinds = dict(sweep.plan.parameters())
     for axes, name in zip(panels, shown, strict=False):
-        found = [t for t in trials if t.value is not None and t.state in _FINISHED and name in t.parameters]
-        _panel(axes, kinds[name], [t.parameters[name] for t in found], [t.value or 0.0 for t in found])
+        having = [t for t in trials if t.value is not None and name in t.parameters]
+        for state, colour in _COLOURS.items():
+            found = [t for t in having if t.state == state]
+            _points(axes, kinds[name], [t.parameters[name] for t in found], [t.value or 0.0 for t in found], colour)
         axes.set_title(name + (f" ({shares[name]:.0%})" if name in shares else ""), fontsize=9)
         axes.set_ylabel(sweep.plan.metric, fontsize=8)
     for axes in panels[len(shown) :]:
         axes.set_axis_off()
-    if shares:
-        figure.suptitle("In brackets: share of the variation that the parameter explains", fontsize=8)
+    about = "grey: pruned, by their last epoch" if any(t.state == "pruned" for t in trials) else ""
+    figure.suptitle("   ".join(["in brackets: share of the variation explained"] * bool(shares) + [about]), fontsize=8)
     return _png(figure)
 
 
-def _panel(axes: Any, kind: Range | Choices, values: Sequence[Any], metric: Sequence[float]) -> None:
+def _points(axes: Any, kind: Range | Choices, values: Sequence[Any], metric: Sequence[float], colour: str) -> None:
     if isinstance(kind, Range):
-        axes.scatter(values, metric, s=18, alpha=0.7)
-        if kind.log:
-            axes.set_xscale("log")
+        axes.scatter(values, metric, s=18, alpha=0.7, color=colour)
+        axes.set_xscale("log" if kind.log else "linear")
         return
     labels = list(kind)
     places = [labels.index(v) for v in values]
-    axes.scatter(places, metric, s=18, alpha=0.7)
-    for place in sorted(set(places)):
-        group = sorted(m for p, m in zip(places, metric, strict=True) if p == place)
-        middle = (group[(len(group) - 1) // 2] + group[len(group) // 2]) / 2
-        axes.hlines(middle, place - 0.3, place + 0.3, color="C1")
+    axes.scatter(places, metric, s=18, alpha=0.7, color=colour)
+    if colour == _COLOURS["complete"]:
+        for place in sorted(set(places)):
+            middle = statistics.median(m for p, m in zip(places, metric, strict=True) if p == place)
+            axes.hlines(middle, place - 0.3, place + 0.3, color="C1")
     axes.set_xticks(range(len(labels)), [_short(label) for label in labels], rotation=20, ha="right", fontsize=8)
     axes.set_xlim(-0.5, len(labels) - 0.5)
 

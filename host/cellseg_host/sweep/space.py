@@ -219,29 +219,36 @@ def _space(raw: Any, where: str, base: Mapping[str, Any]) -> Space:
 
 
 def _choices(items: list[Any], name: str, where: str, base: Mapping[str, Any]) -> Choices:
-    choices: Choices = {}
     place = f"{where}: {name}"
+    entries: list[tuple[dict[str, Any], Any]] = []
     for item in items:
         several = isinstance(item, Mapping) and name not in _MAPPINGS
         raw = dict(item) if several else {name: item}
         inner = raw.pop("search", None) if several else None
         told = _named(raw, place)
         _try(told, base, f"'{place}'")
-        label = _label(name, told)
+        entries.append((told, inner))
+    choices: Choices = {}
+    short = [_text(told.get(name, "")) for told, _ in entries]
+    for (told, inner), text in zip(entries, short, strict=True):
+        # Its value says enough, unless others have that too
+        label = text if text and short.count(text) == 1 else _label(name, told)
         if not label or label in choices:
             raise InputError(f"'{place}': the choice {label or 'of nothing'} stands twice")
         choices[label] = Choice(told, _space(inner, f"{place}: {label}: search", _merged(base, told)))
     return choices
 
 
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 def _label(name: str, told: Mapping[str, Any]) -> str:
-    """A short text for a choice: its value, then what else it sets."""
-
-    def text(value: Any) -> str:
-        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-    words = [text(told[name])] if name in told else []
-    return " ".join(words + [f"{k}={text(v)}" for k, v in told.items() if k != name])
+    """A choice in words: its value, then what else it sets."""
+    flat: dict[str, Any] = {}
+    for key, value in told.items():
+        flat |= {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, Mapping) else {key: value}
+    return " ".join(_text(v) if k == name else f"{k}={_text(v)}" for k, v in flat.items())
 
 
 def _range(item: Mapping[str, Any], name: str, place: str) -> Range:

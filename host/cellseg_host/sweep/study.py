@@ -115,13 +115,14 @@ class Sweep:
 
     def _trial(self, found: optuna.trial.FrozenTrial) -> Trial:
         path = self.run_of(found.number)
+        reason = found.user_attrs.get("reason", "") if found.state is TrialState.PRUNED else ""
         return Trial(
             found.number,
-            STATES[found.state],
-            found.value,
+            "failed" if reason else STATES[found.state],
+            None if reason else found.value,
             len(histories.read(path)),
             dict(found.params),
-            found.user_attrs.get("reason", ""),
+            reason,
             str(path.relative_to(self.folder)),
         )
 
@@ -182,7 +183,7 @@ def _check_same(told: Path, plan: Plan, dataset: Dataset | None) -> None:
 
 
 def check(plan: Plan, dataset: Dataset) -> None:
-    """Refuse, before any training, data without the splits it needs, and choices that no architecture works with.
+    """Refuse, before any training, data without the splits it needs, and choices that work with no other choice.
 
     Raises
     ------
@@ -191,12 +192,10 @@ def check(plan: Plan, dataset: Dataset) -> None:
     """
     for split in ("train", "val"):
         dataset.split(split)
-    choices = list(plan.choices())
-    architectures = [labels for labels, told in choices if "arch" in told] or [{}]
-    for labels in [labels for labels, _ in choices] or [{}]:
-        errors = [_error({**architecture, **labels}, plan) for architecture in architectures]
-        if all(errors):
-            raise InputError(f"{' '.join(labels.values())}: {errors[0]}".removeprefix(": "))
+    choices = [labels for labels, _ in plan.choices()] or [{}]
+    for labels in choices:
+        if (first := _error(labels, plan)) and all(_error({**others, **labels}, plan) for others in choices):
+            raise InputError(f"{' '.join(labels.values())}: {first}".removeprefix(": "))
 
 
 def work(
@@ -249,16 +248,15 @@ def _claim(sweep: Sweep, wanted: int, prune: bool, held: ExitStack) -> optuna.Tr
     # Nobody else looks for a trial meanwhile
     with locked(sweep.folder / ".lock"):
         known = study.get_trials(deepcopy=False)
-        stopped = [t for t in known if t.state is TrialState.RUNNING]
-        taken = next((t for t in stopped if held.enter_context(locked(_lock_of(sweep, t.number), wait=False))), None)
+        taken = next((t for t in known if t.state is TrialState.RUNNING and _take(sweep, t.number, held)), None)
         queued = [t.number for t in known if t.state is TrialState.WAITING]
         number = taken.number if taken else min(queued, default=len(known))
         if number >= wanted and not (taken or queued):
             return None
         study.sampler = _sampler(sweep.plan, number)
         if prune:
-            warm = round(PRUNE_AFTER_SHARE * int(sweep.plan.base.get("epochs", TrainSettings.epochs)))
-            study.pruner = optuna.pruners.MedianPruner(PRUNE_AFTER_TRIALS, warm)
+            free = round(PRUNE_AFTER_SHARE * int(sweep.plan.base.get("epochs", TrainSettings.epochs)))
+            study.pruner = optuna.pruners.MedianPruner(PRUNE_AFTER_TRIALS, free + 1)
         if taken:
             trial = optuna.Trial(study, taken._trial_id)
         else:
@@ -303,7 +301,8 @@ def _train(
     except (InputError, MemoryError, tf.errors.ResourceExhaustedError) as error:
         text = error.message if isinstance(error, InputError) else "there is not enough memory for it"
         trial.set_user_attr("reason", text)
-        return TrialState.FAIL, None
+        # A search learns nothing from what Optuna calls failed, and would come back to it again and again
+        return TrialState.PRUNED, None
     return TrialState.COMPLETE, kept.scores[metric]
 
 
@@ -311,6 +310,12 @@ def _sampler(plan: Plan, number: int) -> optuna.samplers.BaseSampler:
     """What chooses a trial's parameters: by the seed, its number and the results so far, whoever starts it."""
     seed = int(np.random.SeedSequence((plan.seed, number)).generate_state(1)[0])
     return optuna.samplers.TPESampler(seed=seed) if plan.method == "tpe" else optuna.samplers.RandomSampler(seed=seed)
+
+
+def _take(sweep: Sweep, number: int, held: ExitStack) -> bool:
+    """Lock a trial that was stopped; not one that another works on, or finishes at this moment."""
+    free = held.enter_context(locked(_lock_of(sweep, number), wait=False))
+    return free and sweep.study.get_trials(deepcopy=False)[number].state is TrialState.RUNNING
 
 
 def _lock_of(sweep: Sweep, number: int) -> Path:

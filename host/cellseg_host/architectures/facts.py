@@ -1,0 +1,53 @@
+"""What was found out about each network as it is by default: a test finds it out again and compares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_FLOAT = ("dynamic", "float16")
+_PTQ = (*_FLOAT, "int8")
+_QAT = (*_PTQ, "qat")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """About a network for inference.
+
+    Attributes
+    ----------
+    parameters : int
+        Moving averages of batch normalisation included.
+    macs_per_px : float
+        Multiply-adds per input pixel, of an input of 256 × 256.
+    edge_tpu : str
+        How much of its int8 graph maps onto an Edge TPU, for tiles of 256 × 256: `mapping` of
+        `cellseg_host.edgetpu.check.Verdict`.
+    roads : tuple of str
+        Quantization roads that work.
+    refused : str
+        Why the others do not.
+    """
+
+    parameters: int
+    macs_per_px: float
+    edge_tpu: str
+    roads: tuple[str, ...] = _QAT
+    refused: str = ""
+
+
+_SCALED = "qat: the scaling of its encoder's input has no quantization-aware version"
+
+FACTS = {
+    "edge-unet": Facts(234_117, 3_922.8, "wholly"),
+    "unet": Facts(1_941_105, 46_272.0, "wholly"),
+    "unet-128": Facts(1_941_105, 46_272.0, "partly", _FLOAT, "int8, qat: TFLite computes ELU in float32 only"),
+    "unet-200": Facts(1_929_825, 140_672.0, "wholly"),
+    "unetpp": Facts(2_267_361, 113_856.0, "wholly"),
+    "unetpp-efficientnet-b4": Facts(26_201_123, 191_678.4, "partly", _PTQ, _SCALED),
+    "hrnet": Facts(28_608_608, 167_056.0, "wholly"),
+    "hrnet-w18-small": Facts(1_294_672, 14_490.0, "wholly"),
+    "double-unet": Facts(29_297_570, 819_169.9, "partly", _PTQ, _SCALED),
+    "vgg19-unet": Facts(31_172_033, 859_904.0, "partly", _PTQ, _SCALED),
+    "resnet50-unet": Facts(20_676_545, 483_888.0, "partly", _PTQ, _SCALED),
+    "densenet121": Facts(7_304_257, 56_468.0, "partly", _PTQ, _SCALED),
+}
