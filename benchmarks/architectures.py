@@ -64,12 +64,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="the imported dataset")
     parser.add_argument("--work", type=Path, default=Path("runs/architectures"), help="runs and models go there")
-    parser.add_argument("--train-only", action="store_true")
     arguments = parser.parse_args()
-    runs = {c.name: trained(c, arguments.data, arguments.work) for c in CANDIDATES}
-    if arguments.train_only:
-        return
-    del runs, shutil
+    for candidate in CANDIDATES:
+        trained(candidate, arguments.data, arguments.work)
 
 
 if __name__ == "__main__":

@@ -172,9 +172,7 @@ def label(
     return np.ascontiguousarray(labels[: shape[0], : shape[1]])
 
 
-def _relief(
-    maps: Maps, specs: Mapping[str, MapSpec], settings: Separation
-) -> tuple[npt.NDArray[np.int8] | None, int]:
+def _relief(maps: Maps, specs: Mapping[str, MapSpec], settings: Separation) -> tuple[npt.NDArray[np.int8] | None, int]:
     """The map that is high inside cells and low between them, if there is one, and its threshold for seeds."""
     for quantity in ("distance", "centre"):
         if quantity in specs:

@@ -79,14 +79,21 @@ def _copy(older: keras.Model, network: keras.Model, source: Path) -> int:
         if not layer.weights:
             continue
         found = by_name.get(layer.name)
-        fits = found is not None and [w.shape for w in found.weights] == [w.shape for w in layer.weights]
-        if fits:
+        fits = found and [w.shape for w in found.weights] == [w.shape for w in layer.weights]
+        if found is not None and fits:
             layer.set_weights(found.get_weights())
             taken += 1
         elif layer.name not in network.output_names:
             raise InputError(
                 f"--init {source}: its weights do not fit: layer '{layer.name}' is "
                 f"{'of another shape' if found is not None else 'not there'}: use the --arch and --option of that run"
+            )
+    known = {layer.name for layer in network.layers}
+    for name in by_name:
+        if name not in known and name not in older.output_names:
+            raise InputError(
+                f"--init {source}: its weights do not fit: it has a layer more, '{name}': use the --arch and --option "
+                "of that run"
             )
     return taken
 

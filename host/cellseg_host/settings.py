@@ -114,7 +114,9 @@ def _filled(kind: Any, told: Mapping[str, Any], what: str, **rest: Any) -> Any:
 
 def _as(item: dataclasses.Field[Any], value: Any, what: str) -> Any:
     """The value as the field's default is: whole number, number, flag, words, or some of them."""
-    default = item.default_factory() if item.default is dataclasses.MISSING else item.default  # type: ignore[misc]
+    default: Any = item.default
+    if item.default_factory is not dataclasses.MISSING:
+        default = item.default_factory()
     try:
         if isinstance(default, tuple) and isinstance(value, (list, tuple)):
             return tuple(value)

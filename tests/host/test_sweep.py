@@ -317,6 +317,25 @@ def test_a_dataset_without_validation_is_refused(tiny_dataset, config):
         study.check(space.read(config(GRID)), Dataset(tiny_dataset.root, tiny_dataset.split("train")))
 
 
+def test_a_sweep_that_is_being_started_is_no_other_folder(tiny_dataset, tmp_path, config, monkeypatch):
+    """Whatever another process has written of a new sweep so far, this one finds a sweep or an empty folder."""
+    write, seen = study.files.write, []
+
+    def write_and_look(path, data):
+        for _ in range(2):
+            names = [p for p in path.parent.iterdir() if not p.name.startswith(".")]
+            seen.append(not names or (path.parent / "sweep.json").exists())
+            if len(seen) % 2:
+                write(path, data)
+
+    monkeypatch.setattr(study.files, "write", write_and_look)
+    opened(config(GRID), tmp_path / "s", tiny_dataset)
+    assert seen == [True] * 4
+    (tmp_path / "s" / "config.yaml").unlink()  # killed after sweep.json
+    opened(config(GRID), tmp_path / "s", tiny_dataset)
+    assert (tmp_path / "s" / "config.yaml").read_text() == GRID
+
+
 def test_a_half_written_record_is_cut_off(tiny_dataset, tmp_path, config, fake_train):
     sweep = opened(config(GRID), tmp_path / "s", tiny_dataset)
     list(study.work(sweep, tiny_dataset, 2))

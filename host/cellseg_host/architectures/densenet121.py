@@ -1,4 +1,4 @@
-"""DenseNet121 as a classifier of images: are there cells, or is there what was taught, anywhere in it?"""
+"""DenseNet121 as a classifier of images: whether there are cells anywhere in it."""
 
 from __future__ import annotations
 

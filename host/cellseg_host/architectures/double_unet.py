@@ -1,8 +1,8 @@
 """DoubleU-Net: a U-Net on VGG19 draws a mask, and a second one looks again at what the mask lets through.
 
-Both have atrous spatial pyramid pooling at the bottom and squeeze-and-excitation in every block; the second also gets the
-first one's skips. The paper concatenates both masks; here they are two groups of outputs, both supervised, of which the
-last is used (``--depth 1`` keeps the first network alone).
+Both have atrous spatial pyramid pooling at the bottom and squeeze-and-excitation in every block; the second also gets
+the first one's skips. The paper concatenates both masks; here they are two groups of outputs, both supervised, of which
+the last is used (``--depth 1`` keeps the first network alone).
 """
 
 from __future__ import annotations

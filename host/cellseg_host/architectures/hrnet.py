@@ -1,9 +1,9 @@
 """HRNet: four resolutions side by side, fused again and again, so that fine detail is never given up.
 
-By default W32 as it was published for DSB2018: 28,608,608 parameters. That count is the paper's trunk, whose last module
-keeps only its finest resolution, and a head of two convolutions that bring it to full size. `SMALL` is the paper's
-W18-Small-v1, whose widths are, despite its name, multiples of 16. All upsampling is nearest-neighbour and all sums are
-of two tensors, which is what an int8 graph does without loss.
+By default W32 as it was published for DSB2018: 28,608,608 parameters. That count is the paper's trunk, whose last
+module keeps only its finest resolution, and a head of two convolutions that bring it to full size. `SMALL` is the
+paper's W18-Small-v1, whose widths are, despite its name, multiples of 16. All upsampling is nearest-neighbour and all
+sums are of two tensors, which is what an int8 graph does without loss.
 """
 
 from __future__ import annotations
@@ -73,7 +73,9 @@ def build(
         branches.append(_relu(_conv(source, channels[-1], 3, name, strides=2), name))
         for number in range(count):
             name = f"stage{stage}_module{number}"
-            branches = [_blocks(b, c, blocks, f"{name}_{i}") for i, (b, c) in enumerate(zip(branches, channels))]
+            branches = [
+                _blocks(b, c, blocks, f"{name}_{i}") for i, (b, c) in enumerate(zip(branches, channels, strict=True))
+            ]
             last = stage == 4 and number == count - 1
             branches = [_fused(branches, channels, i, name) for i in range(1 if last else len(branches))]
     x = branches[0]

@@ -1,8 +1,8 @@
-"""UNet++: a U-Net whose skips are networks themselves, supervised at every depth, so that it can be cut to a shallower one.
+"""UNet++: a U-Net whose skips are networks themselves, supervised at every depth, so that it can be cut shallower.
 
 Node X(level, depth) joins all nodes before it at its level with the one below brought up; X(level, 0) is the encoder.
-Each X(0, depth) has an output: group `depth` of them needs only the nodes above its diagonal. The encoder may be one that was
-trained to classify; the finest level is then the finest of its maps.
+Each X(0, depth) has an output: group `depth` of them needs only the nodes above its diagonal. The encoder may be one
+that was trained to classify; the finest level is then the finest of its maps.
 """
 
 from __future__ import annotations

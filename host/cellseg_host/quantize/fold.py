@@ -23,7 +23,7 @@ from tf_keras import layers
 from cellseg_host.quantize.errors import QuantizationError
 
 # Where the output channels are among the axes of the kernel; a subclass comes before its base
-CHANNEL_AXIS = {layers.DepthwiseConv2D: (2, 3), layers.Conv2DTranspose: (2,), layers.Conv2D: (3,), layers.Dense: (1,)}
+CHANNEL_AXIS = {layers.DepthwiseConv2D: (2, 3), layers.Conv2DTranspose: (2,), layers.Conv2D: (3,)}
 WEIGHTED = tuple(CHANNEL_AXIS)
 
 

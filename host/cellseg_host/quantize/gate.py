@@ -6,8 +6,6 @@ from cellseg_device.errors import EXIT_IMAGES_FAILED, CellsegError, InputError
 from cellseg_host.nearest import unknown
 from cellseg_host.quantize.road import Quantized
 
-METRICS = ("ap50", "mean_ap", "mean_iou")
-
 
 class GateError(CellsegError):
     """The quantized model is worse than its float network by more than is allowed."""
@@ -15,7 +13,7 @@ class GateError(CellsegError):
     exit_code = EXIT_IMAGES_FAILED
 
 
-def check(quantized: Quantized, max_drop: float, metric: str = "ap50") -> None:
+def check(quantized: Quantized, max_drop: float, metric: str | None = None) -> None:
     """Let a model through, or raise.
 
     Parameters
@@ -23,8 +21,8 @@ def check(quantized: Quantized, max_drop: float, metric: str = "ap50") -> None:
     quantized : Quantized
     max_drop : float
         Largest loss of `metric` against the float network, on the validation split.
-    metric : str
-        One of `METRICS`; ``accuracy`` or ``auc`` of a classifier.
+    metric : str or None
+        A number among `Judged.metrics`; None for ``"ap50"``, or ``"auc"`` of a classifier.
 
     Raises
     ------
@@ -33,6 +31,7 @@ def check(quantized: Quantized, max_drop: float, metric: str = "ap50") -> None:
     InputError
         If the model has no such number.
     """
+    metric = metric or ("ap50" if quantized.scores else "auc")
     before, after = (judged.metrics.get(metric) for judged in (quantized.before, quantized.after))
     if not (isinstance(before, float) and isinstance(after, float)):
         known = [k for k, v in quantized.before.metrics.items() if isinstance(v, float)]

@@ -46,6 +46,12 @@ class Judged:
     known_answer: KnownAnswer | None = None
 
     @property
+    def tile(self) -> tuple[int, int] | None:
+        """(height, width) of a static input; None where it is free."""
+        height, width = open_graph(self.data).get_input_details()[0]["shape_signature"][1:3]
+        return (int(height), int(width)) if height > 0 else None
+
+    @property
     def summary(self) -> Summary:
         """Of the scores."""
         return summarise(self.scores)

@@ -82,9 +82,7 @@ def errors(twin: bytes, model: bytes, images: Iterable[np.ndarray]) -> tuple[Lay
     outputs = {node.layer: node.output for node in plain.nodes}
     pairs = {node.output: outputs[node.layer] for node in rounded.nodes if node.layer in outputs}
     if not pairs:
-        raise QuantizationError(
-            "no layer of the int8 model has a counterpart in the float one: layers are not compared"
-        )
+        raise QuantizationError("no layer of the int8 model has a counterpart in the float one: nothing to compare")
     signal: dict[int, Any] = dict.fromkeys(pairs, 0.0)
     noise: dict[int, Any] = dict.fromkeys(pairs, 0.0)
     for image in images:

@@ -32,7 +32,7 @@ from cellseg_host.quantize.tfmot import QuantizeConfig, Quantizer, QuantizeWrapp
 
 Range = tuple[float, float]
 
-_JOINING = (layers.Add, layers.Concatenate, layers.GlobalAveragePooling2D)
+_JOINING = (layers.Add, layers.Concatenate)
 _PASSING = (layers.MaxPooling2D, layers.UpSampling2D, layers.Dropout, layers.SpatialDropout2D, layers.ZeroPadding2D)
 # Those of which the device has an int8 version; the output of a sigmoid has the fixed scale 1/256
 _ACTIVATIONS = ("linear", "relu", "sigmoid")
@@ -47,13 +47,13 @@ def accepted(network: keras.Model) -> keras.Model:
         If one of its layers has no quantization-aware version here; it is named.
     """
     for layer in network.layers:
-        kind = type(layer).__name__
-        if isinstance(layer, (layers.InputLayer, layers.BatchNormalization, layers.ReLU, *_JOINING, *_PASSING)):
+        kind, activation = type(layer).__name__, _activation(layer)
+        if isinstance(layer, (layers.InputLayer, layers.BatchNormalization, *_JOINING, *_PASSING)) or _is_relu(layer):
             continue
         if isinstance(layer, (*WEIGHTED, layers.Activation)):
-            kind = f"activation {layer.activation.__name__}"
-            if layer.activation.__name__ in _ACTIVATIONS:
+            if activation in _ACTIVATIONS:
                 continue
+            kind = f"activation {activation}"
         raise QuantizationError(
             f"{network.name}: the layer '{layer.name}' ({kind}) has no quantization-aware version: use --int8 without "
             "--qat and percentiles, or --dynamic"
@@ -102,9 +102,15 @@ def _is_ranged(layer: Any, after: list[Any]) -> bool:
 
 
 def _is_relu(layer: Any) -> bool:
-    return isinstance(layer, layers.ReLU) or (
-        isinstance(layer, layers.Activation) and layer.activation.__name__ == "relu"
-    )
+    """Whether the device makes it part of the convolution or sum before it."""
+    if isinstance(layer, layers.ReLU):
+        return not layer.negative_slope and not layer.threshold and layer.max_value in (None, 6)
+    return isinstance(layer, layers.Activation) and _activation(layer) == "relu"
+
+
+def _activation(layer: Any) -> str:
+    function = getattr(layer, "activation", None)
+    return getattr(function, "__name__", type(function).__name__)
 
 
 def _shared(plain: keras.Model, ranges: Mapping[str, Range]) -> dict[str, Range]:

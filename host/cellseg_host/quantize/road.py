@@ -44,7 +44,7 @@ class Quantized:
     after : Judged
         The quantized one, with `card`.
     twin : bytes
-        The float32 flatbuffer of the very weights that were quantized: another than the run's after fine-tuning.
+        The float32 .tflite of the very weights that were quantized: after fine-tuning not those of `before`.
     """
 
     card: Card
@@ -61,6 +61,11 @@ class Quantized:
     def operators(self) -> tuple[Operator, ...]:
         """Of the quantized graph."""
         return self.after.operators
+
+    @property
+    def judged(self) -> dict[str, Judged]:
+        """Both, by mode; one of a float32 model, which is both."""
+        return {"float32": self.before, self.card.quantization: self.after}
 
     @property
     def float_size(self) -> int:
@@ -156,13 +161,13 @@ def quantize(
     before = _float_source(run, dataset, name, depth)
     say("converting")
     float_data = before.model("float32", tile)
-    twin, source = cards.strip(float_data), before
+    twin, source = float_data, before
     told = {"mode": mode, **(dataclasses.asdict(calibration) if mode == "int8" else {})}
     if tuned:
         made = finetune.load(run, before.network)
-        twin, told = convert(made.twin, "float32", tile), {"mode": "int8", **made.told}
+        twin, told = dataclasses.replace(before, network=made.twin).model("float32", tile), {"mode": mode, **made.told}
         say("choosing the thresholds of the fine-tuned network")
-        source = _tuned(_Source(made.network, before.outputs, before.card), run, dataset)
+        source = _tuned(dataclasses.replace(before, network=made.network), run, dataset)
     elif mode == "int8" and calibration.percentile is not None:
         plain = folded(qat.accepted(before.network))
         found = calibrate.ranges(plain, qat.ranged(plain), images, calibration.percentile)

@@ -146,7 +146,9 @@ def open_sweep(folder: Path, plan: Plan, config: bytes, dataset: Dataset | None)
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     told = folder / "sweep.json"
-    if folder.exists() and not told.exists() and any(not p.name.startswith(".") for p in folder.iterdir()):
+    # In this order: of a sweep that another starts at this moment, sweep.json is the first file
+    found = [p for p in folder.iterdir() if not p.name.startswith(".")] if folder.exists() else []
+    if found and not told.exists():
         raise InputError(f"{folder}: is not empty and holds no sweep: choose another --out")
     if dataset is None and not told.exists():
         raise InputError(f"{folder}: holds no sweep to report: start one with --data")
@@ -157,11 +159,12 @@ def open_sweep(folder: Path, plan: Plan, config: bytes, dataset: Dataset | None)
         elif dataset is not None:
             data = {"name": dataset.root.resolve().name, "sha256": dataset.digest()}
             document = {"config": plan.told, "data": data, "code": {"cellseg_host": __version__}}
-            (folder / "trials").mkdir(exist_ok=True)
-            files.write(folder / "config.yaml", config)
             files.write(told, json.dumps(document, indent=2, ensure_ascii=False).encode())
+        (folder / "trials").mkdir(exist_ok=True)
+        if not (folder / "config.yaml").exists():
+            files.write(folder / "config.yaml", config)
         journal = (folder / "journal.log").resolve()
-        backend = JournalFileBackend(str(journal), JournalLock(journal))  # type: ignore[arg-type]  # its base is hidden
+        backend = JournalFileBackend(str(journal), JournalLock(journal))
         direction = StudyDirection.MINIMIZE if plan.metric == histories.LOSS else StudyDirection.MAXIMIZE
         study = optuna.create_study(
             storage=JournalStorage(backend), study_name="sweep", direction=direction, load_if_exists=True
