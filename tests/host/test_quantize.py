@@ -1,26 +1,26 @@
-import csv
+import dataclasses
 import io
 import json
 import zipfile
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+import tf_keras as keras
 
 from cellseg_device import selftest
-from cellseg_device.card import QUANTITIES, Output, read_from
+from cellseg_device.card import Output, read_from
 from cellseg_device.errors import InputError
 from cellseg_device.image import Image
 from cellseg_device.model import Model
 from cellseg_device.segment import predict, segment
-from cellseg_host import metrics, quantize, train
+from cellseg_host import metrics, quantize, runs
 from cellseg_host.cli import main
 from cellseg_host.evaluate import by_modality, evaluate
 
 
 @pytest.fixture(scope="module")
 def int8(tiny_run, tiny_dataset):
-    return quantize.quantize(train.open_run(tiny_run), tiny_dataset, "int8")
+    return quantize.quantize(runs.open_run(tiny_run), tiny_dataset, "int8")
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def test_the_card_says_where_the_model_came_from(int8, int8_path, tiny_dataset):
     assert card == int8.card
     assert card.provenance["data"]["sha256"] == tiny_dataset.digest()
     assert card.metrics["int8"]["images"] == 3
-    assert {o.quantity for o in card.outputs} == set(QUANTITIES)
+    assert {o.quantity for o in card.outputs} == {"foreground", "distance"}
     with zipfile.ZipFile(io.BytesIO(int8.data)) as archive:
         assert json.loads(archive.read("cellseg.json"))["quantization"] == "int8"
 
@@ -62,7 +62,7 @@ def test_int8_follows_the_float_network(int8, tiny_run, tiny_dataset):
 
 @pytest.mark.parametrize("mode", ["dynamic", "float16", "float32"])
 def test_the_other_modes_answer_like_the_float_network(tiny_run, tiny_dataset, mode):
-    made = quantize.quantize(train.open_run(tiny_run), tiny_dataset, mode)
+    made = quantize.quantize(runs.open_run(tiny_run), tiny_dataset, mode)
     assert made.card.quantization == mode
     assert made.summary.foreground_iou == pytest.approx(made.float_summary.foreground_iou, abs=0.03)
     share = {"dynamic": 0.4, "float16": 0.6, "float32": 1.01}[mode]
@@ -74,7 +74,7 @@ def test_a_fixed_tile_is_static_and_gives_the_same_maps(tiny_run, tiny_dataset, 
     image = Image(draw_blobs(176, 192))
     maps = []
     for tile in (None, (176, 192)):
-        made = quantize.quantize(train.open_run(tiny_run), tiny_dataset, "float32", tile)
+        made = quantize.quantize(runs.open_run(tiny_run), tiny_dataset, "float32", tile)
         (tmp_path / "model.tflite").write_bytes(made.data)
         model = Model(tmp_path / "model.tflite")
         assert model.tile == tile
@@ -86,15 +86,15 @@ def test_a_fixed_tile_is_static_and_gives_the_same_maps(tiny_run, tiny_dataset, 
 def test_a_tile_that_does_not_fit_is_refused(tiny_run, tiny_dataset):
     for tile in ((100, 100), (160, 160)):
         with pytest.raises(InputError, match="--tile must be a multiple of 16 and larger than 160"):
-            quantize.quantize(train.open_run(tiny_run), tiny_dataset, tile=tile)
+            quantize.quantize(runs.open_run(tiny_run), tiny_dataset, tile=tile)
 
 
 def test_an_int8_model_with_a_float_operator_is_refused(tiny_run, tiny_dataset, monkeypatch):
     """The converter is made to leave the graph in float, as it does with operators it cannot quantize."""
     plain = quantize.convert
-    monkeypatch.setattr(quantize, "convert", lambda network, mode, *rest: plain(network, "float32", *rest))
+    monkeypatch.setattr(road, "convert", lambda network, mode, *rest: plain(network, "float32", *rest))
     with pytest.raises(quantize.QuantizationError, match=r"not full int8: .*float32"):
-        quantize.quantize(train.open_run(tiny_run), tiny_dataset, "int8")
+        quantize.quantize(runs.open_run(tiny_run), tiny_dataset, "int8")
 
 
 def test_outputs_are_found_whatever_their_order():
@@ -127,43 +127,80 @@ def test_the_summary_is_the_mean_over_images(int8):
     assert set(by_modality(scores)) == {"all", "fluorescence", "histology"}
 
 
-def test_quantize_and_evaluate_on_the_command_line(tiny_run, tiny_dataset, tmp_path):
-    out, scores = tmp_path / "made.tflite", tmp_path / "scores"
-    command = ["quantize", str(tiny_run), "--int8", "--calibration", str(tiny_dataset.root), "--out", str(out)]
-    made = CliRunner().invoke(main, command)
-    assert made.exit_code == 0, made.output
-    for word in ("AP@0.5", "operators", "worst image", "kB", "CONV_2D"):
-        assert word in made.output
-    assert read_from(out.read_bytes()).name == "made"
-    command = ["evaluate", str(out), str(tiny_dataset.root), "--split", "test", "--out", str(scores), "--json"]
-    judged = CliRunner().invoke(main, command)
-    assert judged.exit_code == 0, judged.output
-    document = json.loads(judged.stdout)
-    assert document == json.loads((scores / "summary.json").read_text())
-    with (scores / "scores.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == document["summary"]["all"]["images"] == 3
-    assert np.mean([float(r["ap50"]) for r in rows]) == pytest.approx(document["summary"]["all"]["ap50"], abs=1e-4)
-    assert (scores / "gallery.jpg").stat().st_size > 10_000
-    table = CliRunner().invoke(main, command[:-1])
-    assert "histology" in table.output
+def test_kernels_have_a_scale_for_each_filter(int8, int8_path):
+    details = Model(int8_path).interpreter.get_tensor_details()
+    kernels = [d for d in details if d["dtype"] is np.int8 and len(d["shape"]) == 4 and d["quantization_parameters"]]
+    filters = [len(d["quantization_parameters"]["scales"]) for d in kernels]
+    convolutions = sum(o.name == "CONV_2D" for o in int8.operators)
+    # The map of distances has one filter
+    assert sum(n > 1 for n in filters) == convolutions - 1
 
 
-@pytest.mark.parametrize(
-    ("command", "words"),
-    [
-        (["quantize", "NONE", "--calibration", "DATA"], "no finished training run"),
-        (["quantize", "RUN", "--calibration", "NONE"], "is no dataset"),
-        (["evaluate", "NONE", "DATA"], "cannot be read"),
-        (["evaluate", "MODEL", "DATA", "--split", "best"], "splits there: test, train, val"),
-        (["evaluate", "DATA/manifest.csv", "DATA"], "is not a .tflite model"),
-    ],
-)
-def test_mistakes_are_one_clear_line(tiny_run, tiny_dataset, int8_path, tmp_path, command, words):
-    places = {"NONE": tmp_path / "none", "RUN": tiny_run, "DATA": tiny_dataset.root, "MODEL": int8_path}
-    for name, place in places.items():
-        command = [c.replace(name, str(place)) for c in command]
-    result = CliRunner().invoke(main, command)
-    assert result.exit_code == 2
-    assert words in result.output
-    assert len(result.output.strip().splitlines()) == 1
+def test_the_float_model_is_the_one_that_is_compared_with(int8, tiny_run, tiny_dataset, tmp_path):
+    path = tmp_path / "float.tflite"
+    path.write_bytes(quantize.float_model(runs.open_run(tiny_run), tiny_dataset, name="mine"))
+    model = Model(path)
+    assert (model.card.name, model.card.quantization) == ("mine", "float32")
+    assert model.card.separation == int8.card.separation
+    assert tuple(evaluate(model, tiny_dataset, tiny_dataset.split("val"))) == int8.float_scores
+
+
+NINE = """
+import tf_keras as keras
+from tf_keras import layers
+STRIDE, MARGIN, HEADS = 2, 8, {heads}
+def build(heads, *, deep=True):
+    x = image = keras.Input((None, None, 3))
+    outputs = []
+    for depth in range(2):
+        x = layers.Conv2D(4, 3, padding="same", activation="relu", name=f"conv{{depth}}")(x)
+        y = {end}
+        outputs += [layers.Conv2D(1, 1, name=f"{{head}}_{{depth + 1}}")(y) for head in heads]
+    return keras.Model(image, outputs[{slice}])
+"""
+
+
+def small_run(dataset, path, heads, end="x", part=":"):
+    """A run of a network of two convolutions, trained for a moment."""
+    (path / "small.py").write_text(NINE.format(heads=heads, end=end, slice=part))
+    settings = TrainSettings(arch=f"{path}/small.py:build", epochs=1, steps=4, batch=2, side=32)
+    list(train.train(dataset, path / "run", settings))
+    return runs.open_run(path / "run")
+
+
+def test_a_shallower_depth_is_a_model_of_its_own(tiny_dataset, tmp_path):
+    run = small_run(tiny_dataset, tmp_path, ("foreground",))
+    made = [quantize.float_model(run, tiny_dataset, depth=depth) for depth in (1, 2, None)]
+    assert len(made[0]) < len(made[1]) == len(made[2])
+    with pytest.raises(InputError, match="--depth: .* has 2 supervised depths"):
+        quantize.quantize(run, tiny_dataset, depth=3)
+
+
+def test_a_classifier_is_judged_by_its_accuracy(tiny_dataset, tmp_path):
+    pooled = "layers.GlobalMaxPooling2D(keepdims=True)(x)"
+    run = small_run(tiny_dataset, tmp_path, ("presence",), pooled, "1:")
+    for mode in quantize.MODES:
+        made = quantize.quantize(run, tiny_dataset, mode)
+        assert [o.quantity for o in made.card.outputs] == ["presence"]
+        assert (made.scores, made.card.known_answer) == ((), None)
+        assert made.after.metrics["views"] == made.before.metrics["views"] > 10
+        assert made.card.metrics[mode]["accuracy"] == pytest.approx(made.before.metrics["accuracy"], abs=0.1)
+
+
+def test_there_must_be_something_to_calibrate_and_to_compare_with(tiny_run, tiny_dataset):
+    run = runs.open_run(tiny_run)
+    for split, words in (("train", "no image is in the split 'train'"), ("val", "no image is in the split 'val'")):
+        without = dataclasses.replace(tiny_dataset, entries=tuple(e for e in tiny_dataset.entries if e.split != split))
+        with pytest.raises(InputError, match=words):
+            quantize.quantize(run, without)
+    with pytest.raises(InputError, match="nothing to calibrate with"):
+        quantize.quantize(run, tiny_dataset, calibration=quantize.Calibration(images=0))
+
+
+def test_a_network_of_other_channels_is_refused(tiny_run, tiny_dataset, monkeypatch):
+    image = keras.Input((None, None, 1))
+    grey = keras.Model(image, keras.layers.Conv2D(1, 1, name="foreground")(image))
+    monkeypatch.setattr(runs.Run, "network", grey)
+    monkeypatch.setattr(runs.Run, "heads", ("foreground",))
+    with pytest.raises(quantize.QuantizationError, match="not one image of 3 channels"):
+        quantize.quantize(runs.open_run(tiny_run), tiny_dataset)

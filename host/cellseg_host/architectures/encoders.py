@@ -106,6 +106,10 @@ def encode(image: Any, name: str, weights: str | None) -> list[Any]:
     offset = [-m * g for m, g in zip(encoder.mean, encoder.gain, strict=True)]
     scaled = layers.Rescaling(list(encoder.gain), offset, name=_SCALE)(image)
     backbone = encoder.application(include_top=False, weights=None, input_tensor=scaled)
+    for layer in backbone.layers:
+        # Named by a counter of the process; weights are copied from network to network by name (`initialise`)
+        if layer.name != _SCALE and isinstance(layer, (layers.Rescaling, layers.Normalization)):
+            layer._name = f"encoder_{type(layer).__name__.lower()}"
     if weights is not None:
         _load(backbone, name, weights)
         _adapt(backbone, encoder)

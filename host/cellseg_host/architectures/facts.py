@@ -17,8 +17,8 @@ class Facts:
     ----------
     parameters : int
         Moving averages of batch normalisation included.
-    macs_per_px : float
-        Multiply-adds per input pixel, of an input of 256 × 256.
+    macs_per_px : int
+        Multiply-adds per input pixel, rounded, of an input of 256 × 256.
     edge_tpu : str
         How much of its int8 graph maps onto an Edge TPU, for tiles of 256 × 256: `mapping` of
         `cellseg_host.edgetpu.check.Verdict`.
@@ -29,7 +29,7 @@ class Facts:
     """
 
     parameters: int
-    macs_per_px: float
+    macs_per_px: int
     edge_tpu: str
     roads: tuple[str, ...] = _QAT
     refused: str = ""
@@ -38,16 +38,16 @@ class Facts:
 _SCALED = "qat: the scaling of its encoder's input has no quantization-aware version"
 
 FACTS = {
-    "edge-unet": Facts(234_117, 3_922.8, "wholly"),
-    "unet": Facts(1_941_105, 46_272.0, "wholly"),
-    "unet-128": Facts(1_941_105, 46_272.0, "partly", _FLOAT, "int8, qat: TFLite computes ELU in float32 only"),
-    "unet-200": Facts(1_929_825, 140_672.0, "wholly"),
-    "unetpp": Facts(2_267_361, 113_856.0, "wholly"),
-    "unetpp-efficientnet-b4": Facts(26_201_123, 191_678.4, "partly", _PTQ, _SCALED),
-    "hrnet": Facts(28_608_608, 167_056.0, "wholly"),
-    "hrnet-w18-small": Facts(1_294_672, 14_490.0, "wholly"),
-    "double-unet": Facts(29_297_570, 819_169.9, "partly", _PTQ, _SCALED),
-    "vgg19-unet": Facts(31_172_033, 859_904.0, "partly", _PTQ, _SCALED),
-    "resnet50-unet": Facts(20_676_545, 483_888.0, "partly", _PTQ, _SCALED),
-    "densenet121": Facts(7_304_257, 56_468.0, "partly", _PTQ, _SCALED),
+    "edge-unet": Facts(234_117, 3_923, "wholly"),
+    "unet": Facts(1_941_105, 46_272, "wholly"),
+    "unet-128": Facts(1_941_105, 46_272, "partly", _FLOAT, "int8, qat: TFLite computes ELU in float32 only"),
+    "unet-200": Facts(1_929_825, 140_672, "wholly"),
+    "unetpp": Facts(2_267_361, 113_856, "wholly"),
+    "unetpp-efficientnet-b4": Facts(26_201_123, 191_678, "partly", _PTQ, _SCALED),
+    "hrnet": Facts(28_608_608, 167_056, "wholly"),
+    "hrnet-w18-small": Facts(1_294_672, 14_490, "wholly"),
+    "double-unet": Facts(29_297_570, 819_170, "partly", _PTQ, _SCALED),
+    "vgg19-unet": Facts(31_172_033, 859_904, "partly", _PTQ, _SCALED),
+    "resnet50-unet": Facts(20_676_545, 483_888, "partly", _PTQ, _SCALED),
+    "densenet121": Facts(7_304_257, 56_468, "partly", _PTQ, _SCALED),
 }

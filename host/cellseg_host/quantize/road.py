@@ -14,14 +14,14 @@ from cellseg_device import card as cards
 from cellseg_device import files
 from cellseg_device.card import Card, Output
 from cellseg_device.errors import InputError
-from cellseg_device.graph import Operator
+from cellseg_device.graph import Operator, operators
 from cellseg_host import keras_road
 from cellseg_host.architectures import for_inference, outputs_of
 from cellseg_host.data.dataset import Dataset
 from cellseg_host.evaluate import ImageScore, Summary
 from cellseg_host.quantize import calibrate, finetune, qat
 from cellseg_host.quantize.calibrate import Calibration
-from cellseg_host.quantize.carded import carded
+from cellseg_host.quantize.carded import carded, open_graph
 from cellseg_host.quantize.convert import convert
 from cellseg_host.quantize.errors import QuantizationError
 from cellseg_host.quantize.fold import folded
@@ -173,16 +173,12 @@ def quantize(
         found = calibrate.ranges(plain, qat.ranged(plain), images, calibration.percentile)
         source = dataclasses.replace(before, network=qat.annotated(plain, found))
     data = source.model(mode, tile, images if source is before else None)
+    if mode == "int8":
+        _check_full_int8(data)
     say("scoring the float network")
     first = judge(float_data, dataset)
     say(f"scoring the {mode} network")
     second = judge(data, dataset)
-    floats = [o for o in second.operators if "float" in " ".join(o.dtypes)]
-    if mode == "int8" and floats:
-        raise QuantizationError(
-            f"not full int8: {floats[0].name} works on {', '.join(floats[0].dtypes)} "
-            f"({len(floats)} such operators): use --dynamic, or change the network"
-        )
     card = cards.read_from(data)
     card = dataclasses.replace(
         card,
@@ -233,6 +229,15 @@ def _check_tile(run: Run, tile: Tile | None) -> None:
     arch = run.architecture
     if tile and (any(t % arch.stride for t in tile) or min(tile) <= 2 * arch.margin):
         raise InputError(f"--tile must be a multiple of {arch.stride} and larger than {2 * arch.margin}")
+
+
+def _check_full_int8(data: bytes) -> None:
+    floats = [o for o in operators(open_graph(data)) if "float" in " ".join(o.dtypes)]
+    if floats:
+        raise QuantizationError(
+            f"not full int8: {floats[0].name} works on {', '.join(floats[0].dtypes)} "
+            f"({len(floats)} such operators): use --dynamic, or change the network"
+        )
 
 
 def _rounded(judged: Judged) -> dict[str, Any]:
