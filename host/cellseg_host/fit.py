@@ -128,6 +128,11 @@ def _over(settings: TrainSettings, number: int, past: Sequence[Epoch]) -> bool:
 def _judge(job: Job, path: Path, history: Sequence[Epoch], number: int, loss: float, rate: float) -> Epoch:
     """Score the network as it is, and keep it if it is the best so far."""
     scores = job.validate()
+    if not math.isfinite(scores[job.monitor]):
+        raise InputError(
+            f"{job.monitor} is not defined on the validation images: choose another --monitor, or, for a classifier, a "
+            "smaller --side, so that some views show no cell"
+        )
     so_far = histories.best(history)
     best = histories.better(job.monitor, scores[job.monitor], so_far.scores[job.monitor] if so_far else None)
     if best:

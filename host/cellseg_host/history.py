@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
@@ -44,7 +43,7 @@ class Epoch:
 
 def better(name: str, score: float, than: float | None) -> bool:
     """Whether a score is an improvement."""
-    return than is None or math.isnan(than) or (score < than if name == LOSS else score > than)
+    return than is None or (score < than if name == LOSS else score > than)
 
 
 def best(history: Sequence[Epoch]) -> Epoch | None:

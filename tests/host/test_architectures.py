@@ -110,7 +110,7 @@ def test_multiply_adds_and_strides_by_hand():
 
 
 def test_unetpp_is_the_authors_network():
-    """https://github.com/MrGiovanni/UNetPlusPlus: 9,041,601 parameters, 9,041,700 with four outputs, for grey images."""
+    """Of https://github.com/MrGiovanni/UNetPlusPlus for grey images, with one output and with four."""
     as_published = {"filters": (32, 64, 128, 256, 512), "batch_norm": False, "dropout": 0.5}
     two_more_channels = 2 * 3 * 3 * 32
     for deep, count in ((False, 9_041_601), (True, 9_041_700)):

@@ -1,5 +1,7 @@
 """Pretrained weights from a file: what the encoder then answers is what Keras Applications would."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tf_keras as keras
@@ -21,12 +23,8 @@ def image() -> np.ndarray:
 @pytest.fixture
 def efficientnet_b0(monkeypatch):
     """A smaller sibling in place of EfficientNet-B4."""
-    small = encoders.Encoder(
-        applications.EfficientNetB0,
-        ("block2a_expand_activation", "top_activation"),
-        2,
-        gain=tuple(255 / DEVIATION**1.5),
-    )
+    large = encoders.ENCODERS["efficientnet-b4"]
+    small = dataclasses.replace(large, application=applications.EfficientNetB0)
     monkeypatch.setitem(encoders.ENCODERS, "efficientnet-b4", small)
 
 
@@ -80,11 +78,11 @@ def test_efficientnet_gets_what_its_published_weights_expect(efficientnet_b0, im
 
 def test_a_network_is_opened_again_without_the_encoders_file(efficientnet_b0, image, tmp_path):
     """As a run is: its options do not name the file, its weights hold what was in it."""
-    options = {"encoder": "efficientnet-b4", "filters": (8, 8)}
+    options = {"encoder": "efficientnet-b4", "filters": (8,) * 5}
     arch = ARCHITECTURES["unetpp-efficientnet-b4"]
     reference = applications.EfficientNetB0(include_top=False, weights=None)
     (norm,) = (layer for layer in reference.layers if isinstance(layer, keras.layers.Normalization))
-    norm.set_weights([[0.5] * 3, [0.2] * 3, np.int64(1)])
+    norm.set_weights([np.full(3, 0.5), np.full(3, 0.2), np.int64(1)])
     reference.save_weights(tmp_path / "weights.h5")
     trained = arch.network(**options, encoder_weights=str(tmp_path / "weights.h5"))
     trained.save(tmp_path / "model.keras")

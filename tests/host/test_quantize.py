@@ -13,9 +13,10 @@ from cellseg_device.errors import InputError
 from cellseg_device.image import Image
 from cellseg_device.model import Model
 from cellseg_device.segment import predict, segment
-from cellseg_host import metrics, quantize, runs
-from cellseg_host.cli import main
+from cellseg_host import metrics, quantize, runs, train
 from cellseg_host.evaluate import by_modality, evaluate
+from cellseg_host.quantize import road
+from cellseg_host.settings import TrainSettings
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +151,7 @@ import tf_keras as keras
 from tf_keras import layers
 STRIDE, MARGIN, HEADS = 2, 8, {heads}
 def build(heads, *, deep=True):
-    x = image = keras.Input((None, None, 3))
+    x = image = keras.Input((None, None, 3), name="image")
     outputs = []
     for depth in range(2):
         x = layers.Conv2D(4, 3, padding="same", activation="relu", name=f"conv{{depth}}")(x)
@@ -172,7 +173,7 @@ def test_a_shallower_depth_is_a_model_of_its_own(tiny_dataset, tmp_path):
     run = small_run(tiny_dataset, tmp_path, ("foreground",))
     made = [quantize.float_model(run, tiny_dataset, depth=depth) for depth in (1, 2, None)]
     assert len(made[0]) < len(made[1]) == len(made[2])
-    with pytest.raises(InputError, match="--depth: .* has 2 supervised depths"):
+    with pytest.raises(InputError, match=r"--depth: .* has 2 supervised depths"):
         quantize.quantize(run, tiny_dataset, depth=3)
 
 

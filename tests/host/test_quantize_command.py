@@ -77,7 +77,7 @@ def test_the_gate_judges_what_the_model_has():
 
     gate.check(made({"ap50": 0.9}, ap50=0.895), 0.01)
     gate.check(made({"auc": 0.9, "accuracy": 0.8}, accuracy=0.5), 0.01)
-    with pytest.raises(gate.GateError, match="accuracy fell from 0.8000"):
+    with pytest.raises(gate.GateError, match=r"accuracy fell from 0\.8000"):
         gate.check(made({"auc": 0.9, "accuracy": 0.8}, accuracy=0.5), 0.01, "accuracy")
     with pytest.raises(gate.InputError, match="no score 'ap50': choose one of auc"):
         gate.check(made({"auc": 0.9}), 0.01, "ap50")

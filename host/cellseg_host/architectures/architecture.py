@@ -64,7 +64,7 @@ class Architecture:
         known = option_defaults(self.build)
         for key in options:
             if key not in known:
-                raise InputError(f"--option: {self.name} {unknown('option', key, list(known))}")
+                raise InputError(f"--option: {self.name} has {unknown('option', key, list(known))}")
         given = {key: self._checked(key, value, known[key]) for key, value in options.items()}
         told = ", ".join(f"{k}={v}" for k, v in options.items()) or "its defaults"
         try:

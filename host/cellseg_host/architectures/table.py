@@ -78,5 +78,5 @@ def get(name: str) -> Architecture:
         If there is none.
     """
     if name not in ARCHITECTURES:
-        raise InputError(f"--arch: {unknown('architecture', name, list(ARCHITECTURES))}")
+        raise InputError(f"--arch: there is {unknown('architecture', name, list(ARCHITECTURES))}")
     return ARCHITECTURES[name]

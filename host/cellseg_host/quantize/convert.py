@@ -44,7 +44,10 @@ def convert(
     # A batch of one and no other unknown than the size: what depends on a batch stays out of the graph.
     signature = tf.TensorSpec((1, *(tile or (None, None)), 3), tf.float32)
     function = tf.function(lambda image: network(image, training=False)).get_concrete_function(signature)
-    converter: Any = tf.lite.TFLiteConverter.from_concrete_functions([function], network)
+    # Only the variables, which must be kept alive: of a Keras model the converter would trace and save every layer too
+    holder = tf.Module()
+    holder.held = network.variables
+    converter: Any = tf.lite.TFLiteConverter.from_concrete_functions([function], holder)
     if mode != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if mode == "float16":

@@ -155,10 +155,11 @@ def quantize(
         If the tile does not fit the network, or there is nothing to calibrate or compare with.
     """
     _check_tile(run, tile)
-    images = calibrate.images(dataset, run.card(), calibration.images, tile)
+    card = run.card()
+    images = calibrate.images(dataset, card, calibration.images, tile)
     dataset.split(SPLIT)
     say("choosing the thresholds on the validation split")
-    before = _float_source(run, dataset, name, depth)
+    before = _float_source(run, card, dataset, name, depth)
     say("converting")
     float_data = before.model("float32", tile)
     twin, source = float_data, before
@@ -195,7 +196,7 @@ def quantize(
 
 def float_model(run: Run, dataset: Dataset, *, name: str | None = None, depth: int | None = None) -> bytes:
     """The float32 .tflite of a run's best network, with its card and thresholds chosen on the validation split."""
-    return _float_source(run, dataset, name, depth).model("float32", None)
+    return _float_source(run, run.card(), dataset, name, depth).model("float32", None)
 
 
 def write(quantized: Quantized, path: Path) -> None:
@@ -204,11 +205,11 @@ def write(quantized: Quantized, path: Path) -> None:
     files.write(path, quantized.data)
 
 
-def _float_source(run: Run, dataset: Dataset, name: str | None, depth: int | None) -> _Source:
+def _float_source(run: Run, card: Card, dataset: Dataset, name: str | None, depth: int | None) -> _Source:
     network = for_inference(run.network, run.heads, depth)
     if len(network.inputs) != 1 or network.input_shape[-1] != 3:
         raise QuantizationError(f"the network takes {network.input_shape}, not one image of 3 channels")
-    outputs, card = outputs_of(network, run.heads), run.card()
+    outputs = outputs_of(network, run.heads)
     card = dataclasses.replace(card, name=name or card.name, outputs=outputs)
     return _tuned(_Source(network, outputs, card), run, dataset)
 
