@@ -35,14 +35,14 @@ def made(net: keras.Model, mode: str) -> bytes:
 
 
 def test_the_layer_that_is_made_to_hurt_is_named_first():
-    """One channel a thousand times as loud as the others: they share a step, which drowns them."""
+    """One channel fifty times as loud as the others: they share a step, which drowns them."""
     net = network()
     assert layers.errors(made(net, "float32"), made(net, "int8"), images(1))[0].snr_db > 20
     kernel, bias = net.get_layer("conv1").get_weights()
-    kernel[..., 0] *= 1000
-    net.get_layer("conv1").set_weights([np.abs(kernel), bias])
+    kernel[..., 0] *= 50
+    net.get_layer("conv1").set_weights([kernel, bias])
     after, rest = net.get_layer("conv2").get_weights()
-    after[:, :, 0] /= 1000
+    after[:, :, 0] /= 50
     net.get_layer("conv2").set_weights([after, rest])
     found = layers.errors(made(net, "float32"), made(net, "int8"), images(1))
     assert found[0].layer == "conv1"
@@ -65,7 +65,7 @@ def test_other_networks_have_nothing_to_compare():
     assert {e.layer for e in found} == {"foreground"}
 
 
-@pytest.mark.parametrize(("percentile", "narrow"), [(None, False), (99.9, True)])
+@pytest.mark.parametrize(("percentile", "narrow"), [(None, False), (99.5, True)])
 def test_one_outlier_widens_the_range_unless_a_percentile_cuts_it(percentile, narrow):
     net = folded(qat.accepted(network()))
     plain, outlier = images(), images()
