@@ -104,15 +104,15 @@ def table(rows: list[dict[str, str]], seconds: float) -> str:
     lines = [
         "# Architectures and roads to int8, side by side",
         "",
-        "Made by `python benchmarks/architectures.py nuclei-data`, which trains, quantizes and compares; all numbers are",
-        f"of the 68 test images of DSB2018. Budget of each network: `cellseg-host train {' '.join(BUDGET)}`, for",
-        f"quantization-aware training `--qat {' '.join(QAT_BUDGET)}` more. It is small: it shows what quantization costs",
-        "each network and what they cost to run, not what any of them can reach. Latency is of one 256 × 256 tile, all",
-        "models taken alternately, on the machine that architectures.json names.",
+        "Made by `python benchmarks/architectures.py nuclei-data`, which trains, quantizes and compares; all numbers",
+        f"are of the 68 test images of DSB2018. Budget of each network: `cellseg-host train {' '.join(BUDGET)}`,",
+        f"for quantization-aware training `--qat {' '.join(QAT_BUDGET)}` more. It is small: it shows what quantization",
+        "costs each network and what they cost to run, not what any can reach. Latency is of one 256 × 256 tile,",
+        "all models taken alternately, on the machine that architectures.json names.",
         "",
         "![accuracy against latency and the change by quantization](architectures.png)",
         "",
-        "| network | learns | parameters | MAC/px | road | MB | ms a tile | mean IoU@0.4 | against float | AP@0.5 | mean AP |",
+        "| network | learns | parameters | MAC/px | road | MB | ms a tile | mean IoU@0.4 | change | AP@0.5 | mean AP |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for candidate in CANDIDATES:
