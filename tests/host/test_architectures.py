@@ -8,6 +8,7 @@ from cellseg_device.errors import InputError
 from cellseg_device.model import map_spec
 from cellseg_host import architectures
 from cellseg_host.architectures import ARCHITECTURES, FACTS, double_unet, hrnet, unetpp
+from cellseg_host.edgetpu.untrained import check_architecture
 
 
 def refused(function, *arguments, **options) -> str:
@@ -219,3 +220,13 @@ def test_a_single_number_stands_for_a_list_of_one():
 
 def test_a_classifier_learns_nothing_but_presence():
     assert "its head is presence, not foreground" in refused(ARCHITECTURES["densenet121"].network, ("foreground",))
+
+
+# The others take up to two minutes each; `cellseg-host edgetpu --arch NAME` gave what is listed
+MAPPED = ("edge-unet", "unet", "unet-128", "hrnet-w18-small")
+LEAN = ("edge-unet", "unet-128")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in LEAN else pytest.mark.slow) for n in MAPPED])
+def test_the_edge_tpu_s_verdict_is_the_one_that_is_listed(name):
+    assert check_architecture(ARCHITECTURES[name]).mapping == FACTS[name].edge_tpu
