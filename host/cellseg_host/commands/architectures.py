@@ -22,7 +22,7 @@ def architectures(names: tuple[str, ...], as_json: bool) -> None:
     MAC/px are multiply-adds per pixel of the image. Parameters and MAC/px are those of the network that runs, which is
     less than what is trained where depths are supervised. Quantization names the roads of 'cellseg-host quantize' that
     work. Edge TPU says how much of the int8 network for tiles of 256 x 256 maps onto one, by the compiler's published
-    rules: see 'cellseg-host edgetpu --arch NAME' for the reasons.
+    rules; doubtful is wholly, but for limits that are not published: see 'cellseg-host edgetpu --arch NAME'.
 
     \b
     Examples:
