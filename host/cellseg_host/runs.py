@@ -78,7 +78,7 @@ class Run:
         """The quantities that the network learns."""
         return self.settings.heads or self.architecture.heads
 
-    @property
+    @cached_property
     def outputs(self) -> tuple[Output, ...]:
         """What the outputs of the network are, once it is `architectures.for_inference`."""
         network = architectures.for_inference(self.untrained(), self.heads)

@@ -60,12 +60,13 @@ def train(
     heads = tuple(settings.heads) or arch.heads
     _check(settings, arch, heads, dataset)
     keras.utils.set_random_seed(settings.seed)
-    network = _network(arch, heads, settings)
+    begun = (path / "checkpoint").exists()  # then its weights come from there
+    network = arch.network(heads, **settings.options) if begun else _network(arch, heads, settings)
     if not resume:
         # All that may be refused has been, but for what the weights to start from are
         run = Run(path, runs.describe(settings, dataset))
     job = prepare(run, network, dataset, settings)
-    if settings.init and not (path / "checkpoint").exists():
+    if settings.init and not begun:
         images = (image for image, _, _ in job.batches(0))
         say(initialise.initialise(network, Path(settings.init), heads, lambda: _few(images)))
     initialise.freeze(network, settings.freeze)
