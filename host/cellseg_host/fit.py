@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ class Job:
         Scores of the network as it is, by name.
     monitor : str
         The score that decides which network is kept.
+    trained : bool
+        The network has learnt already: it is scored before the first step, and kept where training does not help.
     """
 
     network: keras.Model
@@ -45,6 +48,7 @@ class Job:
     loss: Callable[[Sequence[Any], Mapping[str, Any], Any], Any]
     validate: Callable[[], dict[str, float]]
     monitor: str
+    trained: bool = False
 
 
 def fit(
@@ -83,7 +87,21 @@ def fit(
     step = _step(network, optimizer, job.loss)
 
     with tf.summary.create_file_writer(str(path / "tensorboard")).as_default():
-        for number in range(history[-1].round if history else 1, settings.rounds + bool(settings.swa) + 1):
+
+        def end(epoch: Epoch) -> Epoch:
+            history.append(epoch)
+            histories.write(path, history)
+            for name, value in {"loss": epoch.loss, "learning_rate": epoch.learning_rate, **epoch.scores}.items():
+                tf.summary.scalar(name, value, step=epoch.epoch)
+            state.epoch.assign(len(history))
+            manager.save()  # last, so that a stop before it repeats the epoch
+            return epoch
+
+        if job.trained and not history:
+            epoch = _judge(job, path, history, 0, 0, math.nan, 0.0)
+            yield end(dataclasses.replace(epoch, loss=epoch.scores[histories.LOSS]))
+        first = max(history[-1].round, 1) if history else 1
+        for number in range(first, settings.rounds + bool(settings.swa) + 1):
             past = [e for e in history if e.round == number]
             if number > 1 and not past:
                 runs.load_weights(network, path / runs.NETWORK)
@@ -91,7 +109,7 @@ def fit(
                     variable.assign(tf.zeros_like(variable))
             while not _over(settings, number, past):
                 progress = [e.best for e in past]
-                epoch_number = len(history) + 1
+                epoch_number = len(history) + (not job.trained)
                 total = 0.0
                 for done, (image, targets, gap) in enumerate(job.batches(epoch_number - 1)):
                     rate = schedules.rate(settings, number, progress, done)
@@ -105,17 +123,11 @@ def fit(
                 if average and number > settings.rounds:
                     average.add(len(past))
                     with average.applied(image for image, _, _ in job.batches(epoch_number - 1)):
-                        epoch = _judge(job, path, history, number, total / settings.steps, rate)
+                        epoch = _judge(job, path, history, epoch_number, number, total / settings.steps, rate)
                 else:
-                    epoch = _judge(job, path, history, number, total / settings.steps, rate)
-                history.append(epoch)
+                    epoch = _judge(job, path, history, epoch_number, number, total / settings.steps, rate)
                 past.append(epoch)
-                histories.write(path, history)
-                for name, value in {"loss": epoch.loss, "learning_rate": rate, **epoch.scores}.items():
-                    tf.summary.scalar(name, value, step=epoch.epoch)
-                state.epoch.assign(epoch.epoch)
-                manager.save()  # last, so that a stop before it repeats the epoch
-                yield epoch
+                yield end(epoch)
 
 
 def _over(settings: TrainSettings, number: int, past: Sequence[Epoch]) -> bool:
@@ -125,7 +137,7 @@ def _over(settings: TrainSettings, number: int, past: Sequence[Epoch]) -> bool:
     return len(past) >= settings.epochs or histories.since_best(past) >= settings.patience
 
 
-def _judge(job: Job, path: Path, history: Sequence[Epoch], number: int, loss: float, rate: float) -> Epoch:
+def _judge(job: Job, path: Path, history: Sequence[Epoch], epoch: int, number: int, loss: float, rate: float) -> Epoch:
     """Score the network as it is, and keep it if it is the best so far."""
     scores = job.validate()
     if not math.isfinite(scores[job.monitor]):
@@ -137,7 +149,7 @@ def _judge(job: Job, path: Path, history: Sequence[Epoch], number: int, loss: fl
     best = histories.better(job.monitor, scores[job.monitor], so_far.scores[job.monitor] if so_far else None)
     if best:
         runs.save_weights(job.network, path / runs.NETWORK)
-    return Epoch(len(history) + 1, number, loss, rate, best, scores)
+    return Epoch(epoch, number, loss, rate, best, scores)
 
 
 def _step(network: keras.Model, optimizer: keras.optimizers.Optimizer, loss: Callable[..., Any]) -> Callable[..., Any]:

@@ -22,9 +22,10 @@ class Epoch:
     Attributes
     ----------
     epoch, round : int
-        From 1; epochs are numbered through all rounds.
+        From 1; epochs are numbered through all rounds. Epoch 0 of round 0 is a network that had learnt before, as it
+        was.
     loss : float
-        Mean over the epoch's batches.
+        Mean over the epoch's batches; of epoch 0, which has none, the validation loss.
     learning_rate : float
         Of its last batch.
     best : bool

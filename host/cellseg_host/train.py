@@ -65,7 +65,7 @@ def train(
     if not resume:
         # All that may be refused has been, but for what the weights to start from are
         run = Run(path, runs.describe(settings, dataset))
-    job = prepare(run, network, dataset, settings)
+    job = prepare(run, network, dataset, settings, trained=bool(settings.init))
     if settings.init and not begun:
         images = (image for image, _, _ in job.batches(0))
         say(initialise.initialise(network, Path(settings.init), heads, lambda: _few(images)))
@@ -75,7 +75,7 @@ def train(
     yield from fit.fit(job, path, settings, on_step)
 
 
-def prepare(run: Run, network: keras.Model, dataset: Dataset, settings: TrainSettings) -> Job:
+def prepare(run: Run, network: keras.Model, dataset: Dataset, settings: TrainSettings, trained: bool) -> Job:
     """All that the training loop needs to train a network on a dataset.
 
     Parameters
@@ -86,6 +86,8 @@ def prepare(run: Run, network: keras.Model, dataset: Dataset, settings: TrainSet
         With the run's heads; for quantization-aware training another one than the run's own.
     dataset : Dataset
     settings : TrainSettings
+    trained : bool
+        Whether the network has learnt already, as one has that is fine-tuned.
     """
     arch, heads, outputs = run.architecture, run.heads, run.outputs
     card = run.card()
@@ -117,6 +119,7 @@ def prepare(run: Run, network: keras.Model, dataset: Dataset, settings: TrainSet
         loss,
         _validation(arch, network, outputs, val_samples, loss, settings),
         monitor(settings, arch),
+        trained,
     )
 
 

@@ -1,4 +1,3 @@
-import dataclasses
 import json
 
 import numpy as np
@@ -6,7 +5,7 @@ import pytest
 import tf_keras as keras
 
 from cellseg_device.errors import CellsegError, InputError
-from cellseg_host import architectures, feed, initialise, quantize, runs, train
+from cellseg_host import architectures, feed, fit, initialise, quantize, runs, train
 from cellseg_host.augment import NONE
 from cellseg_host.settings import TrainSettings
 
@@ -85,20 +84,30 @@ def test_weights_of_another_network_are_refused(tiny_run, float_file, images, ki
         start(source, images, convs=(0, 0, 0, 0))
 
 
-def test_what_is_frozen_keeps_its_weights_and_statistics(tiny_run, tiny_dataset, tmp_path):
-    """The user with nine images: the released encoder stays, the rest learns."""
-    settings = TrainSettings(epochs=1, steps=2, batch=2, side=32, init=str(tiny_run), freeze="encoder")
-    list(train.train(tiny_dataset, tmp_path / "run", settings))
-    before, after = runs.open_run(tiny_run).network, runs.open_run(tmp_path / "run").network
-    changed = {la.name for la in after.layers if la.weights and differ(la, before.get_layer(la.name))}
+@pytest.mark.parametrize(
+    ("what", "learns"), [("encoder", ("decoder", "fore", "dist")), ("all-but-head", ("fore", "dist"))]
+)
+def test_what_is_frozen_keeps_its_weights_and_statistics(tiny_run, tiny_dataset, tmp_path, what, learns):
+    run = runs.open_run(tiny_run)
+    settings = TrainSettings(epochs=1, steps=2, batch=2, side=32)
+    before, network = run.network, run.network
+    initialise.freeze(network, what)
+    list(fit.fit(train.prepare(run, network, tiny_dataset, settings, trained=False), tmp_path, settings))
+    changed = {la.name for la in network.layers if la.weights and differ(la, before.get_layer(la.name))}
     assert changed
-    assert all(name.startswith("decoder") or name in ("foreground", "distance") for name in changed)
-    settings = dataclasses.replace(settings, freeze="all-but-head")
-    list(train.train(tiny_dataset, tmp_path / "head", settings))
-    after = runs.open_run(tmp_path / "head").network
-    changed = {la.name for la in after.layers if la.weights and differ(la, before.get_layer(la.name))}
-    assert changed == {"foreground", "distance"}
-    assert json.loads((tmp_path / "head" / "run.json").read_text())["settings"]["init"] == str(tiny_run)
+    assert all(name.startswith(learns) for name in changed)
+
+
+def test_the_user_with_nine_images_gets_nothing_worse_than_what_was_there(tiny_run, tiny_dataset, tmp_path):
+    """Epoch 0 is the network that the training starts from, and is kept where a step too large spoils it."""
+    settings = TrainSettings(
+        epochs=1, steps=2, batch=2, side=32, init=str(tiny_run), freeze="encoder", learning_rate=9.0
+    )
+    first, spoilt = train.train(tiny_dataset, tmp_path / "run", settings)
+    assert (first.epoch, first.best, spoilt.epoch, spoilt.best) == (0, True, 1, False)
+    kept, given = runs.open_run(tmp_path / "run").network, runs.open_run(tiny_run).network
+    assert not any(differ(la, given.get_layer(la.name)) for la in kept.layers if la.weights)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["settings"]["init"] == str(tiny_run)
 
 
 def differ(a, b) -> bool:

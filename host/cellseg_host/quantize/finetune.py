@@ -101,6 +101,8 @@ def finetune(
 ) -> Iterator[Epoch]:
     """Fine-tune a run's best network for int8, yielding each epoch as it ends; goes on where it was stopped.
 
+    Epoch 0 is the network before any step: it is what is kept where fine-tuning does not help.
+
     Parameters
     ----------
     run : Run
@@ -142,7 +144,7 @@ def finetune(
     say("reading the images")
     network = qat.annotated(plain, {k: tuple(v) for k, v in state["ranges"].items()})
     keras.utils.set_random_seed(settings.seed)
-    yield from fit.fit(training.prepare(run, network, dataset, settings), path, settings, on_step)
+    yield from fit.fit(training.prepare(run, network, dataset, settings, trained=True), path, settings, on_step)
 
 
 def load(run: Run, network: keras.Model) -> Tuned:
