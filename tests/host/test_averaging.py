@@ -29,7 +29,7 @@ def test_it_is_applied_for_a_while_only():
     net.set_weights([w + 1 for w in net.get_weights()])
     before = net.get_weights()
     with average.applied([np.zeros((1, 8, 8, 3), np.float32)]):
-        assert np.allclose(net.get_weights()[0], before[0] - 1)
+        assert np.allclose(net.get_weights()[0], before[0] - 1, atol=1e-6)
     assert all(np.array_equal(a, b) for a, b in zip(before, net.get_weights(), strict=True))
 
 
