@@ -1,0 +1,73 @@
+"""What several commands have in common: options, loading a model, stopping on a signal."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cellseg_device.memory import return_large_blocks
+
+if TYPE_CHECKING:
+    from cellseg_device.model import Model
+    from cellseg_device.wake import Alarm
+
+RESULTS_NAME = "cellseg-results"
+_MOST_THREADS = 4  # more bring nothing on the small computers this is for
+
+PATH = click.Path(path_type=Path)
+
+
+def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --model and --threads to a command."""
+    command = click.option(
+        "--threads",
+        type=click.IntRange(1, 64),
+        help=f"Threads for the network.  [default: one per core, at most {_MOST_THREADS}]",
+    )(command)
+    return click.option("--model", type=PATH, help="A .tflite model with a card.  [default: the bundled one]")(command)
+
+
+def result_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --overlay and --json to a command."""
+    command = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image.")(command)
+    return click.option("--overlay", is_flag=True, help="Also write STEM.overlay.jpg: outlines and count.")(command)
+
+
+def load(path: Path | None, threads: int | None, warn: Callable[[str], None] | None = None) -> Model:
+    """Load a model; with `warn`, it has to give the known answer first."""
+    return_large_blocks()
+    from cellseg_device.model import Model, bundled_path
+
+    model = Model(path or bundled_path(), threads or _default_threads())
+    if warn is not None:
+        from cellseg_device import selftest
+
+        warning = selftest.check(model)
+        if warning:
+            warn(warning)
+    return model
+
+
+def _default_threads() -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, _MOST_THREADS)
+
+
+def stop_on_signals() -> Alarm:
+    """Let a first SIGTERM or SIGINT end the work after the image in hand, and a second one at once."""
+    from cellseg_device.wake import Alarm
+
+    alarm = Alarm()
+
+    def stop(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        alarm.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    return alarm

@@ -1,0 +1,27 @@
+"""``cellseg-device info``: what is in a model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from cellseg_device.commands.common import PATH, load
+
+
+@click.command()
+@click.argument("model", type=PATH, required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def info(model: Path | None, as_json: bool) -> None:
+    """Show a model's card, operators, tensors and memory.
+
+    \b
+    Examples:
+      cellseg-device info
+      cellseg-device info mine.tflite --json
+    """
+    from cellseg_device import info as infos
+
+    description = infos.describe(load(model, 1))
+    click.echo(json.dumps(description, indent=2, ensure_ascii=False) if as_json else infos.as_text(description))

@@ -1,0 +1,80 @@
+"""``cellseg-device watch``: the images of a folder, and those that come."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cellseg_device.commands.common import PATH, RESULTS_NAME, load, model_options, result_options, stop_on_signals
+from cellseg_device.errors import EXIT_IMAGES_FAILED
+
+
+@click.command()
+@click.argument("folder", type=PATH)
+@click.option("--out", type=PATH, help=f"Folder for the results.  [default: FOLDER/{RESULTS_NAME}]")
+@click.option("--once", is_flag=True, help="Do the images that are there, and stop.")
+@click.option(
+    "--settle",
+    type=click.FloatRange(0),
+    default=0.5,
+    show_default=True,
+    help="Seconds for which a file must not have changed before it is read.",
+)
+@click.option(
+    "--poll",
+    type=click.FloatRange(0.05),
+    default=2.0,
+    show_default=True,
+    help="Seconds between looks at the folder; file events come on top.",
+)
+@result_options
+@model_options
+def watch(
+    folder: Path,
+    out: Path | None,
+    once: bool,
+    settle: float,
+    poll: float,
+    overlay: bool,
+    as_json: bool,
+    model: Path | None,
+    threads: int | None,
+) -> None:
+    """Segment every image that is in FOLDER or comes into it.
+
+    It may be stopped at any moment, in any way: the next start goes on where it was. Images that cannot be
+    read are listed in failed.csv with the reason, and tried again when they change.
+
+    \b
+    Examples:
+      cellseg-device watch /captures
+      cellseg-device watch /captures --out /results --overlay
+      cellseg-device watch /captures --once --json
+    """
+    alarm = stop_on_signals()
+    from cellseg_device import watch as watching
+    from cellseg_device.console import Report
+    from cellseg_device.output import Output
+    from cellseg_device.scan import check_folder
+    from cellseg_device.worker import Worker
+
+    check_folder(folder)
+    out = out or folder / RESULTS_NAME
+    report = Report(as_json, len(watching.listed(folder, out)) if once else None)
+    output = Output(out, report.warn)
+    timing = watching.Timing(settle, poll)
+    look = watching.once if once else watching.watch
+    try:
+        worker = Worker(load(model, threads, report.warn), output, overlay)
+        for outcome in look(folder, worker, timing, alarm):
+            report.add(outcome)
+    finally:
+        output.close()
+    if not once:
+        return
+    if report.is_empty and not alarm.stopping:
+        click.echo(f"no images in {folder}: nothing to do", err=as_json)
+        return
+    report.finish(out, alarm.stopping)
+    raise SystemExit(EXIT_IMAGES_FAILED if alarm.stopping else report.exit_code)
