@@ -33,13 +33,14 @@ import numpy as np
 from cellseg_device import bench, files, hardware, instances, memory, results, segment
 from cellseg_device import image as images
 from cellseg_device.card import Card, attach
-from cellseg_device.measure import measure
+from cellseg_device.counting import Counting
 from cellseg_device.model import RUNTIME, Model, bundled_path
 from cellseg_device.segment import Segmentation, Stopwatch
 
 HEIGHT, WIDTH, CELLS = 1200, 1600, 500
 TILE = 512  # for the comparison on equal tiles
 JSON = Path(__file__).with_name("road.json")
+_PROVENANCE = results.Provenance("field", "0" * 64, 0, "nuclei", "0" * 64, "{}")
 
 
 def field() -> dict[str, bytes]:
@@ -70,8 +71,8 @@ def baseline(folder: Path) -> Path:
 
 def write_results(folder: Path, result: Segmentation) -> None:
     """Label image, table and counts on disk, synced."""
-    results.write(folder, "field", result)
-    files.write(folder / "counts.csv", repr(results.counts(result)).encode())
+    results.write(folder, "field", result, _PROVENANCE)
+    files.write(folder / "counts.csv", repr(result.counts).encode())
 
 
 def network_road(data: bytes, model: Model, folder: Path) -> dict[str, float]:
@@ -108,9 +109,9 @@ def otsu_road(data: bytes, folder: Path) -> dict[str, float]:
         labels = otsu_labels(image.pixels)
     with watch.step("measure"):
         labels = instances.number(labels, 1)
-        cells = measure(labels, image.pixels)
+        result = segment.counted(image, labels, 1 / 24, Counting())
     with watch.step("write"):
-        write_results(folder, Segmentation(image, labels, cells))
+        write_results(folder, result)
     return watch.ms
 
 

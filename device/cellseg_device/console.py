@@ -37,14 +37,18 @@ class Report:
     ----------
     as_json : bool
         One JSON object per line and image on standard output, and nothing else there.
+    strict : bool
+        Whether a flagged count is a failure.
     total : int or None
         How many are to come, if known: progress is then shown, where standard error is a terminal.
     """
 
-    def __init__(self, as_json: bool, total: int | None = None) -> None:
+    def __init__(self, as_json: bool, strict: bool = False, total: int | None = None) -> None:
         self.counts = {DONE: 0, FAILED: 0, UNCHANGED: 0}
         self.cells = 0
+        self.flagged = 0
         self._as_json = as_json
+        self._strict = strict
         self._total = total
         self._start = time.monotonic()
         self._has_lost_lines = False
@@ -52,8 +56,8 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """1 if an image failed, else 0."""
-        return EXIT_IMAGES_FAILED if self.counts[FAILED] else EXIT_OK
+        """1 if an image failed, or has a flag and the report is strict; else 0."""
+        return EXIT_IMAGES_FAILED if self.counts[FAILED] or (self._strict and self.flagged) else EXIT_OK
 
     @property
     def is_empty(self) -> bool:
@@ -64,11 +68,13 @@ class Report:
         """Print one outcome; what was done before shows in JSON and in the summary only."""
         self.counts[outcome.status] += 1
         self.cells += outcome.cells or 0
+        self.flagged += bool(outcome.flags)
         self._clear()
         if self._as_json:
             self._print(json.dumps(_json_object(outcome), ensure_ascii=False))
         elif outcome.status == DONE:
-            self._print(f"{outcome.image}  {_number(outcome.cells or 0, 'cell')}  {outcome.ms:.0f} ms")
+            flags = f"  ! {outcome.flags}" if outcome.flags else ""
+            self._print(f"{outcome.image}  {_number(outcome.cells or 0, 'cell')}  {outcome.ms:.0f} ms{flags}")
         if outcome.status == FAILED:
             say(f"{outcome.image}: {outcome.reason}")
         self._progress()
@@ -96,6 +102,8 @@ class Report:
         parts = [f"{self.counts[DONE]} done", f"{self.counts[FAILED]} failed"]
         if self.counts[UNCHANGED]:
             parts.append(f"{self.counts[UNCHANGED]} done before")
+        if self.flagged:
+            parts.append(f"{self.flagged} flagged as doubtful")
         images = _number(sum(self.counts.values()), "image")
         seconds = time.monotonic() - self._start
         stopped = "stopped after " if is_stopped else ""
@@ -122,6 +130,7 @@ def _json_object(outcome: Outcome) -> dict[str, object]:
         "cells": outcome.cells,
         "ms": round(outcome.ms, 1),
         "labels": outcome.labels,
+        "flags": outcome.flags,
         "reason": outcome.reason,
     }
 

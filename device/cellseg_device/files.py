@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -17,7 +18,7 @@ from typing import BinaryIO
 _TEMPORARY = re.compile(r"\.cellseg-\d+-\d+\.tmp")
 
 
-def write_all(folder: Path, contents: Mapping[str, Callable[[BinaryIO], object]]) -> None:
+def write_all(folder: Path, contents: Mapping[str, Callable[[BinaryIO], object]]) -> dict[str, str]:
     """Write files that belong together: they take their names when all are whole and on the disk.
 
     Parameters
@@ -26,18 +27,26 @@ def write_all(folder: Path, contents: Mapping[str, Callable[[BinaryIO], object]]
     contents : mapping of str to callable
         By file name, what writes into the open file. Files of these names are replaced.
 
+    Returns
+    -------
+    dict of str to str
+        SHA-256 by file name.
+
     Raises
     ------
     OSError
         What the disk met; former files stay as they were, and no temporary file stays.
     """
     names = {folder / f".cellseg-{os.getpid()}-{index}.tmp": name for index, name in enumerate(contents)}
+    digests = {}
     try:
         for temporary, name in names.items():
-            with open(temporary, "wb") as file:
+            with open(temporary, "w+b") as file:
                 contents[name](file)
                 file.flush()
                 os.fsync(file.fileno())
+                file.seek(0)
+                digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
         for temporary, name in names.items():
             temporary.replace(folder / name)
     except BaseException:
@@ -46,6 +55,7 @@ def write_all(folder: Path, contents: Mapping[str, Callable[[BinaryIO], object]]
                 temporary.unlink()
         raise
     sync_folder(folder)
+    return digests
 
 
 def write(path: Path, data: bytes) -> None:

@@ -82,6 +82,39 @@ def number(regions: npt.NDArray[np.uint16], min_area_px: int) -> npt.NDArray[np.
     return np.repeat(new[found.label], found.length).reshape(regions.shape)
 
 
+def rescale(
+    labels: npt.NDArray[np.uint16], foreground: npt.NDArray[np.int8], threshold: int, shape: tuple[int, int]
+) -> npt.NDArray[np.uint16]:
+    """Bring labels to the size of the image that was scaled for the network.
+
+    Parameters
+    ----------
+    labels : ndarray of uint16, shape (h, w)
+    foreground : ndarray of int8, shape (h, w) or larger
+        The map from which the outlines are drawn anew, smooth, where the image is larger.
+    threshold : int
+        Value of it from which a pixel belongs to a cell.
+    shape : (int, int)
+        (height, width) of the image.
+
+    Returns
+    -------
+    ndarray of uint16, shape `shape`
+        Numbered without a gap, by the first pixels; a cell that has no pixel at this size is dropped.
+    """
+    height, width = shape
+    larger = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST)
+    if height > labels.shape[0]:
+        seen = np.ascontiguousarray(foreground[: labels.shape[0], : labels.shape[1]])
+        smooth = cv2.resize(seen, (width, height), interpolation=cv2.INTER_LINEAR_EXACT)
+        mask = np.negative((smooth >= threshold).view(np.int8)).view(np.uint8)
+        larger = cv2.copyTo(larger, mask)
+        for _ in range(-(-height // labels.shape[0])):  # what the smooth outline has outside the blocks
+            left = cv2.bitwise_and(cv2.compare(larger, 0, cv2.CMP_EQ), mask)
+            cv2.copyTo(cv2.dilate(larger, _CROSS), left, larger)
+    return number(larger, 1)
+
+
 def _any_in_block(mask: npt.NDArray[np.uint8], block: int) -> npt.NDArray[np.uint8]:
     """Maximum over blocks of `block` × `block` pixels."""
     if block == 1:

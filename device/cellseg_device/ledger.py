@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cellseg_device.counting import Counts
 from cellseg_device.errors import OutputError
-from cellseg_device.results import Counts
 
 FILE_NAME = "cellseg.sqlite"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 DONE, FAILED = "done", "failed"
 
-_SCHEMA = f"""
+_FIRST_SCHEMA = f"""
 CREATE TABLE images (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,  -- order of processing
     image TEXT NOT NULL UNIQUE,
@@ -46,8 +46,27 @@ CREATE TABLE images (
     median_diameter_um REAL,
     density_per_mm2 REAL
 );
-PRAGMA user_version = {SCHEMA_VERSION};
 """
+
+# What a later version added; a ledger of an earlier one gets it when it is opened. Unknown (NULL) in its old rows.
+_ADDED = {
+    2: """
+ALTER TABLE images ADD COLUMN settings TEXT;  -- counting.Counting.key
+ALTER TABLE images ADD COLUMN files TEXT;  -- JSON: SHA-256 by name, of the result files
+ALTER TABLE images ADD COLUMN left_out INTEGER;
+ALTER TABLE images ADD COLUMN counted_area_px INTEGER;
+ALTER TABLE images ADD COLUMN concentration_per_ml REAL;
+ALTER TABLE images ADD COLUMN concentration_low_per_ml REAL;
+ALTER TABLE images ADD COLUMN concentration_high_per_ml REAL;
+ALTER TABLE images ADD COLUMN focus REAL;
+ALTER TABLE images ADD COLUMN edge_sharpness REAL;
+ALTER TABLE images ADD COLUMN saturated_fraction REAL;
+ALTER TABLE images ADD COLUMN uneven_light REAL;
+ALTER TABLE images ADD COLUMN at_border_fraction REAL;
+ALTER TABLE images ADD COLUMN diameter_ratio REAL;
+ALTER TABLE images ADD COLUMN flags TEXT DEFAULT '';
+"""
+}
 
 # SQLite's primary result codes that mean the disk, not the data
 _DISK_FAULTS = {
@@ -85,6 +104,10 @@ class Entry:
         ISO 8601, UTC.
     total_ms : float
         From reading the file to its results on the disk.
+    settings : str or None
+        `counting.Counting.key`; None in a row of an older version.
+    files : str or None
+        JSON: SHA-256 by name, of the result files.
     counts : Counts or None
     """
 
@@ -99,6 +122,8 @@ class Entry:
     model_sha256: str
     recorded_at: str
     total_ms: float
+    settings: str | None = None
+    files: str | None = None
     counts: Counts | None = None
 
 
@@ -168,17 +193,18 @@ class Ledger:
         """Read all entries of a status, in the order of processing."""
         return self._entries("WHERE status = ? ORDER BY seq", status)
 
-    def known(self) -> dict[str, tuple[int, int]]:
-        """Read the size and mtime_ns of every image."""
+    def known(self, settings: str) -> dict[str, tuple[int, int]]:
+        """Read the size and mtime_ns of every image, but for those that failed with other settings."""
+        query = "SELECT image, size, mtime_ns FROM images WHERE status = ? OR ifnull(settings, '{}') = ?"
         with self._faults():
-            rows = self._connection.execute("SELECT image, size, mtime_ns FROM images").fetchall()
+            rows = self._connection.execute(query, (DONE, settings)).fetchall()
         return {image: (size, mtime_ns) for image, size, mtime_ns in rows}
 
-    def count_with_other_models(self, model_sha256: str) -> int:
-        """Count the images that were done with another model file."""
-        query = "SELECT count(*) FROM images WHERE status = ? AND model_sha256 != ?"
+    def count_made_otherwise(self, model_sha256: str, settings: str) -> int:
+        """Count the images that were done with another model file, or other settings."""
+        query = "SELECT count(*) FROM images WHERE status = ? AND (model_sha256 != ? OR ifnull(settings, '{}') != ?)"
         with self._faults():
-            return int(self._connection.execute(query, (DONE, model_sha256)).fetchone()[0])
+            return int(self._connection.execute(query, (DONE, model_sha256, settings)).fetchone()[0])
 
     def put(self, entry: Entry) -> None:
         """Write an entry in place of the image's former one, as the latest; within a `transaction`."""
@@ -208,8 +234,9 @@ class Ledger:
         # A write-ahead log costs one sync a commit instead of three; FULL syncs it at every commit.
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")
-        if version == 0:
-            self._connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+        if version < SCHEMA_VERSION:
+            steps = [_FIRST_SCHEMA] * (version == 0) + [text for number, text in _ADDED.items() if number > version]
+            self._connection.executescript(f"BEGIN; {' '.join(steps)} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
         # Names a missing column now rather than in the middle of the work
         self._connection.execute(f"SELECT seq, {_COLUMNS} FROM images LIMIT 1").fetchone()
 

@@ -17,6 +17,8 @@ from cellseg_device import runs
 
 Column = npt.NDArray[Any]
 
+EDGES = ("top", "bottom", "left", "right")
+
 
 @dataclass(frozen=True)
 class Cells:
@@ -104,14 +106,22 @@ def measure(labels: npt.NDArray[np.uint16], pixels: npt.NDArray[Any], pixel_size
     return Cells(columns)
 
 
-def count_in_frame(labels: npt.NDArray[np.uint16]) -> int:
+def count_in_frame(labels: npt.NDArray[np.uint16], edges: tuple[str, ...] = ("top", "left")) -> int:
     """Number of cells by the counting-frame rule: those that touch the top or left edge belong to the next field.
 
     Gundersen's rule for unbiased counting: over fields that share their edge pixels, every compact cell is
     counted once.
+
+    Parameters
+    ----------
+    labels : ndarray of uint16, shape (height, width)
+    edges : tuple of str
+        Of `EDGES`: those that a counted cell must not touch.
     """
     count = int(labels.max(initial=0))
-    return count - int(_touching(labels, count, (0,), (0,)).sum())
+    rows = tuple({"top": 0, "bottom": -1}[edge] for edge in edges if edge in ("top", "bottom"))
+    cols = tuple({"left": 0, "right": -1}[edge] for edge in edges if edge in ("left", "right"))
+    return count - int(_touching(labels, count, rows, cols).sum())
 
 
 def _channel_names(pixels: npt.NDArray[Any]) -> list[str]:

@@ -24,13 +24,25 @@ COUNTS_COLUMNS = (
     "image",
     "count",
     "count_in_frame",
+    "flags",
+    "concentration_per_ml",
+    "concentration_low_per_ml",
+    "concentration_high_per_ml",
+    "density_per_mm2",
+    "median_diameter_px",
+    "median_diameter_um",
+    "covered_fraction",
+    "left_out",
     "height_px",
     "width_px",
     "pixel_size_um",
-    "covered_fraction",
-    "median_diameter_px",
-    "median_diameter_um",
-    "density_per_mm2",
+    "counted_area_px",
+    "focus",
+    "edge_sharpness",
+    "saturated_fraction",
+    "uneven_light",
+    "at_border_fraction",
+    "diameter_ratio",
     "captured_at",
     "model",
     "labels",
@@ -51,6 +63,7 @@ class Output:
     def __init__(self, folder: Path, warn: Callable[[str], None]) -> None:
         self.folder = folder
         self.warn = warn
+        self.settings = "{}"  # `counting.Counting.key` of what is done now
         self.known: dict[str, tuple[int, int]] = {}  # size and mtime_ns by image: the ledger's, at hand
         self._was_open = False
         self._lock: int | None = None
@@ -86,7 +99,7 @@ class Output:
                 self._set_aside()
             self._ledger = Ledger(self.folder / ledger.FILE_NAME)
             self._write_tables()
-            self.known = self._ledger.known()
+            self.known = self._ledger.known(self.settings)
             self._was_open = True
         except BaseException:
             self.close()

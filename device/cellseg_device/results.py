@@ -5,19 +5,22 @@ The same labels give the same bytes: no times, no random identifiers.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
+import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
-from xml.sax.saxutils import quoteattr
+from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 import numpy.typing as npt
 
 from cellseg_device import files
-from cellseg_device.measure import Cells, count_in_frame
+from cellseg_device.errors import ImageError
+from cellseg_device.measure import Cells
 from cellseg_device.segment import Segmentation
 
 LABELS, CELLS, OVERLAY = ".labels.tif", ".cells.csv", ".overlay.jpg"
@@ -25,58 +28,38 @@ SUFFIXES = (LABELS, CELLS, OVERLAY)
 
 _ZLIB_LEVEL = 2  # labels are long runs: more effort gains little
 _UM_PER_CM = 10_000
+_NAMESPACE = "cellseg/provenance"
 
 
 @dataclass(frozen=True)
-class Counts:
-    """What one image comes to: the part of its row in ``counts.csv`` that follows from its labels.
+class Provenance:
+    """What a label image was made from; with the same of all of it come the same labels.
 
     Attributes
     ----------
-    count, count_in_frame : int
-        All cells; and those by the counting-frame rule (`measure.count_in_frame`).
-    height_px, width_px : int
-    pixel_size_um : float or None
-    covered_fraction : float
-        Part of the image that is inside cells.
-    median_diameter_px, median_diameter_um : float or None
-        Median equivalent diameter; None without cells, and in µm without a pixel size.
-    density_per_mm2 : float or None
-        `count_in_frame` by the area of the image; None without a pixel size.
+    image : str
+        File name of the image, without its folder.
+    image_sha256 : str
+        Of the image file.
+    image_bytes : int
+        Size of it.
+    model, model_sha256 : str
+        Name of the model, and the digest of its file.
+    settings : str
+        `counting.Counting.key`.
     """
 
-    count: int
-    count_in_frame: int
-    height_px: int
-    width_px: int
-    pixel_size_um: float | None
-    covered_fraction: float
-    median_diameter_px: float | None
-    median_diameter_um: float | None
-    density_per_mm2: float | None
+    image: str
+    image_sha256: str
+    image_bytes: int
+    model: str
+    model_sha256: str
+    settings: str
 
 
-def counts(result: Segmentation) -> Counts:
-    """Sum one image up."""
-    height, width = result.labels.shape
-    size = result.image.pixel_size_um
-    columns, count = result.cells.columns, len(result.cells)
-    in_frame = count_in_frame(result.labels)
-    diameter = float(np.median(columns["equivalent_diameter_area_px"])) if count else None
-    return Counts(
-        count=count,
-        count_in_frame=in_frame,
-        height_px=height,
-        width_px=width,
-        pixel_size_um=size,
-        covered_fraction=float(columns["area_px"].sum()) / (height * width),
-        median_diameter_px=diameter,
-        median_diameter_um=diameter * size if diameter is not None and size is not None else None,
-        density_per_mm2=in_frame / (height * width * size**2 * 1e-6) if size is not None else None,
-    )
-
-
-def write(folder: Path, stem: str, result: Segmentation, overlay: bytes | None = None) -> None:
+def write(
+    folder: Path, stem: str, result: Segmentation, provenance: Provenance, overlay: bytes | None = None
+) -> dict[str, str]:
     """Write the files of one image, all of them or none, and bring them to the disk.
 
     Parameters
@@ -85,8 +68,14 @@ def write(folder: Path, stem: str, result: Segmentation, overlay: bytes | None =
     stem : str
         The files are ``STEM.labels.tif``, ``STEM.cells.csv`` and, with `overlay`, ``STEM.overlay.jpg``.
     result : Segmentation
+    provenance : Provenance
     overlay : bytes or None
         A JPEG file. Without it an older overlay of this stem is removed: it shows other labels.
+
+    Returns
+    -------
+    dict of str to str
+        SHA-256 by file name.
 
     Raises
     ------
@@ -94,14 +83,15 @@ def write(folder: Path, stem: str, result: Segmentation, overlay: bytes | None =
         What the disk met; the former files are then as they were.
     """
     contents: dict[str, Callable[[BinaryIO], object]] = {
-        stem + LABELS: lambda file: write_labels(file, result.labels, result.image.pixel_size_um),
+        stem + LABELS: lambda file: write_labels(file, result.labels, result.image.pixel_size_um, provenance),
         stem + CELLS: lambda file: file.write(cells_csv(result.cells).encode()),
     }
     if overlay is not None:
         contents[stem + OVERLAY] = lambda file: file.write(overlay)
-    files.write_all(folder, contents)
+    digests = files.write_all(folder, contents)
     if overlay is None:
         (folder / (stem + OVERLAY)).unlink(missing_ok=True)
+    return digests
 
 
 def remove(folder: Path, stem: str) -> None:
@@ -121,7 +111,9 @@ def fits(stem: str) -> bool:
     return max(len(os.fsencode(stem + suffix)) for suffix in SUFFIXES) <= 255
 
 
-def write_labels(file: BinaryIO, labels: npt.NDArray[np.uint16], pixel_size_um: float | None) -> None:
+def write_labels(
+    file: BinaryIO, labels: npt.NDArray[np.uint16], pixel_size_um: float | None, provenance: Provenance
+) -> None:
     """Write a label image as OME-TIFF; the pixel size stands in the OME-XML and in the tags ImageJ reads."""
     import tifffile  # here, since `results` is also imported where nothing is written
 
@@ -131,7 +123,7 @@ def write_labels(file: BinaryIO, labels: npt.NDArray[np.uint16], pixel_size_um: 
             photometric="minisblack",
             compression="zlib",
             compressionargs={"level": _ZLIB_LEVEL},
-            description=_ome_xml(labels.shape[0], labels.shape[1], pixel_size_um).encode(),
+            description=_ome_xml(labels.shape[0], labels.shape[1], pixel_size_um, provenance).encode(),
             metadata=None,  # tifffile's own OME-XML has a random identifier
             software="cellseg-device",
             resolution=(_UM_PER_CM / pixel_size_um,) * 2 if pixel_size_um is not None else None,
@@ -139,7 +131,7 @@ def write_labels(file: BinaryIO, labels: npt.NDArray[np.uint16], pixel_size_um: 
         )
 
 
-def _ome_xml(height: int, width: int, pixel_size_um: float | None) -> str:
+def _ome_xml(height: int, width: int, pixel_size_um: float | None, provenance: Provenance) -> str:
     namespace = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
     attributes = {"ID": "Pixels:0", "DimensionOrder": "XYCZT", "Type": "uint16", "BigEndian": "false"}
     attributes |= {"SizeX": str(width), "SizeY": str(height), "SizeC": "1", "SizeZ": "1", "SizeT": "1"}
@@ -148,14 +140,45 @@ def _ome_xml(height: int, width: int, pixel_size_um: float | None) -> str:
             attributes[f"PhysicalSize{axis}"] = repr(float(pixel_size_um))
             attributes[f"PhysicalSize{axis}Unit"] = "µm"
     pixels = " ".join(f"{name}={quoteattr(value)}" for name, value in attributes.items())
+    facts = "".join(f"<M K={quoteattr(k)}>{escape(str(v))}</M>" for k, v in dataclasses.asdict(provenance).items())
     return (
         '<?xml version="1.0" encoding="UTF-8"?>'
         f'<OME xmlns="{namespace}" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" '
         f'xsi:schemaLocation="{namespace} {namespace}/ome.xsd" Creator="cellseg-device">'
         f'<Image ID="Image:0" Name="labels"><Pixels {pixels}>'
         '<Channel ID="Channel:0:0" SamplesPerPixel="1"/><TiffData IFD="0" PlaneCount="1"/>'
-        "</Pixels></Image></OME>"
+        '</Pixels><AnnotationRef ID="Annotation:0"/></Image><StructuredAnnotations>'
+        f'<MapAnnotation ID="Annotation:0" Namespace="{_NAMESPACE}"><Value>{facts}</Value></MapAnnotation>'
+        "</StructuredAnnotations></OME>"
     )
+
+
+def read_provenance(path: Path) -> Provenance:
+    """Read what a label image was made from.
+
+    Raises
+    ------
+    ImageError
+        If it is no label image of ours, or a damaged one.
+    OSError
+        On a fault of the disk.
+    """
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as tif:
+            root = ET.fromstring(tif.ome_metadata or "")
+    except OSError:
+        raise
+    except Exception as error:  # tifffile raises many kinds on damaged files
+        raise ImageError(f"is a damaged label image ({error})") from None
+    facts = {
+        m.get("K"): m.text or "" for m in root.iterfind(f".//{{*}}MapAnnotation[@Namespace='{_NAMESPACE}']//{{*}}M")
+    }
+    try:
+        return Provenance(**{**facts, "image_bytes": int(facts.get("image_bytes", ""))})  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise ImageError("is no label image of cellseg-device, or one of an older version") from None
 
 
 def cells_csv(cells: Cells) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cellseg_device import image as images
-from cellseg_device import instances, normalise, tiling
+from cellseg_device import instances, normalise, quality, tiling
 from cellseg_device.card import QUANTITIES, Separation
+from cellseg_device.counting import Counting, Counts, select, sum_up
 from cellseg_device.image import Image
 from cellseg_device.measure import Cells, measure
 from cellseg_device.model import MapSpec, Model
@@ -26,6 +28,11 @@ STEPS = ("decode", "normalise", "tiles", "invoke", "stitch", "instances", "measu
 # into smaller tiles: the runtime takes some 70 bytes a pixel of them, beside an image that needs its memory itself.
 MAX_WHOLE_PX = 2_000_000
 MAX_TILE_PX = 500_000
+
+# An image is not scaled for a diameter this near to the model's: the pixels it was taken in are the better ones.
+_NEAR_RATIO = 1.15
+_MOST_ENLARGED = 4.0
+_MAX_ENLARGED_PX = 16_000_000
 
 Maps = dict[str, npt.NDArray[np.int8]]
 
@@ -53,11 +60,14 @@ class Look:
     Attributes
     ----------
     image : Image
+    shape : (int, int)
+        (height, width) at which the network saw it.
     maps : dict of str to ndarray of int8
-        As from `predict`.
+        As from `predict`, at that size.
     """
 
     image: Image
+    shape: tuple[int, int]
     maps: Maps
 
 
@@ -69,16 +79,21 @@ class Segmentation:
     ----------
     image : Image
     labels : ndarray of uint16, shape (height, width)
+        Of the cells that are counted.
     cells : Cells
+    counts : Counts
     """
 
     image: Image
     labels: npt.NDArray[np.uint16]
     cells: Cells
+    counts: Counts
 
 
-def segment(data: bytes, model: Model, watch: Stopwatch | None = None) -> Segmentation:
-    """Decode an image file, label its cells and measure them.
+def segment(
+    data: bytes, model: Model, watch: Stopwatch | None = None, counting: Counting | None = None
+) -> Segmentation:
+    """Decode an image file, label its cells, measure and count them.
 
     Parameters
     ----------
@@ -87,15 +102,17 @@ def segment(data: bytes, model: Model, watch: Stopwatch | None = None) -> Segmen
     model : Model
     watch : Stopwatch or None
         Receives the time of each step.
+    counting : Counting or None
+        None for the defaults.
 
     Raises
     ------
     ImageError
-        If the file is no such image, or has more than 65,535 cells.
+        If the file is no such image, has more than 65,535 cells, or does not go with the settings.
     """
-    watch = watch or Stopwatch()
-    image = decode(data, watch)
-    return finish(Look(image, predict(image, model, watch)), model, watch)
+    watch, counting = watch or Stopwatch(), counting or Counting()
+    image = counting.sized(decode(data, watch))
+    return finish(look(image, model, watch, counting.diameter_px(image)), model, watch, counting)
 
 
 def decode(data: bytes, watch: Stopwatch) -> Image:
@@ -110,21 +127,53 @@ def decode(data: bytes, watch: Stopwatch) -> Image:
         return images.decode(data)
 
 
-def finish(seen: Look, model: Model, watch: Stopwatch) -> Segmentation:
-    """Go the second half of the road: label the cells and measure them; the maps are let go of on the way.
+def look(image: Image, model: Model, watch: Stopwatch, diameter_px: float | None = None) -> Look:
+    """Run the network over an image; with a diameter, at the size at which its cells are as large as the model's."""
+    with watch.step("normalise"):
+        scaled = _scaled(image, diameter_px / model.card.cell_diameter_px) if diameter_px is not None else image
+    return Look(image, scaled.shape, predict(scaled, model, watch))
+
+
+def finish(seen: Look, model: Model, watch: Stopwatch, counting: Counting) -> Segmentation:
+    """Go the second half of the road: label the cells, measure and count them; the maps are let go of on the way.
 
     Raises
     ------
     ImageError
-        If there are more than 65,535 cells.
+        If there are more than 65,535 cells, or the settings do not fit the image.
     """
     image = seen.image
     with watch.step("instances"):
-        labels = label(seen.maps, image.shape, model.maps, model.card.separation)
+        labels = label(seen.maps, seen.shape, model.maps, model.card.separation)
+        if seen.shape != image.shape:
+            threshold = model.maps["foreground"].threshold(model.card.separation.foreground)
+            labels = instances.rescale(labels, seen.maps["foreground"], threshold, image.shape)
     seen.maps.clear()
     with watch.step("measure"):
-        cells = measure(labels, image.pixels, image.pixel_size_um)
-    return Segmentation(image, labels, cells)
+        return counted(image, labels, seen.shape[0] / image.shape[0] / model.card.cell_diameter_px, counting)
+
+
+def counted(image: Image, labels: npt.NDArray[np.uint16], ratio_per_px: float, counting: Counting) -> Segmentation:
+    """Measure the cells of a label image, judge them, and count those that are to be counted.
+
+    Parameters
+    ----------
+    image : Image
+    labels : ndarray of uint16, shape (height, width)
+        Cells numbered 1…n without a gap; 0 is background.
+    ratio_per_px : float
+        By which a diameter in pixels of the image becomes `Quality.diameter_ratio`.
+    counting : Counting
+
+    Raises
+    ------
+    ImageError
+        If the settings do not fit the image.
+    """
+    cells = measure(labels, image.pixels, image.pixel_size_um)
+    judged = quality.judge(image, labels, cells, ratio_per_px)
+    chosen = select(labels, cells, image.pixel_size_um, counting)
+    return Segmentation(image, chosen.labels, chosen.cells, sum_up(image, chosen, judged, counting))
 
 
 def predict(image: Image, model: Model, watch: Stopwatch | None = None) -> Maps:
@@ -181,6 +230,18 @@ def _relief(maps: Maps, specs: Mapping[str, MapSpec], settings: Separation) -> t
         # Turned over, exactly: ~v = -1 - v, and v < t is the same as ~v >= -t
         return ~maps["outline"], -specs["outline"].threshold(1 - settings.seed)
     return None, 0
+
+
+def _scaled(image: Image, ratio: float) -> Image:
+    """The image made smaller by `ratio`, or larger where it is below 1."""
+    if 1 / _NEAR_RATIO < ratio < _NEAR_RATIO:
+        return image
+    height, width = image.shape
+    ratio = max(ratio, 1 / _MOST_ENLARGED, min(1.0, math.sqrt(height * width / _MAX_ENLARGED_PX)))
+    size = (max(round(width / ratio), 1), max(round(height / ratio), 1))
+    # Exact, so that every machine gives the same bits
+    how = cv2.INTER_AREA if ratio > 1 else cv2.INTER_LINEAR_EXACT
+    return Image(cv2.resize(image.pixels, size, interpolation=how))
 
 
 def foreground_mask(foreground: npt.NDArray[np.int8], shape: tuple[int, int], threshold: int) -> npt.NDArray[np.uint8]:

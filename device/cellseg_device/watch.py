@@ -75,7 +75,7 @@ def watch(folder: Path, worker: Worker, timing: Timing, alarm: Alarm) -> Iterato
     check_folder(folder)
     _open(worker, _MAY_PASS)
     if worker.output.is_open:
-        _note_other_models(worker)
+        _note_counts_made_otherwise(worker)
     listing = _Patience(f"{folder} is gone", f"{folder} is back", warn)
     settling = Settling(timing.settle_s)
     batch = _Batch(worker, alarm)
@@ -127,7 +127,7 @@ def once(folder: Path, worker: Worker, timing: Timing, alarm: Alarm) -> Iterator
     """
     check_folder(folder)
     _open(worker)
-    _note_other_models(worker)
+    _note_counts_made_otherwise(worker)
     waiting = set()
     for source in listed(folder, worker.output.folder):
         try:
@@ -293,11 +293,11 @@ def _open(worker: Worker, may_pass: tuple[int, ...] = ()) -> None:
         ) from None
 
 
-def _note_other_models(worker: Worker) -> None:
+def _note_counts_made_otherwise(worker: Worker) -> None:
     output = worker.output
-    others = output.ledger.count_with_other_models(worker.model_sha256)
+    others = output.ledger.count_made_otherwise(worker.model_sha256, worker.settings)
     if others:
         output.warn(
-            f"{output.folder} holds {others} counts made with another model, which stay as they are: "
+            f"{output.folder} holds {others} counts made with another model or other settings, which stay as they are: "
             "use another --out to count those images again"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -16,13 +17,14 @@ import cv2
 
 from cellseg_device import image as images
 from cellseg_device import overlay, results, segment
+from cellseg_device.counting import Counting, Counts
 from cellseg_device.errors import ImageError, ModelError
 from cellseg_device.image import Image
 from cellseg_device.ledger import DONE, FAILED, Entry
 from cellseg_device.model import Model
 from cellseg_device.output import Output, utc
 from cellseg_device.scan import Source
-from cellseg_device.segment import Look, Maps, Segmentation, Stopwatch
+from cellseg_device.segment import Look, Segmentation, Stopwatch
 
 UNCHANGED = "unchanged"
 
@@ -54,6 +56,8 @@ class Outcome:
         File name of its label image in the output folder.
     reason : str or None
         Why it failed.
+    flags : str
+        Why its count may be wrong.
     """
 
     image: str
@@ -62,16 +66,17 @@ class Outcome:
     ms: float = 0.0
     labels: str | None = None
     reason: str | None = None
+    flags: str = ""
 
 
 @dataclass(frozen=True)
 class _Begun:
-    """A decoded image, and the maps that the network makes of it in its thread."""
+    """A decoded image, and what the network says of it, in its thread."""
 
     source: Source
     sha256: str
     image: Image
-    maps: Future[Maps]
+    look: Future[Look]
 
 
 class Worker:
@@ -84,12 +89,16 @@ class Worker:
         Opened by the first image, and again after a fault of its disk.
     overlay : bool
         Whether to draw one for every image.
+    counting : Counting or None
+        None for the defaults.
     """
 
-    def __init__(self, model: Model, output: Output, overlay: bool = False) -> None:
+    def __init__(self, model: Model, output: Output, overlay: bool = False, counting: Counting | None = None) -> None:
         self.model = model
         self.output = output
         self.overlay = overlay
+        self.counting = counting or Counting()
+        self.settings = output.settings = self.counting.key()
         self._ahead: _Begun | None = None
         self._network_thread = ThreadPoolExecutor(1, "cellseg-network")
         self.model_sha256 = hashlib.sha256(model.path.read_bytes()).hexdigest()
@@ -124,18 +133,25 @@ class Worker:
                 self._ahead = self._begun_ahead(following)
             stem = self.output.stem_for(source.image)
             with _as_faults_of_the_image():
-                result = segment.finish(Look(begun.image, begun.maps.result()), self.model, stopwatch)
+                result = segment.finish(begun.look.result(), self.model, stopwatch, self.counting)
             with stopwatch.step("write"):
-                self._write(stem, result)
+                written = self._write(stem, result, source, sha256)
                 ms = _ms_since(start)
-                entry = self._entry(source, sha256, ms, stem=stem, counts=results.counts(result))
+                entry = self._entry(source, sha256, ms, stem=stem, counts=result.counts, files=json.dumps(written))
                 self.output.record(entry)
         except ImageError as error:
             if not os.path.lexists(source.path):
                 return Outcome(source.image, FAILED, ms=_ms_since(start), reason=error.message)
             self.output.record(self._entry(source, sha256, _ms_since(start), reason=error.message))
             return Outcome(source.image, FAILED, ms=_ms_since(start), reason=error.message)
-        return Outcome(source.image, DONE, len(result.cells), _ms_since(start), stem + results.LABELS)
+        return Outcome(
+            source.image,
+            DONE,
+            len(result.cells),
+            _ms_since(start),
+            stem + results.LABELS,
+            flags=result.counts.flags,
+        )
 
     def _taken(self, source: Source, stopwatch: Stopwatch) -> _Begun:
         """Begin an image, or take it over if it was begun ahead of its turn."""
@@ -146,8 +162,10 @@ class Worker:
         """Decode an image here, and have the network run over it in the other thread, after what it has in hand."""
         with _as_faults_of_the_image():
             sha256, image = _decoded(source.path, stopwatch)
-        maps = self._network_thread.submit(segment.predict, image, self.model, stopwatch)
-        return _Begun(source, sha256, image, maps)
+        image = self.counting.sized(image)
+        diameter_px = self.counting.diameter_px(image)
+        look = self._network_thread.submit(segment.look, image, self.model, stopwatch, diameter_px)
+        return _Begun(source, sha256, image, look)
 
     def _begun_ahead(self, source: Source) -> _Begun | None:
         """Begin the image that is next; one that cannot be read says so in its own turn."""
@@ -163,8 +181,8 @@ class Worker:
         ----------
         source : Source
         strict : bool
-            Whether only a former result with this model, and with an overlay if this worker draws them, will
-            do; a failed image is then tried again.
+            Whether only a former result with this model and these settings, and with an overlay if this worker
+            draws them, will do; a failed image is then tried again.
 
         Raises
         ------
@@ -176,14 +194,18 @@ class Worker:
         if entry is None or (entry.size, entry.mtime_ns) != (source.size, source.mtime_ns):
             return None
         if entry.stem is None or entry.counts is None:
-            return None if strict else Outcome(source.image, FAILED, reason=entry.reason)
+            again = strict or (entry.settings or Counting().key()) != self.settings
+            return None if again else Outcome(source.image, FAILED, reason=entry.reason)
         wanted = [results.LABELS, results.CELLS, *([results.OVERLAY] if self.overlay else [])]
         whole = all((self.output.folder / (entry.stem + suffix)).exists() for suffix in wanted)
-        if strict and not (whole and entry.model_sha256 == self.model_sha256):
+        same = (entry.model_sha256, entry.settings or Counting().key()) == (self.model_sha256, self.settings)
+        if strict and not (whole and same):
             return None
-        return Outcome(source.image, UNCHANGED, entry.counts.count, labels=entry.stem + results.LABELS)
+        return Outcome(
+            source.image, UNCHANGED, entry.counts.count, labels=entry.stem + results.LABELS, flags=entry.counts.flags
+        )
 
-    def _write(self, stem: str, result: Segmentation) -> None:
+    def _write(self, stem: str, result: Segmentation, source: Source, sha256: str) -> dict[str, str]:
         card = self.model.card
         picture = None
         if self.overlay:
@@ -191,7 +213,10 @@ class Worker:
                 overlay.draw(result.image, result.labels, card.low_percentile, card.high_percentile)
             )
         try:
-            results.write(self.output.folder, stem, result, picture)
+            provenance = results.Provenance(
+                Path(source.image).name, sha256, source.size, card.name, self.model_sha256, self.settings
+            )
+            return results.write(self.output.folder, stem, result, provenance, picture)
         except OSError as error:
             if error.errno in _BAD_NAME:
                 raise ImageError(f"its results cannot be named after it ({error.strerror}): rename it") from None
@@ -204,7 +229,8 @@ class Worker:
         sha256: str | None,
         ms: float,
         stem: str | None = None,
-        counts: results.Counts | None = None,
+        counts: Counts | None = None,
+        files: str | None = None,
         reason: str | None = None,
     ) -> Entry:
         return Entry(
@@ -219,6 +245,8 @@ class Worker:
             model_sha256=self.model_sha256,
             recorded_at=utc(time.time_ns()),
             total_ms=ms,
+            settings=self.settings,
+            files=files,
             counts=counts,
         )
 

@@ -17,7 +17,7 @@ OUTCOMES = [
 
 
 def reported(as_json):
-    report = Report(as_json, len(OUTCOMES))
+    report = Report(as_json, total=len(OUTCOMES))
     for outcome in OUTCOMES:
         report.add(outcome)
     report.warn("take care")
@@ -47,6 +47,7 @@ def test_json_has_standard_output_for_itself(capsys):
         "ms": 12.3,
         "labels": "a.labels.tif",
         "reason": None,
+        "flags": "",
     }
     assert printed.err.splitlines()[-1].startswith("3 images: ")
 
@@ -56,7 +57,7 @@ def test_progress_on_a_terminal_only_where_the_end_is_known(monkeypatch, capsys,
     leader, follower = pty.openpty()
     with os.fdopen(follower, "w") as terminal, monkeypatch.context() as patch:
         patch.setattr(sys, "stderr", terminal)
-        report = Report(False, total)
+        report = Report(False, total=total)
         for outcome in OUTCOMES:
             report.add(outcome)
         report.finish("out")

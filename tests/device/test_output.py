@@ -9,17 +9,39 @@ import sqlite3
 import pytest
 
 from cellseg_device import files, ledger, output
+from cellseg_device.counting import Counts
 from cellseg_device.errors import ImageError, OutputError
 from cellseg_device.ledger import DONE, FAILED, Entry, Ledger
 from cellseg_device.output import Output
-from cellseg_device.results import Counts
 
 NOW = "2025-01-01T00:00:00Z"
-COUNTS = Counts(12, 10, 100, 200, 0.5, 0.25, 17.123456789, 8.56172839, 2000.0)
+COUNTS = Counts(
+    count=12,
+    count_in_frame=10,
+    left_out=3,
+    height_px=100,
+    width_px=200,
+    pixel_size_um=0.5,
+    counted_area_px=15000,
+    covered_fraction=0.25,
+    median_diameter_px=17.123456789,
+    median_diameter_um=8.56172839,
+    density_per_mm2=2000.0,
+    concentration_per_ml=20000.0,
+    concentration_low_per_ml=9590.5,
+    concentration_high_per_ml=36781.25,
+    focus=0.333333333,
+    edge_sharpness=0.6,
+    saturated_fraction=0.0,
+    uneven_light=0.125,
+    at_border_fraction=0.25,
+    diameter_ratio=1.00726,
+    flags="out of focus; crowded",
+)
 
 
 def done(image="a.png", stem="a", mtime_ns=1_700_000_000_123_456_789, **other):
-    entry = Entry(image, 5, mtime_ns, "00", DONE, None, stem, "nuclei", "ff", "2025-01-01T00:00:00Z", 9.5, COUNTS)
+    entry = Entry(image, 5, mtime_ns, "00", DONE, None, stem, "nuclei", "ff", NOW, 9.5, "{}", "{}", COUNTS)
     return dataclasses.replace(entry, **other)
 
 
@@ -61,13 +83,25 @@ def test_a_row_says_what_is_known_and_nothing_else(out):
         "image": "a.png",
         "count": "12",
         "count_in_frame": "10",
+        "flags": "out of focus; crowded",
+        "concentration_per_ml": "20000",
+        "concentration_low_per_ml": "9590.5",
+        "concentration_high_per_ml": "36781.2",
+        "density_per_mm2": "2000",
+        "median_diameter_px": "17.1235",
+        "median_diameter_um": "8.56173",
+        "covered_fraction": "0.25",
+        "left_out": "3",
         "height_px": "100",
         "width_px": "200",
         "pixel_size_um": "0.5",
-        "covered_fraction": "0.25",
-        "median_diameter_px": "17.1235",
-        "median_diameter_um": "8.56173",
-        "density_per_mm2": "2000",
+        "counted_area_px": "15000",
+        "focus": "0.333333",
+        "edge_sharpness": "0.6",
+        "saturated_fraction": "0",
+        "uneven_light": "0.125",
+        "at_border_fraction": "0.25",
+        "diameter_ratio": "1.00726",
         "captured_at": "2023-11-14T22:13:20Z",
         "model": "nuclei",
         "labels": "a.labels.tif",
@@ -277,9 +311,35 @@ def test_a_ledger_damaged_in_the_middle_is_named(out):
         out.open()
 
 
+def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path):
+    with sqlite3.connect(tmp_path / ledger.FILE_NAME) as connection:
+        connection.executescript(ledger._FIRST_SCHEMA + "PRAGMA user_version = 1;")
+        connection.execute(
+            "INSERT INTO images"
+            " (image, size, mtime_ns, status, stem, model, model_sha256, recorded_at, total_ms, count) VALUES ('a.png', 5, 7, 'done', 'a', 'nuclei', 'ff', ?, 9.5, 12)",
+            (NOW,),
+        )
+    connection.close()
+    out = Output(tmp_path, lambda line: None)
+    out.open()
+    former = out.ledger.get("a.png")
+    assert (former.counts.count, former.counts.flags, former.counts.focus, former.settings) == (12, "", None, None)
+    assert out.ledger.count_made_otherwise("ff", "{}") == 0
+    assert out.known == {"a.png": (5, 7)}
+    out.record(done("b.png", "b"))
+    assert out.ledger.get("b.png") == done("b.png", "b")
+    out.close()
+
+
+def test_a_failure_with_other_settings_is_not_known(out):
+    out.record(dataclasses.replace(failed(), settings="{}"))
+    assert "bad.png" in out.ledger.known("{}")
+    assert out.ledger.known('{"depth_mm": 0.1}') == {}
+
+
 def test_a_newer_ledger_is_refused(tmp_path):
     with sqlite3.connect(tmp_path / ledger.FILE_NAME) as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute(f"PRAGMA user_version = {ledger.SCHEMA_VERSION + 1}")
     connection.close()
     with pytest.raises(OutputError, match=r"newer cellseg-device .*: update"):
         Ledger(tmp_path / ledger.FILE_NAME)

@@ -9,19 +9,24 @@ import pytest
 import tifffile
 
 from cellseg_device import image, overlay, results
+from cellseg_device.counting import Counting
+from cellseg_device.errors import ImageError
 from cellseg_device.image import Image
-from cellseg_device.measure import Cells, measure
-from cellseg_device.segment import Segmentation
+from cellseg_device.measure import Cells
+from cellseg_device.results import Provenance
+from cellseg_device.segment import counted
+
+PROVENANCE = Provenance("ä & <b>.png", "0f" * 32, 12345, "nuclei", "a1" * 32, '{"frame": ["top"]}')
 
 
 def segmentation(labels, pixel_size_um=None, colour=False):
     grey = (labels > 0).astype(np.uint8) * 150 + 20
     pixels = np.dstack([grey, grey // 2, grey // 3]) if colour else grey
-    return Segmentation(Image(pixels, pixel_size_um), labels, measure(labels, pixels, pixel_size_um))
+    return counted(Image(pixels, pixel_size_um), labels, 1 / 17, Counting())
 
 
-def written(tmp_path, *arguments):
-    results.write(tmp_path, "a", *arguments)
+def written(tmp_path, result, *overlay):
+    results.write(tmp_path, "a", result, PROVENANCE, *overlay)
     return {path.name: path.read_bytes() for path in sorted(tmp_path.iterdir())}
 
 
@@ -66,6 +71,21 @@ def test_the_same_labels_give_the_same_bytes(tmp_path, draw_labels):
     assert written(tmp_path, result, b"jpeg") == first
 
 
+def test_a_label_image_says_what_it_was_made_from(tmp_path, draw_labels):
+    written(tmp_path, segmentation(draw_labels(), 0.5))
+    assert results.read_provenance(tmp_path / "a.labels.tif") == PROVENANCE
+
+
+@pytest.mark.parametrize("content", [b"", b"II*\0", b"no tiff"])
+def test_a_file_that_is_no_label_image_of_ours_says_nothing(tmp_path, content):
+    (tmp_path / "a.labels.tif").write_bytes(content)
+    with pytest.raises(ImageError):
+        results.read_provenance(tmp_path / "a.labels.tif")
+    tifffile.imwrite(tmp_path / "b.labels.tif", np.zeros((5, 5), np.uint16), ome=True)
+    with pytest.raises(ImageError, match="older version"):
+        results.read_provenance(tmp_path / "b.labels.tif")
+
+
 def test_cells_csv_round_trip(tmp_path, draw_labels):
     result = segmentation(draw_labels(), 0.5, colour=True)
     rows = list(csv.DictReader(io.StringIO(written(tmp_path, result)["a.cells.csv"].decode())))
@@ -85,7 +105,7 @@ def test_nan_is_an_empty_cell():
 def test_an_image_without_cells_has_a_table_without_rows(tmp_path):
     result = segmentation(np.zeros((5, 7), np.uint16), 0.5)
     assert written(tmp_path, result)["a.cells.csv"].decode().count("\n") == 1
-    counts = results.counts(result)
+    counts = result.counts
     assert (counts.count, counts.covered_fraction, counts.median_diameter_um) == (0, 0, None)
     assert counts.density_per_mm2 == 0
 
@@ -95,12 +115,12 @@ def test_counts_follow_from_the_labels():
     labels[0:10, 50:60] = 1  # touches the top: not in the frame
     labels[40:50, 50:60] = 2
     labels[90:100, 100:110] = 3  # touches the bottom: in the frame
-    counts = results.counts(segmentation(labels, 2.0))
+    counts = segmentation(labels, 2.0).counts
     assert (counts.count, counts.count_in_frame) == (3, 2)
     assert counts.covered_fraction == pytest.approx(0.015)
     assert counts.median_diameter_um == pytest.approx(2 * math.sqrt(400 / math.pi))
     assert counts.density_per_mm2 == pytest.approx(2 / (0.2 * 0.4))
-    unknown = results.counts(segmentation(labels))
+    unknown = segmentation(labels).counts
     assert (unknown.pixel_size_um, unknown.median_diameter_um, unknown.density_per_mm2) == (None, None, None)
 
 

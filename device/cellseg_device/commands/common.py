@@ -33,7 +33,8 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def result_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --overlay and --json to a command."""
+    """Add --overlay, --strict and --json to a command."""
+    command = click.option("--strict", is_flag=True, help="Exit with 1 if a count is flagged as doubtful.")(command)
     command = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image.")(command)
     return click.option("--overlay", is_flag=True, help="Also write STEM.overlay.jpg: outlines and count.")(command)
 

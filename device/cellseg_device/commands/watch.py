@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cellseg_device.commands.common import PATH, RESULTS_NAME, load, model_options, result_options, stop_on_signals
+from cellseg_device.commands.counting_options import counting_options
 from cellseg_device.errors import EXIT_IMAGES_FAILED
+
+if TYPE_CHECKING:
+    from cellseg_device.counting import Counting
 
 
 @click.command()
@@ -28,6 +33,7 @@ from cellseg_device.errors import EXIT_IMAGES_FAILED
     show_default=True,
     help="Seconds between looks at the folder; file events come on top.",
 )
+@counting_options
 @result_options
 @model_options
 def watch(
@@ -36,7 +42,9 @@ def watch(
     once: bool,
     settle: float,
     poll: float,
+    counting: Counting,
     overlay: bool,
+    strict: bool,
     as_json: bool,
     model: Path | None,
     threads: int | None,
@@ -61,12 +69,12 @@ def watch(
 
     check_folder(folder)
     out = out or folder / RESULTS_NAME
-    report = Report(as_json, len(watching.listed(folder, out)) if once else None)
+    report = Report(as_json, strict, len(watching.listed(folder, out)) if once else None)
     output = Output(out, report.warn)
     timing = watching.Timing(settle, poll)
     look = watching.once if once else watching.watch
     try:
-        worker = Worker(load(model, threads, report.warn), output, overlay)
+        worker = Worker(load(model, threads, report.warn), output, overlay, counting)
         for outcome in look(folder, worker, timing, alarm):
             report.add(outcome)
     finally:

@@ -1,0 +1,83 @@
+"""Pixel sizes by name (of an objective, say), in a small TOML file of the user's or the computer's."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tomllib
+from pathlib import Path
+
+from cellseg_device import files
+from cellseg_device.errors import InputError
+
+FILE_NAME = "calibrations.toml"
+COMPUTERS_FOLDER = Path("/etc/cellseg")
+_KEY = "pixel-size-um"
+
+
+def users_path() -> Path:
+    """Where the user's calibrations are: ``$XDG_CONFIG_HOME/cellseg`` or ``~/.config/cellseg``."""
+    home = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(home) if home else Path.home() / ".config") / "cellseg" / FILE_NAME
+
+
+def pixel_size_um(name: str) -> float:
+    """Look a calibration up, in the user's file and then in the computer's.
+
+    Raises
+    ------
+    InputError
+        If there is none of this name, or a file is damaged.
+    """
+    known: list[str] = []
+    for path in (users_path(), COMPUTERS_FOLDER / FILE_NAME):
+        found = read(path)
+        if name in found:
+            return found[name]
+        known += found
+    names = f"there are {', '.join(sorted(set(known)))}" if known else "there are none yet"
+    raise InputError(f"no calibration named {name!r} ({names}): make it with 'cellseg-device calibrate'")
+
+
+def read(path: Path) -> dict[str, float]:
+    """Pixel sizes in µm by name; empty where there is no file.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or is damaged.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is damaged ({error}): mend it, or move it away and calibrate again") from None
+    sizes = {}
+    for name, table in tables.items():
+        size = table.get(_KEY) if isinstance(table, dict) else None
+        if not isinstance(size, int | float) or not math.isfinite(size) or size <= 0:
+            raise InputError(f"{path}: [{name}] has no positive {_KEY}: mend it, or calibrate again")
+        sizes[name] = float(size)
+    return sizes
+
+
+def save(path: Path, name: str, size_um: float) -> None:
+    """Write a calibration into a file, in place of a former one of this name.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, or cannot be written.
+    """
+    sizes = read(path) | {name: size_um}
+    # A JSON string is a TOML string
+    text = "".join(f"[{json.dumps(key)}]\n{_KEY} = {value!r}\n\n" for key, value in sorted(sizes.items()))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write(path, text.encode())
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}): choose another with --file") from None

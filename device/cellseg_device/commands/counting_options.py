@@ -1,0 +1,118 @@
+"""The options that say how cells are counted, the same for every command that counts; they become one `Counting`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from cellseg_device.counting import Counting
+
+_OPTIONS = (
+    click.option(
+        "--pixel-size-um",
+        type=click.FloatRange(0, min_open=True),
+        metavar="UM",
+        help="Edge of a pixel in micrometres.  [default: what the image file says]",
+    ),
+    click.option("--calibration", metavar="NAME", help="Take the pixel size that 'calibrate' saved under this name."),
+    click.option(
+        "--diameter",
+        metavar="LENGTH",
+        help="Of your cells, as 12um or 40px: images are scaled to the size the model knows. "
+        "[default: images are taken as they are]",
+    ),
+    click.option("--min-diameter", metavar="LENGTH", help="Leave smaller cells out, as 5um or 15px."),
+    click.option("--max-diameter", metavar="LENGTH", help="Leave larger cells out."),
+    click.option(
+        "--region",
+        metavar="REGION",
+        help="Count the cells whose centre lies inside: rectangle:TOP,LEFT,HEIGHT,WIDTH or circle:ROW,COL,RADIUS in "
+        "pixels, circle (the largest), or a mask image.",
+    ),
+    click.option(
+        "--frame",
+        metavar="EDGES",
+        default="top,left",
+        show_default=True,
+        help="Counting frame: cells that touch these edges of the image are not in count_in_frame; or none.",
+    ),
+    click.option(
+        "--depth-mm",
+        type=click.FloatRange(0, min_open=True),
+        metavar="MM",
+        help="Depth of the counting chamber (0.1 in a Neubauer): gives cells per mL.",
+    ),
+    click.option(
+        "--dilution",
+        type=click.FloatRange(1),
+        default=1.0,
+        metavar="FACTOR",
+        help="Of the sample in the chamber: 2 for one part in two.",
+    ),
+)
+
+
+def counting_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options to a command, which gets them as the argument `counting`."""
+
+    @wraps(command)
+    def with_counting(*arguments: Any, **options: Any) -> Any:
+        own = {name: options.pop(name) for name in _NAMES}
+        return command(*arguments, counting=_counting(**own), **options)
+
+    decorated: Callable[..., Any] = with_counting
+    for option in reversed(_OPTIONS):
+        decorated = option(decorated)
+    return decorated
+
+
+_NAMES = (
+    "pixel_size_um",
+    "calibration",
+    "diameter",
+    "min_diameter",
+    "max_diameter",
+    "region",
+    "frame",
+    "depth_mm",
+    "dilution",
+)
+
+
+def _counting(
+    pixel_size_um: float | None,
+    calibration: str | None,
+    diameter: str | None,
+    min_diameter: str | None,
+    max_diameter: str | None,
+    region: str | None,
+    frame: str,
+    depth_mm: float | None,
+    dilution: float,
+) -> Counting:
+    from cellseg_device import calibrations
+    from cellseg_device import region as regions
+    from cellseg_device.counting import Counting, parse_frame, parse_length
+    from cellseg_device.errors import InputError
+
+    if calibration is not None:
+        if pixel_size_um is not None:
+            raise InputError("--pixel-size-um and --calibration say the same twice: give one of them")
+        pixel_size_um = calibrations.pixel_size_um(calibration)
+    smallest, largest = (parse_length(text) if text else None for text in (min_diameter, max_diameter))
+    if smallest and largest and smallest.unit == largest.unit and smallest.value > largest.value:
+        raise InputError(f"--min-diameter {min_diameter} is above --max-diameter {max_diameter}: no cell would be left")
+    return Counting(
+        pixel_size_um=pixel_size_um,
+        diameter=parse_length(diameter) if diameter else None,
+        min_diameter=smallest,
+        max_diameter=largest,
+        region=regions.parse(region) if region else None,
+        frame=parse_frame(frame),
+        depth_mm=depth_mm,
+        dilution=dilution,
+    )
