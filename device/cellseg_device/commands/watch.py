@@ -10,6 +10,7 @@ import click
 from cellseg_device.commands.common import PATH, RESULTS_NAME, load, model_options, result_options, stop_on_signals
 from cellseg_device.commands.counting_options import counting_options
 from cellseg_device.errors import EXIT_IMAGES_FAILED
+from cellseg_device.options import duration
 
 if TYPE_CHECKING:
     from cellseg_device.counting import Counting
@@ -21,17 +22,19 @@ if TYPE_CHECKING:
 @click.option("--once", is_flag=True, help="Do the images that are there, and stop.")
 @click.option(
     "--settle",
-    type=click.FloatRange(0),
-    default=0.5,
+    metavar="TIME",
+    callback=duration(),
+    default="500ms",
     show_default=True,
-    help="Seconds for which a file must not have changed before it is read.",
+    help="How long a file must not have changed before it is read.",
 )
 @click.option(
     "--poll",
-    type=click.FloatRange(0.05),
-    default=2.0,
+    metavar="TIME",
+    callback=duration(least_s=0.05),
+    default="2s",
     show_default=True,
-    help="Seconds between looks at the folder; file events come on top.",
+    help="Time between looks at the folder; file events come on top.",
 )
 @counting_options
 @result_options
