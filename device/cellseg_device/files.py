@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import re
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
+
+TURN_NAME = ".cellseg.turn"
+_TURN_PATIENCE_S = 10.0
 
 _TEMPORARY = re.compile(r"\.cellseg-\d+-\d+\.tmp")
 
@@ -58,9 +63,41 @@ def write_all(folder: Path, contents: Mapping[str, Callable[[BinaryIO], object]]
     return digests
 
 
+@contextlib.contextmanager
+def turn(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing results into a folder while the block changes files that belong together.
+
+    Unlike the lock of the output folder it is held for moments: an export takes its turns beside a watch.
+
+    Raises
+    ------
+    OSError
+        EBUSY, if another process keeps its turn for more than 10 s (it may have been halted); and what the disk met.
+    """
+    descriptor = os.open(folder / TURN_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        deadline = time.monotonic() + _TURN_PATIENCE_S
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise OSError(errno.EBUSY, "another process is writing there", str(folder)) from None
+                time.sleep(0.01)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def write(path: Path, data: bytes) -> None:
     """Write one file whole, on the disk when this returns."""
-    write_all(path.parent, {path.name: lambda file: file.write(data)})
+    write_all(path.parent, {path.name: holding(data)})
+
+
+def holding(data: bytes) -> Callable[[BinaryIO], object]:
+    """Make what `write_all` takes of a file's content."""
+    return lambda file: file.write(data)
 
 
 def append(path: Path, data: bytes) -> None:
@@ -94,7 +131,8 @@ def sync_folder(folder: Path) -> None:
 def remove_leftovers(folder: Path) -> int:
     """Remove temporary files of processes that were killed.
 
-    Call it only while holding the folder's lock: every temporary file then belongs to a dead process.
+    Call it only while holding the folder's lock and in one's `turn`: every temporary file then belongs to a dead
+    process.
 
     Returns
     -------

@@ -94,7 +94,8 @@ class Output:
             self.folder.mkdir(parents=True, exist_ok=True)
         try:
             self._lock = _locked(self.folder)
-            files.remove_leftovers(self.folder)
+            with files.turn(self.folder):
+                files.remove_leftovers(self.folder)
             if ledger.is_new(self.folder / ledger.FILE_NAME):
                 self._set_aside()
             self._ledger = Ledger(self.folder / ledger.FILE_NAME)

@@ -1,4 +1,4 @@
-"""The results of one image on disk: label image, table of cells, overlay; and its row in ``counts.csv``.
+"""The results of one image on disk: label image, table of cells, what else is wanted; and its row in ``counts.csv``.
 
 The same labels give the same bytes: no times, no random identifiers.
 """
@@ -9,7 +9,7 @@ import dataclasses
 import math
 import os
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -20,11 +20,14 @@ import numpy.typing as npt
 
 from cellseg_device import files
 from cellseg_device.errors import ImageError
+from cellseg_device.formats import FORMATS
 from cellseg_device.measure import Cells
 from cellseg_device.segment import Segmentation
 
 LABELS, CELLS, OVERLAY = ".labels.tif", ".cells.csv", ".overlay.jpg"
-SUFFIXES = (LABELS, CELLS, OVERLAY)
+# By name, how the files end that are made on request
+EXTRAS = {"overlay": OVERLAY} | {name: form.suffix for name, form in FORMATS.items()}
+SUFFIXES = (LABELS, CELLS, *EXTRAS.values())
 
 _ZLIB_LEVEL = 2  # labels are long runs: more effort gains little
 _UM_PER_CM = 10_000
@@ -58,7 +61,11 @@ class Provenance:
 
 
 def write(
-    folder: Path, stem: str, result: Segmentation, provenance: Provenance, overlay: bytes | None = None
+    folder: Path,
+    stem: str,
+    result: Segmentation,
+    provenance: Provenance,
+    extras: Mapping[str, bytes] | None = None,
 ) -> dict[str, str]:
     """Write the files of one image, all of them or none, and bring them to the disk.
 
@@ -66,11 +73,12 @@ def write(
     ----------
     folder : Path
     stem : str
-        The files are ``STEM.labels.tif``, ``STEM.cells.csv`` and, with `overlay`, ``STEM.overlay.jpg``.
+        The files are ``STEM.labels.tif``, ``STEM.cells.csv`` and those of `extras`.
     result : Segmentation
     provenance : Provenance
-    overlay : bytes or None
-        A JPEG file. Without it an older overlay of this stem is removed: it shows other labels.
+    extras : mapping of str to bytes, or None
+        By suffix, one of `EXTRAS`, the content of a file. Older files of this stem with another of these suffixes
+        are removed: they show other labels.
 
     Returns
     -------
@@ -82,23 +90,26 @@ def write(
     OSError
         What the disk met; the former files are then as they were.
     """
+    extras = extras or {}
     contents: dict[str, Callable[[BinaryIO], object]] = {
         stem + LABELS: lambda file: write_labels(file, result.labels, result.image.pixel_size_um, provenance),
-        stem + CELLS: lambda file: file.write(cells_csv(result.cells).encode()),
+        stem + CELLS: files.holding(cells_csv(result.cells).encode()),
+        **{stem + suffix: files.holding(data) for suffix, data in extras.items()},
     }
-    if overlay is not None:
-        contents[stem + OVERLAY] = lambda file: file.write(overlay)
-    digests = files.write_all(folder, contents)
-    if overlay is None:
-        (folder / (stem + OVERLAY)).unlink(missing_ok=True)
+    with files.turn(folder):
+        digests = files.write_all(folder, contents)
+        for suffix in EXTRAS.values():
+            if suffix not in extras:
+                (folder / (stem + suffix)).unlink(missing_ok=True)
     return digests
 
 
 def remove(folder: Path, stem: str) -> None:
     """Remove the files of one image."""
-    for suffix in SUFFIXES:
-        (folder / (stem + suffix)).unlink(missing_ok=True)
-    files.sync_folder(folder)
+    with files.turn(folder):
+        for suffix in SUFFIXES:
+            (folder / (stem + suffix)).unlink(missing_ok=True)
+        files.sync_folder(folder)
 
 
 def is_result_name(name: str) -> bool:

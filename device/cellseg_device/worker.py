@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from pathlib import Path
 
 import cv2
 
+from cellseg_device import formats, overlay, results, segment
 from cellseg_device import image as images
-from cellseg_device import overlay, results, segment
 from cellseg_device.counting import Counting, Counts
 from cellseg_device.errors import ImageError, ModelError
 from cellseg_device.image import Image
@@ -87,16 +87,18 @@ class Worker:
     model : Model
     output : Output
         Opened by the first image, and again after a fault of its disk.
-    overlay : bool
-        Whether to draw one for every image.
+    extras : collection of str
+        What to make of every image beside its labels and table: names of `results.EXTRAS`.
     counting : Counting or None
         None for the defaults.
     """
 
-    def __init__(self, model: Model, output: Output, overlay: bool = False, counting: Counting | None = None) -> None:
+    def __init__(
+        self, model: Model, output: Output, extras: Collection[str] = (), counting: Counting | None = None
+    ) -> None:
         self.model = model
         self.output = output
-        self.overlay = overlay
+        self.extras = extras
         self.counting = counting or Counting()
         self.settings = output.settings = self.counting.key()
         self._ahead: _Begun | None = None
@@ -181,8 +183,8 @@ class Worker:
         ----------
         source : Source
         strict : bool
-            Whether only a former result with this model and these settings, and with an overlay if this worker
-            draws them, will do; a failed image is then tried again.
+            Whether only a former result with this model and these settings, and with the extras that this worker
+            makes, will do; a failed image is then tried again.
 
         Raises
         ------
@@ -196,7 +198,7 @@ class Worker:
         if entry.stem is None or entry.counts is None:
             again = strict or (entry.settings or Counting().key()) != self.settings
             return None if again else Outcome(source.image, FAILED, reason=entry.reason)
-        wanted = [results.LABELS, results.CELLS, *([results.OVERLAY] if self.overlay else [])]
+        wanted = [results.LABELS, results.CELLS, *(results.EXTRAS[name] for name in self.extras)]
         whole = all((self.output.folder / (entry.stem + suffix)).exists() for suffix in wanted)
         same = (entry.model_sha256, entry.settings or Counting().key()) == (self.model_sha256, self.settings)
         if strict and not (whole and same):
@@ -206,22 +208,30 @@ class Worker:
         )
 
     def _write(self, stem: str, result: Segmentation, source: Source, sha256: str) -> dict[str, str]:
-        card = self.model.card
-        picture = None
-        if self.overlay:
-            picture = overlay.encode(
-                overlay.draw(result.image, result.labels, card.low_percentile, card.high_percentile)
-            )
+        extras = self._encoded(source.image, result)
+        provenance = results.Provenance(
+            Path(source.image).name, sha256, source.size, self.model.card.name, self.model_sha256, self.settings
+        )
         try:
-            provenance = results.Provenance(
-                Path(source.image).name, sha256, source.size, card.name, self.model_sha256, self.settings
-            )
-            return results.write(self.output.folder, stem, result, provenance, picture)
+            return results.write(self.output.folder, stem, result, provenance, extras)
         except OSError as error:
             if error.errno in _BAD_NAME:
                 raise ImageError(f"its results cannot be named after it ({error.strerror}): rename it") from None
             self.output.close()
             raise
+
+    def _encoded(self, image: str, result: Segmentation) -> dict[str, bytes]:
+        """Make the extras, by suffix."""
+        names = [name for name in self.extras if name in formats.FORMATS]
+        extras = {}
+        if names:
+            content = formats.Content(image, result.labels, results.cells_csv(result.cells))
+            extras = {formats.FORMATS[name].suffix: formats.FORMATS[name].encode(content) for name in names}
+        if "overlay" in self.extras:
+            card = self.model.card
+            picture = overlay.draw(result.image, result.labels, card.low_percentile, card.high_percentile)
+            extras[results.OVERLAY] = overlay.encode(picture)
+        return extras
 
     def _entry(
         self,

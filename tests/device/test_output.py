@@ -315,15 +315,14 @@ def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path):
     with sqlite3.connect(tmp_path / ledger.FILE_NAME) as connection:
         connection.executescript(ledger._FIRST_SCHEMA + "PRAGMA user_version = 1;")
         connection.execute(
-            "INSERT INTO images"
-            " (image, size, mtime_ns, status, stem, model, model_sha256, recorded_at, total_ms, count) VALUES ('a.png', 5, 7, 'done', 'a', 'nuclei', 'ff', ?, 9.5, 12)",
-            (NOW,),
+            "INSERT INTO images (image, size, mtime_ns, status, stem, model, model_sha256, recorded_at, total_ms)"
+            f" VALUES ('a.png', 5, 7, 'done', 'a', 'nuclei', 'ff', '{NOW}', 9.5)"
         )
     connection.close()
     out = Output(tmp_path, lambda line: None)
     out.open()
     former = out.ledger.get("a.png")
-    assert (former.counts.count, former.counts.flags, former.counts.focus, former.settings) == (12, "", None, None)
+    assert (former.counts.count, former.counts.flags, former.settings) == (None, "", None)
     assert out.ledger.count_made_otherwise("ff", "{}") == 0
     assert out.known == {"a.png": (5, 7)}
     out.record(done("b.png", "b"))

@@ -66,9 +66,9 @@ def test_labels_of_any_shape_read_back(tmp_path, shape):
 
 def test_the_same_labels_give_the_same_bytes(tmp_path, draw_labels):
     result = segmentation(draw_labels(), 0.5)
-    first = written(tmp_path, result, b"jpeg")
+    first = written(tmp_path, result, {results.OVERLAY: b"jpeg"})
     time.sleep(1.1)  # a time in the file would show
-    assert written(tmp_path, result, b"jpeg") == first
+    assert written(tmp_path, result, {results.OVERLAY: b"jpeg"}) == first
 
 
 def test_a_label_image_says_what_it_was_made_from(tmp_path, draw_labels):
@@ -124,9 +124,15 @@ def test_counts_follow_from_the_labels():
     assert (unknown.pixel_size_um, unknown.median_diameter_um, unknown.density_per_mm2) == (None, None, None)
 
 
-def test_a_result_without_overlay_removes_an_older_overlay(tmp_path, draw_labels):
-    assert "a.overlay.jpg" in written(tmp_path, segmentation(draw_labels()), b"jpeg")
-    assert "a.overlay.jpg" not in written(tmp_path, segmentation(draw_labels()))
+@pytest.mark.parametrize("suffix", results.EXTRAS.values(), ids=results.EXTRAS)
+def test_a_result_without_an_extra_removes_an_older_one(tmp_path, draw_labels, suffix):
+    result, others = segmentation(draw_labels()), {s: b"other" for s in results.EXTRAS.values() if s != suffix}
+    assert written(tmp_path, result, {suffix: b"data"})[f"a{suffix}"] == b"data"
+    names = {*written(tmp_path, result, others)}
+    assert f"a{suffix}" not in names
+    assert names >= {f"a{other}" for other in others}
+    results.remove(tmp_path, "a")
+    assert not list(tmp_path.glob("a.*"))
 
 
 def test_five_hundred_cells_are_formatted_quickly():

@@ -32,11 +32,29 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--model", type=PATH, help="A .tflite model with a card.  [default: the bundled one]")(command)
 
 
+# What can be made beside the label image and the table of cells, and what it is
+EXTRAS = {
+    "overlay": "STEM.overlay.jpg: outlines and count",
+    "coco": "STEM.coco.json: masks in COCO's format",
+}
+
+
 def result_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --overlay, --strict and --json to a command."""
+    """Add --strict, --json, and a flag for each of `EXTRAS`; the names of those wanted come as `extras`."""
     command = click.option("--strict", is_flag=True, help="Exit with 1 if a count is flagged as doubtful.")(command)
     command = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image.")(command)
-    return click.option("--overlay", is_flag=True, help="Also write STEM.overlay.jpg: outlines and count.")(command)
+    for name, what in reversed(EXTRAS.items()):
+        flag = click.option(
+            f"--{name}", is_flag=True, expose_value=False, callback=_collect, help=f"Also write {what}."
+        )
+        command = flag(command)
+    return command
+
+
+def _collect(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    """Gather the flags that are set, in the order of `EXTRAS`, under one name."""
+    names = {*context.params.get("extras", ()), *([parameter.name] if wanted else [])}
+    context.params["extras"] = tuple(name for name in EXTRAS if name in names)
 
 
 def load(path: Path | None, threads: int | None, warn: Callable[[str], None] | None = None) -> Model:

@@ -25,7 +25,7 @@ def run(
     images: tuple[Path, ...],
     out: Path,
     counting: Counting,
-    overlay: bool,
+    extras: tuple[str, ...],
     strict: bool,
     as_json: bool,
     model: Path | None,
@@ -51,7 +51,7 @@ def run(
     report = Report(as_json, strict, len(images))
     output = Output(out, report.warn)
     try:
-        worker = Worker(load(model, threads, report.warn), output, overlay, counting)
+        worker = Worker(load(model, threads, report.warn), output, extras, counting)
         for outcome in watching.run(images, worker, alarm):
             report.add(outcome)
     finally:

@@ -46,7 +46,7 @@ def watch(
     settle: float,
     poll: float,
     counting: Counting,
-    overlay: bool,
+    extras: tuple[str, ...],
     strict: bool,
     as_json: bool,
     model: Path | None,
@@ -77,7 +77,7 @@ def watch(
     timing = watching.Timing(settle, poll)
     look = watching.once if once else watching.watch
     try:
-        worker = Worker(load(model, threads, report.warn), output, overlay, counting)
+        worker = Worker(load(model, threads, report.warn), output, extras, counting)
         for outcome in look(folder, worker, timing, alarm):
             report.add(outcome)
     finally:

@@ -1,0 +1,32 @@
+"""What every format is made of."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class Content:
+    """What is stored of one image.
+
+    Attributes
+    ----------
+    image : str
+        Its name in the ledger.
+    labels : ndarray of uint16, shape (height, width)
+    cells_csv : str
+        The table of cells, as in ``STEM.cells.csv``.
+    """
+
+    image: str
+    labels: npt.NDArray[np.uint16]
+    cells_csv: str
+
+    @property
+    def name(self) -> str:
+        """The image's name for others: within the watched folder, or without the folder."""
+        return os.path.basename(self.image) if os.path.isabs(self.image) else self.image  # noqa: PTH117, PTH119
