@@ -14,12 +14,12 @@ from cellseg_device import focus, normalise, runs
 from cellseg_device.image import Image
 from cellseg_device.measure import Cells
 
-# Bounds of what is worth a look, each chosen on DSB2018's validation images (benchmarks/quality.py)
-MIN_EDGE_SHARPNESS = 0.25
+# Bounds of what is worth a look, so that few of DSB2018's validation images are flagged (benchmarks/quality.py)
+MIN_EDGE_SHARPNESS = 0.35
 MAX_SATURATED = 0.01
-MAX_UNEVEN_LIGHT = 0.5
+MAX_UNEVEN_LIGHT = 1.0
 MAX_COVERED = 0.6
-MAX_AT_BORDER = 0.3
+MAX_AT_BORDER = 0.5
 MAX_DIAMETER_RATIO = 2.0
 
 _FULL_SCALES = tuple((1 << bits) - 1 for bits in (8, 10, 12, 14, 16))

@@ -2,11 +2,14 @@
 
 import hashlib
 
+import cv2
 import numpy as np
 import pytest
 
 from cellseg_device import segment
 from cellseg_device.card import Output, Separation
+from cellseg_device.counting import Counting
+from cellseg_device.image import Image
 from cellseg_device.model import MapSpec
 from cellseg_device.segment import Stopwatch, foreground_mask, maps_digest
 from cellseg_device.tiling import Tile
@@ -114,3 +117,42 @@ def test_an_outline_is_a_seed_where_its_probability_is_low():
     relief, threshold = segment._relief({"outline": values}, {"outline": spec}, Separation(seed=0.7))
     low = 1 / (1 + np.exp(-(values.astype(float) - 3) / 16)) < 0.3
     assert np.array_equal(relief >= threshold, low)
+
+
+def nuclei(diameter: float, dtype=np.uint8) -> tuple[np.ndarray, int]:
+    """A field of round bright nuclei of this diameter, and their number; those of a row nearly touch."""
+    side = round(diameter * 12)
+    pixels = np.full((side, side), 20, np.float32)
+    centres = [(r, c) for r in np.arange(1.5, 11, 3) for c in np.arange(1.2, 11.5, 1.15)]
+    for row, col in centres:
+        centre = round(col * diameter * 16), round(row * diameter * 16)
+        cv2.circle(pixels, centre, round(diameter * 8), 160, -1, shift=4)
+    pixels = cv2.GaussianBlur(pixels, (0, 0), diameter / 12)
+    return (pixels * (np.iinfo(dtype).max // 255)).astype(dtype), len(centres)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("diameter", [9, 17, 40, 90])
+def test_cells_of_a_told_diameter_are_found_whole_at_any_size(model, diameter, dtype):
+    pixels, count = nuclei(diameter, dtype)
+    found = segment.finish(segment.look(Image(pixels), model, Stopwatch(), diameter), model, Stopwatch(), Counting())
+    assert found.labels.shape == pixels.shape
+    assert len(found.cells) == pytest.approx(count, rel=0.06)
+    assert found.counts.median_diameter_px == pytest.approx(diameter, rel=0.25)
+    assert found.counts.diameter_ratio == pytest.approx(1, abs=0.3)
+    assert "--diameter" not in found.counts.flags
+
+
+def test_a_diameter_near_the_models_leaves_the_image_as_it_is(model):
+    image = Image(nuclei(17)[0])
+    near = segment.look(image, model, Stopwatch(), model.card.cell_diameter_px * 1.1)
+    plain = segment.look(image, model, Stopwatch())
+    assert maps_digest(near.maps) == maps_digest(plain.maps)
+
+
+@pytest.mark.parametrize("diameter", [0.01, 1e6])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (33, 9)])
+def test_absurd_diameters_and_sizes_end_well(model, diameter, shape):
+    image = Image(np.zeros(shape, np.uint8))
+    found = segment.finish(segment.look(image, model, Stopwatch(), diameter), model, Stopwatch(), Counting())
+    assert found.labels.shape == shape

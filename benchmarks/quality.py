@@ -1,0 +1,88 @@
+"""How often a count is flagged, on good images and on the same images with a fault made worse step by step.
+
+    python benchmarks/quality.py ../shared/data/dsb2018        (prints the table, writes benchmarks/quality.json)
+
+The dataset is a folder with images/, and a manifest.csv with id, split and median_diameter_px. The bounds in
+`cellseg_device.quality` were set so that few of the untouched images are flagged.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import cv2
+import numpy as np
+
+from cellseg_device import segment
+from cellseg_device.counting import Counting
+from cellseg_device.image import Image, decode
+from cellseg_device.model import Model, bundled_path
+from cellseg_device.segment import Stopwatch
+
+JSON = Path(__file__).with_name("quality.json")
+FLAGS = ("out of focus", "overexposed", "uneven light", "crowded", "border", "larger", "smaller")
+Fault = Callable[[np.ndarray, float], np.ndarray]
+
+
+def blurred(part: float) -> Fault:
+    """Out of focus: a Gaussian of this part of the cells' diameter."""
+    return lambda pixels, diameter: cv2.GaussianBlur(pixels, (0, 0), part * diameter)
+
+
+def brighter(part: float) -> Fault:
+    """Overexposed: this part of the pixels is at the upper end."""
+
+    def apply(pixels: np.ndarray, diameter: float) -> np.ndarray:
+        return cv2.convertScaleAbs(pixels, alpha=255 / max(float(np.quantile(pixels, 1 - part)), 1))
+
+    return apply
+
+
+def slanted(part: float) -> Fault:
+    """Uneven light: over the width of the field the background rises by this part of the image's range."""
+
+    def apply(pixels: np.ndarray, diameter: float) -> np.ndarray:
+        low, high = np.percentile(pixels, (20, 99))
+        rise = np.linspace(-0.5, 0.5, pixels.shape[1]) * part * (high - low)
+        shaped = rise[None, :] if pixels.ndim == 2 else rise[None, :, None]
+        return np.clip(pixels + shaped - min(low + rise[0], 0), 0, 255).astype(np.uint8)
+
+    return apply
+
+
+FAULTS: dict[str, Fault] = {
+    "none": lambda pixels, diameter: pixels,
+    **{f"blur {part} diameters": blurred(part) for part in (0.1, 0.2, 0.3, 0.4)},
+    **{f"{part:.0%} saturated": brighter(part) for part in (0.02, 0.1)},
+    **{f"background rises by {part:g} ranges": slanted(part) for part in (0.5, 1, 2)},
+}
+
+
+@click.command()
+@click.argument("dataset", type=click.Path(path_type=Path, exists=True))
+def main(dataset: Path) -> None:
+    """Print the share of flagged images, by fault and flag."""
+    with open(dataset / "manifest.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "val"]
+    model = Model(bundled_path(), 1)
+    shares: dict[str, dict[str, float]] = {}
+    for name, fault in FAULTS.items():
+        flags = []
+        for row in rows:
+            pixels = decode((dataset / "images" / f"{row['id']}.png").read_bytes()).pixels
+            image = Image(np.ascontiguousarray(fault(pixels, float(row["median_diameter_px"]))))
+            look = segment.look(image, model, Stopwatch())
+            flags.append(segment.finish(look, model, Stopwatch(), Counting()).counts.flags)
+        shares[name] = {flag: round(sum(flag in text for text in flags) / len(flags), 3) for flag in FLAGS}
+    click.echo(f"{'fault':32}" + "".join(f"{flag:>14}" for flag in FLAGS))
+    for name, share in shares.items():
+        click.echo(f"{name:32}" + "".join(f"{share[flag]:14.1%}" for flag in FLAGS))
+    JSON.write_text(json.dumps({"images": len(rows), "flagged": shares}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
