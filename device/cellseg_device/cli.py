@@ -8,9 +8,11 @@ import click
 
 import cellseg_device
 from cellseg_device.commands.bench import bench
+from cellseg_device.commands.config import config
 from cellseg_device.commands.info import info
 from cellseg_device.commands.run import run
 from cellseg_device.commands.watch import watch
+from cellseg_device.settings import config_option
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -26,7 +28,9 @@ def main() -> None:
     _open_standard_streams()
 
 
-for command in (run, watch, info, bench):
+for command in (run, watch, bench):
+    main.add_command(config_option(command))
+for command in (info, config):
     main.add_command(command)
 
 
