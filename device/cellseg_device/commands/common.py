@@ -35,7 +35,10 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
 # What can be made beside the label image and the table of cells, and what it is
 EXTRAS = {
     "overlay": "STEM.overlay.jpg: outlines and count",
+    "rois": "STEM.rois.zip: selections for ImageJ",
+    "geojson": "STEM.geojson: objects with measurements for QuPath",
     "coco": "STEM.coco.json: masks in COCO's format",
+    "outlines": "STEM.outlines.txt: outlines as Cellpose writes them",
 }
 
 
