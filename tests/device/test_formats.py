@@ -33,6 +33,11 @@ def content(labels, image="field.png", pixel_size_um=0.5):
     return Content(image, labels, results.cells_csv(cells))
 
 
+def rois_of(data):
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return [roifile.ImagejRoi.frombytes(archive.read(name)) for name in archive.namelist()]
+
+
 def renumbered(labels):
     return np.unique(labels, return_inverse=True)[1].reshape(labels.shape).astype(np.uint16) + (labels.min() > 0)
 
@@ -45,9 +50,7 @@ def drawn(text):
 
 
 def masks_of_rois(data, shape, winding, folder):
-    (folder / "a.rois.zip").write_bytes(data)
-    rois = roifile.roiread(folder / "a.rois.zip") if zipfile.ZipFile(io.BytesIO(data)).namelist() else []
-    for roi in rois:
+    for roi in rois_of(data):
         rings = roi.coordinates(multi=True)
         corners = np.concatenate(rings)
         assert [roi.left, roi.top] == corners.min(0).tolist()
@@ -196,14 +199,12 @@ def test_a_cell_of_very_many_corners_comes_back(check):
     labels[::2, :] = 1  # 18,000 holes
     labels[90] = 1
     check(labels, ("rois", "outlines", "coco"))
-    comb = np.zeros((2, 11_999), np.uint16)
-    comb[0, ::2] = comb[1] = 1  # one ring of 24,000 corners; twice as many do not fit in a traced selection
-    check(comb)
-    tooth = np.zeros((12, 8000), np.uint16)
-    tooth[[0, 1, 3, 4, 6, 7, 9, 10, 11]] = 1
-    tooth[:, 0] = 1
-    tooth[[1, 4, 7, 10], 2::2] = 0
-    check(tooth)
+    for combs in (1, 2, 4):  # of 12,000 corners each in one ring: over 32,767 are too many for a traced selection
+        labels = np.zeros((3 * combs, 6000), np.uint16)
+        labels[0::3] = labels[1::3, ::2] = labels[:, 0] = 1
+        check(labels)
+        (roi,) = rois_of(FORMATS["rois"].encode(content(labels)))
+        assert roi.composite == (combs == 4)
 
 
 @pytest.mark.slow
@@ -213,8 +214,7 @@ def test_65535_cells_come_back():
     squares = np.stack([col, row], axis=1)[:, None] + np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
     encoded = {name: form.encode(stored) for name, form in FORMATS.items()}
 
-    with zipfile.ZipFile(io.BytesIO(encoded["rois"])) as archive:
-        rois = [roifile.ImagejRoi.frombytes(archive.read(name)) for name in archive.namelist()]
+    rois = rois_of(encoded["rois"])
     assert [int(roi.name) for roi in rois] == [*range(1, 2**16)]
     assert np.array_equal([roi.coordinates() for roi in rois], squares)
     features = json.loads(encoded["geojson"])["features"]
