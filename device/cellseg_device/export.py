@@ -68,6 +68,10 @@ class Exported:
     reason: str | None = None
 
 
+class _OtherFilesError(ImageError):
+    """The stored files are not those that the ledger knows."""
+
+
 def export(
     folder: Path, ledger: Ledger, entry: Entry, names: tuple[str, ...], force: bool, originals: Originals | None
 ) -> Exported:
@@ -90,12 +94,12 @@ def export(
     """
     deadline = time.monotonic() + _PATIENCE_S
     while True:
-        state = _state(folder, entry)
-        exported = _attempt(folder, ledger, entry, names, force, originals, state)
-        if exported is not None and not (exported.reason and _is_recent(state)):
+        is_last = time.monotonic() > deadline
+        exported = _attempt(folder, ledger, entry, names, force, originals, not is_last)
+        if exported is not None:
             return exported
-        if time.monotonic() > deadline:
-            return exported or Exported(entry.image, reason="is being done again and again: try later")
+        if is_last:
+            return Exported(entry.image, reason="is being done again and again: try later")
         time.sleep(_PAUSE_S)
         newest = ledger.get(entry.image)
         if newest is None or newest.status != DONE:
@@ -131,9 +135,10 @@ def _attempt(
     names: tuple[str, ...],
     force: bool,
     originals: Originals | None,
-    state: _State,
+    is_patient: bool,
 ) -> Exported | None:
-    """Make what is missing; None if the stored files changed meanwhile."""
+    """Make what is missing; None if the stored files change meanwhile, or may not yet be in the ledger."""
+    state = _state(folder, entry)
     path_of = {name: folder / f"{entry.stem}{results.EXTRAS[name]}" for name in names}
     missing = [name for name, path in path_of.items() if force or not path.exists()]
     kept = tuple(path.name for name, path in path_of.items() if name not in missing)
@@ -149,6 +154,10 @@ def _attempt(
         if "overlay" in missing:
             assert originals is not None, "overlays need the images"
             contents[path_of["overlay"].name] = _overlay(entry, content.labels, originals)
+    except _OtherFilesError as error:
+        if is_patient and _is_recent(state):
+            return None
+        reason = error.message
     except ImageError as error:
         reason = error.message
     except OSError as error:
@@ -195,7 +204,7 @@ def _content(folder: Path, entry: Entry) -> Content:
         except FileNotFoundError:
             raise ImageError(f"{name} is missing: do the image again") from None
         if known.get(name, digest := hashlib.sha256(data[suffix]).hexdigest()) != digest:
-            raise ImageError(f"{name} is not as it was written: do the image again")
+            raise _OtherFilesError(f"{name} is not as it was written: do the image again")
     try:
         labels = tifffile.imread(io.BytesIO(data[results.LABELS]))
         if labels.dtype != np.uint16 or labels.ndim != 2:

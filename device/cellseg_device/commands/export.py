@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from cellseg_device.commands.common import EXTRAS, PATH
-from cellseg_device.errors import EXIT_IMAGES_FAILED, EXIT_OK, InputError
+from cellseg_device.errors import EXIT_IMAGES_FAILED, EXIT_OK, InputError, OutputError
 from cellseg_device.quiet import say
 
 if TYPE_CHECKING:
@@ -67,29 +68,28 @@ def export(
     from cellseg_device import export as exporting
     from cellseg_device import ledger
 
-    if ledger.is_new(out / ledger.FILE_NAME):
+    if not (out / ledger.FILE_NAME).is_file() or ledger.is_new(out / ledger.FILE_NAME):
         raise InputError(f"{out} holds no results of cellseg-device: name the folder that 'run' or 'watch' wrote into")
     drawn = _originals(out, originals, model) if "overlay" in names else None
     made = kept = failed = 0
     try:
-        book = ledger.Ledger(out / ledger.FILE_NAME)
+        with closing(ledger.Ledger(out / ledger.FILE_NAME)) as book:
+            todo = list(exporting.chosen(book, images))
+            shows_bar = sys.stderr is not None and sys.stderr.isatty()
+            with click.progressbar(todo, file=sys.stderr, hidden=not shows_bar) as bar:
+                for item in bar:
+                    done = item
+                    if not isinstance(done, exporting.Exported):
+                        done = exporting.export(out, book, done, names, force, drawn)
+                    made, kept, failed = made + len(done.made), kept + len(done.kept), failed + bool(done.reason)
+                    if as_json:
+                        click.echo(json.dumps(vars(done), ensure_ascii=False))
+                    if done.reason:
+                        say(f"{chr(13) if shows_bar else ''}{done.image}: {done.reason}")
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        raise InputError(f"the ledger in {out} cannot be opened ({error.strerror}): check the folder") from None
-    try:
-        todo = list(exporting.chosen(book, images))
-        shows_bar = sys.stderr is not None and sys.stderr.isatty()
-        with click.progressbar(todo, file=sys.stderr, hidden=not shows_bar) as bar:
-            for item in bar:
-                done = item
-                if not isinstance(done, exporting.Exported):
-                    done = exporting.export(out, book, done, names, force, drawn)
-                made, kept, failed = made + len(done.made), kept + len(done.kept), failed + (done.reason is not None)
-                if as_json:
-                    click.echo(json.dumps(vars(done), ensure_ascii=False))
-                if done.reason is not None:
-                    say(f"{chr(13) if shows_bar else ''}{done.image}: {done.reason}")
-    finally:
-        book.close()
+        raise OutputError(f"the ledger in {out} fails ({error.strerror}): check the disk, then try again") from None
     click.echo(
         f"files made: {made:,}, there before: {kept:,}; images: {len(todo):,}, failed: {failed:,}; {out}", err=as_json
     )
