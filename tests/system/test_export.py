@@ -58,6 +58,21 @@ def test_exported_files_are_those_written_at_once(device, captures, tmp_path, co
     assert len(contents(tmp_path / "later")) == 1 + 3 * 7
 
 
+def test_a_run_with_a_flag_makes_what_an_earlier_one_did_not(device, captures, tmp_path):
+    def run(*flags):
+        result = device("run", *sorted(captures.iterdir()), "--out", tmp_path / "out", "--json", *flags)
+        assert result.returncode == 0
+        return {json.loads(line)["status"] for line in result.stdout.splitlines()}
+
+    assert run() == {"done"}
+    for flags in (["--coco"], ["--coco", "--rois"], ["--geojson", "--outlines"]):
+        assert run(*flags) == {"done"}
+        assert run(*flags) == {"unchanged"}
+    assert run() == {"unchanged"}
+    kinds = {name.split(".", 1)[1] for name in contents(tmp_path / "out") if name != "counts.csv"}
+    assert kinds == {"labels.tif", "cells.csv", "geojson", "outlines.txt"}
+
+
 def test_originals_are_found_where_a_watch_puts_its_results(device, captures):
     assert device("watch", captures, "--once").returncode == 0
     assert device("export", captures / "cellseg-results", "--format", "overlay").returncode == 0
@@ -100,40 +115,34 @@ def test_it_works_beside_a_watch_which_takes_away_what_no_longer_fits(
 
 @pytest.mark.slow
 def test_exports_and_a_watch_in_a_race_never_leave_a_file_of_other_labels(
-    device, watching, captures, tmp_path, write_image, environment
+    watching, tmp_path, draw_blobs, write_image, environment
 ):
-    out = tmp_path / "out"
+    captures, out = tmp_path / "captures", tmp_path / "out"
+    captures.mkdir()
+    fields = [draw_blobs(600, 800, seed, 250) for seed in range(2)]
+    names = ("a.png", "b.png")
+    for name in names:
+        write_image(captures / name, fields[0])
     watch = watching(captures, "--out", out, "--settle", "0", "--poll", "0.05")
-    watch.until_done("a.png", "b.png", "c.tif")
+    watch.until_done(*names)
     command = [sys.executable, "-m", "cellseg_device", "export", out, "--format", "coco,geojson", "--force"]
-    end = time.monotonic() + 15
-    rounds, codes = 0, []
-    while time.monotonic() < end:
-        with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as export:
-            for _ in range(8):
-                rounds += 1
-                for name in ("a.png", "b.png", "c.tif"):
-                    write_image(captures / name, seed=rounds, count=5 + rounds % 7, mtime=1_700_000_000 + rounds)
-                time.sleep(0.08)
-            if len(codes) % 2:
+    for burst in range(1, 19):
+        with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as export:
+            time.sleep(burst * 0.03)  # so that the watch writes in any moment of an export
+            for name in names:
+                write_image(tmp_path / name, fields[burst % 2], mtime=1_700_000_000 + burst)
+                (tmp_path / name).replace(captures / name)
+            if burst % 6 == 0:
                 export.kill()
-        codes.append(export.returncode)
-    time.sleep(1)
+        watch.until(lambda: watch.stdout.count("\n") >= 2 * (burst + 1))  # noqa: B023
+        time.sleep(0.2)
+        for path in out.glob("*.coco.json"):
+            check_coco(out, path.name.split(".")[0])
+        for path in out.glob("*.geojson"):
+            cells = tifffile.imread(out / path.name.replace(".geojson", ".labels.tif")).max()
+            assert len(json.loads(path.read_bytes())["features"]) == cells
     assert watch.stop() == 0
-    assert watch.stdout.count("\n") > 30
-    assert 0 in codes
-    left = [path.name.split(".")[0] for path in out.glob("*.coco.json")]
-    for stem in left:
-        check_coco(out, stem)
-    for path in out.glob("*.geojson"):
-        cells = len(json.loads(path.read_bytes())["features"])
-        assert cells == tifffile.imread(out / path.name.replace(".geojson", ".labels.tif")).max()
-    assert device("watch", captures, "--once", "--out", out).returncode == 0
-    assert not list(out.glob(".*.tmp"))
-
-
-def damaged(out: Path) -> None:
-    (out / "b.labels.tif").write_bytes(b"II*\0")
+    assert watch.stderr == ""
 
 
 def test_what_cannot_be_made_is_said_and_the_rest_is_made(device, captures, tmp_path, write_image):
