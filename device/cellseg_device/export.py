@@ -160,6 +160,8 @@ def _attempt(
         reason = error.message
     except ImageError as error:
         reason = error.message
+    except MemoryError:
+        reason = "needs more memory than there is: export it on a larger computer"
     except OSError as error:
         reason = f"cannot be read ({error.strerror}): try again"
     try:
@@ -210,6 +212,8 @@ def _content(folder: Path, entry: Entry) -> Content:
         if labels.dtype != np.uint16 or labels.ndim != 2:
             raise ValueError("not one page of uint16")
         return Content(entry.image, np.ascontiguousarray(labels), data[results.CELLS].decode())
+    except MemoryError:
+        raise
     except Exception as error:  # tifffile raises many kinds on damaged files
         raise ImageError(f"{entry.stem}{results.LABELS} is damaged ({error}): do the image again") from None
 

@@ -236,6 +236,19 @@ def test_a_full_disk_leaves_what_was_there(folder, labels, monkeypatch):
     assert folder.contents() == before
 
 
+def test_a_lack_of_memory_is_said(folder, labels, monkeypatch):
+    def lacking(*arguments):
+        raise MemoryError
+
+    folder.do(labels)
+    monkeypatch.setitem(formats.FORMATS, "coco", formats.Format(".coco.json", lacking))
+    done = folder.export("outlines", "coco")
+    assert done.reason.startswith("needs more memory")
+    assert {*folder.contents()} >= {"a.labels.tif", "a.cells.csv"}
+    monkeypatch.setattr("tifffile.imread", lacking)
+    assert folder.export("rois").reason.startswith("needs more memory")
+
+
 def test_one_format_that_cannot_be_made_does_not_hold_up_the_others(folder, labels, tmp_path, model_path):
     from cellseg_device import card
 

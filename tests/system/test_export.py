@@ -15,7 +15,6 @@ from pycocotools import mask as rle
 
 FORMATS = ["overlay", "rois", "geojson", "coco", "outlines"]
 FAST = ("--settle", "0.1", "--poll", "0.2")
-ADVICE = ("again", "give", "name", "check", "there", "none of")
 
 # Of NumPy 2, in pycocotools
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

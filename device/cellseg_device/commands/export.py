@@ -78,9 +78,11 @@ def export(
             shows_bar = sys.stderr is not None and sys.stderr.isatty()
             with click.progressbar(todo, file=sys.stderr, hidden=not shows_bar) as bar:
                 for item in bar:
-                    done = item
-                    if not isinstance(done, exporting.Exported):
-                        done = exporting.export(out, book, done, names, force, drawn)
+                    done = (
+                        item
+                        if isinstance(item, exporting.Exported)
+                        else exporting.export(out, book, item, names, force, drawn)
+                    )
                     made, kept, failed = made + len(done.made), kept + len(done.kept), failed + bool(done.reason)
                     if as_json:
                         click.echo(json.dumps(vars(done), ensure_ascii=False))

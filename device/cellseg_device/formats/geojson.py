@@ -23,7 +23,7 @@ def encode(content: Content) -> bytes:
     same name has the same identifier, so that what was imported before is known again.
     """
     measurements = _measurements(content.cells_csv)
-    features = [
+    features = (  # one at a time: they are large
         {
             "type": "Feature",
             "id": str(uuid.uuid5(_NAMESPACE, f"{content.name}\n{label}")),
@@ -35,7 +35,7 @@ def encode(content: Content) -> bytes:
             },
         }
         for label, polygons in content.polygons.items()
-    ]
+    )
     lines = ",\n".join(json.dumps(feature, separators=(",", ":")) for feature in features)
     return f'{{"type":"FeatureCollection","features":[\n{lines}\n]}}\n'.encode()
 
