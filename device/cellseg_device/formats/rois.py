@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from roifile import ImagejRoi
 
 _MOST_TRACED_POINTS = 2**15 - 1  # ImageJ before 1.52 reads their number as a signed one
+_VERSION = 228  # of the format, whichever the library would write
 _MOVE_TO, _LINE_TO, _CLOSE = 0, 1, 4
 _NO_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip archive knows
 
@@ -39,6 +40,7 @@ def _roi(name: str, rings: list[Ring]) -> ImagejRoi:
     import roifile  # here, since no other format needs it
 
     roi = roifile.ImagejRoi()
+    roi.version = _VERSION
     roi.name = name
     points = np.concatenate(rings)
     corner = points.min(axis=0)
