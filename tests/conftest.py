@@ -47,6 +47,30 @@ def _write_image(path: Path, pixels: np.ndarray | None = None, mtime: float | No
     return path
 
 
+def _winding(rings: list[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
+    """How often closed paths along the grid of pixels wind around each pixel's centre, int of `shape`.
+
+    An edge that goes down has all that is to its right on its left, so it counts there as 1; one that goes up as -1.
+    """
+    height, width = shape
+    change = np.zeros((height + 1, width + 1), int)  # to be summed up along rows and columns
+    for ring in rings:
+        ring = np.asarray(ring)
+        (x, y), (next_x, next_y) = ring.T, np.roll(ring, -1, axis=0).T
+        assert ((x == next_x) | (y == next_y)).all(), "along the grid"
+        assert (ring == ring.astype(int)).all()
+        assert (ring.min(), x.max() <= width, y.max() <= height) >= (0, True, True)
+        np.add.at(change, (y.astype(int), x.astype(int)), x == next_x)
+        np.add.at(change, (next_y.astype(int), next_x.astype(int)), -(x == next_x).astype(int))
+    return change.cumsum(0).cumsum(1)[:height, :width]
+
+
+@pytest.fixture(scope="session")
+def winding():
+    """`_winding`: what a polygon fills are the pixels where it is odd (or, by another rule, not zero)."""
+    return _winding
+
+
 @pytest.fixture(scope="session")
 def draw_blobs():
     """`_draw_blobs`."""
@@ -63,6 +87,12 @@ def draw_labels():
 def write_image():
     """`_write_image`."""
     return _write_image
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """The folder of sample images."""
+    return ROOT / "models" / "samples"
 
 
 @pytest.fixture(scope="session")

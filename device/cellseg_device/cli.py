@@ -9,6 +9,7 @@ import click
 import cellseg_device
 from cellseg_device.commands.bench import bench
 from cellseg_device.commands.config import config
+from cellseg_device.commands.export import export
 from cellseg_device.commands.info import info
 from cellseg_device.commands.run import run
 from cellseg_device.commands.watch import watch
@@ -21,7 +22,7 @@ def main() -> None:
     """Segment and count cells in microscope images, on this computer, offline.
 
     Results go to a folder: counts.csv with a row per image, and for every image STEM.labels.tif (a number per
-    cell), STEM.cells.csv (a row per cell) and, with --overlay, STEM.overlay.jpg.
+    cell), STEM.cells.csv (a row per cell) and, where wanted, a picture and files for ImageJ, QuPath and others.
 
     Exit codes: 0 all well, 1 some images failed, 2 the command cannot work as given.
     """
@@ -30,7 +31,7 @@ def main() -> None:
 
 for command in (run, watch, bench):
     main.add_command(config_option(command))
-for command in (info, config):
+for command in (export, info, config):
     main.add_command(command)
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -214,6 +215,16 @@ class Ledger:
         with self._faults():
             self._connection.execute("DELETE FROM images WHERE image = ?", (entry.image,))
             self._connection.execute(f"INSERT INTO images ({_COLUMNS}) VALUES ({marks})", own + counted)
+
+    def add_files(self, entry: Entry, digests: Mapping[str, str]) -> None:
+        """Note further result files of an entry, if it still says what `entry` does; commits."""
+        if entry.files is None or not digests:
+            return
+        noted = json.dumps(json.loads(entry.files) | dict(digests))
+        with self.transaction(), self._faults():
+            self._connection.execute(
+                "UPDATE images SET files = ? WHERE image = ? AND files = ?", (noted, entry.image, entry.files)
+            )
 
     def _entries(self, where: str, value: str) -> Iterator[Entry]:
         with self._faults():

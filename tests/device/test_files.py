@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -65,3 +67,30 @@ def test_a_part_of_an_append_is_taken_back(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         files.append(tmp_path / "a.csv", b"22\n")
     assert (tmp_path / "a.csv").read_bytes() == b"1\n"
+
+
+def test_turns_are_taken_one_after_the_other(tmp_path):
+    code = """
+import sys, pathlib
+from cellseg_device import files
+folder = pathlib.Path(sys.argv[1])
+for _ in range(200):
+    with files.turn(folder):
+        number = int((folder / "n").read_text())
+        (folder / "n").write_text(str(number + 1))
+"""
+    (tmp_path / "n").write_text("0")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    processes = [subprocess.Popen([sys.executable, "-c", code, tmp_path], env=environment) for _ in range(3)]
+    assert [process.wait(60) for process in processes] == [0, 0, 0]
+    assert (tmp_path / "n").read_text() == "600"
+
+
+def test_a_turn_ends_with_its_process(tmp_path):
+    code = "import os, sys, pathlib; from cellseg_device import files; " + (
+        "files.turn(pathlib.Path(sys.argv[1])).__enter__(); print(flush=True); os.kill(os.getpid(), 9)"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", code, tmp_path], env=environment, check=False, stdout=subprocess.DEVNULL)
+    with files.turn(tmp_path):
+        pass

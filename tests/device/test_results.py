@@ -1,10 +1,13 @@
 import csv
+import dataclasses
 import io
 import math
 import time
 
 import cv2
 import numpy as np
+import ome_types
+import PIL.Image
 import pytest
 import tifffile
 
@@ -55,6 +58,36 @@ def test_labels_read_back_with_their_pixel_size(tmp_path, size, draw_labels):
         assert 1e4 * denominator / numerator == pytest.approx(size)
     assert np.array_equal(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), labels)
     assert image.decode(path.read_bytes()).pixel_size_um == size
+
+
+@pytest.mark.parametrize("size", [None, 0.325, 1e-3, 12.5])
+@pytest.mark.parametrize("name", ["a.png", 'ä & <b> "c".png'])
+def test_the_ome_xml_is_valid_and_says_the_pixel_size(tmp_path, draw_labels, size, name):
+    labels = draw_labels()
+    with open(tmp_path / "a.labels.tif", "wb") as file:
+        results.write_labels(file, labels, size, dataclasses.replace(PROVENANCE, image=name))
+    with tifffile.TiffFile(tmp_path / "a.labels.tif") as tif:
+        ome = ome_types.from_xml(tif.ome_metadata, validate=True)  # by the schema that comes with ome_types
+    (picture,) = ome.images
+    assert (picture.pixels.size_y, picture.pixels.size_x, picture.pixels.type.value) == (*labels.shape, "uint16")
+    assert (picture.pixels.physical_size_x, picture.pixels.physical_size_y) == (size, size)
+    assert picture.pixels.physical_size_x_unit.value == "µm"
+    (facts,) = ome.structured_annotations.map_annotations
+    assert facts.id == picture.annotation_refs[0].id
+    assert facts.value["image"] == name
+
+
+@pytest.mark.parametrize("size", [0.325, 1e-3, 12.5])
+def test_labels_open_in_pillow_and_as_imagej_reads_them(tmp_path, draw_labels, size):
+    labels = draw_labels()
+    written(tmp_path, segmentation(labels, size))
+    with PIL.Image.open(tmp_path / "a.labels.tif") as picture:
+        assert np.array_equal(np.asarray(picture), labels)
+        # Where the description is not its own, ImageJ takes these tags; centimetres it turns into µm.
+        assert picture.tag_v2[296] == 3
+        assert 1e4 / float(picture.tag_v2[282]) == pytest.approx(size, rel=1e-6)
+        assert picture.tag_v2[282] == picture.tag_v2[283]
+        assert picture.tag_v2[259] == 8  # deflate
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (3000, 2)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,26 +36,27 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
 # What can be made beside the label image and the table of cells, and what it is
 EXTRAS = {
     "overlay": "STEM.overlay.jpg: outlines and count",
+    "rois": "STEM.rois.zip: selections for ImageJ",
+    "geojson": "STEM.geojson: objects with measurements for QuPath",
     "coco": "STEM.coco.json: masks in COCO's format",
+    "outlines": "STEM.outlines.txt: outlines as Cellpose writes them",
 }
 
 
 def result_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add --strict, --json, and a flag for each of `EXTRAS`; the names of those wanted come as `extras`."""
-    command = click.option("--strict", is_flag=True, help="Exit with 1 if a count is flagged as doubtful.")(command)
-    command = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image.")(command)
+
+    @wraps(command)
+    def with_extras(*arguments: Any, **options: Any) -> Any:
+        wanted = tuple([name for name in EXTRAS if options.pop(name)])
+        return command(*arguments, extras=wanted, **options)
+
+    decorated: Callable[..., Any] = with_extras
+    decorated = click.option("--strict", is_flag=True, help="Exit with 1 if a count is flagged as doubtful.")(decorated)
+    decorated = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image.")(decorated)
     for name, what in reversed(EXTRAS.items()):
-        flag = click.option(
-            f"--{name}", is_flag=True, expose_value=False, callback=_collect, help=f"Also write {what}."
-        )
-        command = flag(command)
-    return command
-
-
-def _collect(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
-    """Gather the flags that are set, in the order of `EXTRAS`, under one name."""
-    names = {*context.params.get("extras", ()), *([parameter.name] if wanted else [])}
-    context.params["extras"] = tuple(name for name in EXTRAS if name in names)
+        decorated = click.option(f"--{name}", is_flag=True, help=f"Also write {what}.")(decorated)
+    return decorated
 
 
 def load(path: Path | None, threads: int | None, warn: Callable[[str], None] | None = None) -> Model:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cellseg_device.formats import coco
+from cellseg_device.formats import coco, geojson, outlines, rois
 from cellseg_device.formats.content import Content
 
 __all__ = ["FORMATS", "Content", "Format"]
@@ -31,5 +31,8 @@ class Format:
 
 
 FORMATS = {
+    "rois": Format(".rois.zip", rois.encode),
+    "geojson": Format(".geojson", geojson.encode),
     "coco": Format(".coco.json", coco.encode),
+    "outlines": Format(".outlines.txt", outlines.encode),
 }

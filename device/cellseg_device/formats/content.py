@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+
+from cellseg_device import polygons
 
 
 @dataclass(frozen=True)
@@ -30,3 +33,8 @@ class Content:
     def name(self) -> str:
         """The image's name for others: within the watched folder, or without the folder."""
         return os.path.basename(self.image) if os.path.isabs(self.image) else self.image  # noqa: PTH117, PTH119
+
+    @cached_property
+    def polygons(self) -> dict[int, list[polygons.Polygon]]:
+        """The cells' polygons by label, as from `polygons.trace`; traced once for all formats."""
+        return polygons.trace(self.labels)

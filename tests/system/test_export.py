@@ -1,0 +1,235 @@
+"""``export`` as a user runs it: after a run, beside a watch, and where it cannot work."""
+
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from pycocotools import mask as rle
+
+FORMATS = ["overlay", "rois", "geojson", "coco", "outlines"]
+FAST = ("--settle", "0.1", "--poll", "0.2")
+
+# Of NumPy 2, in pycocotools
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+@pytest.fixture
+def captures(tmp_path, write_image):
+    folder = tmp_path / "captures"
+    folder.mkdir()
+    for number, name in enumerate(("a.png", "b.png", "c.tif")):
+        write_image(folder / name, seed=number, count=6 + number)
+    return folder
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in out.iterdir() if not p.name.startswith((".cellseg", "cellseg.sqlite"))}
+
+
+def check_coco(out: Path, stem: str) -> None:
+    """Check that the masks of STEM.coco.json are the labels of STEM.labels.tif."""
+    labels = tifffile.imread(out / f"{stem}.labels.tif")
+    again = np.zeros_like(labels)
+    for annotation in json.loads((out / f"{stem}.coco.json").read_bytes())["annotations"]:
+        counted = annotation["segmentation"]
+        again[rle.decode(rle.frPyObjects(counted, *counted["size"])) == 1] = annotation["id"]
+    assert np.array_equal(again, labels)
+
+
+@pytest.mark.parametrize("command", ["run", "watch"])
+def test_exported_files_are_those_written_at_once(device, captures, tmp_path, command):
+    sources = sorted(captures.iterdir()) if command == "run" else [captures, "--once"]
+    for out, extras in (("at once", [f"--{name}" for name in FORMATS]), ("later", [])):
+        assert device(command, *sources, "--out", tmp_path / out, *extras).returncode == 0
+    arguments = ["--originals", captures] if command == "watch" else []
+    result = device("export", tmp_path / "later", "--format", ",".join(FORMATS), *arguments)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    assert result.stdout == f"files made: 15, there before: 0; images: 3, failed: 0; {tmp_path / 'later'}\n"
+    assert contents(tmp_path / "later") == contents(tmp_path / "at once")
+    assert len(contents(tmp_path / "later")) == 1 + 3 * 7
+
+
+def test_a_run_with_a_flag_makes_what_an_earlier_one_did_not(device, captures, tmp_path):
+    def run(*flags):
+        result = device("run", *sorted(captures.iterdir()), "--out", tmp_path / "out", "--json", *flags)
+        assert result.returncode == 0
+        return {json.loads(line)["status"] for line in result.stdout.splitlines()}
+
+    assert run() == {"done"}
+    for flags in (["--coco"], ["--coco", "--rois"], ["--geojson", "--outlines"]):
+        assert run(*flags) == {"done"}
+        assert run(*flags) == {"unchanged"}
+    assert run() == {"unchanged"}
+    kinds = {name.split(".", 1)[1] for name in contents(tmp_path / "out") if name != "counts.csv"}
+    assert kinds == {"labels.tif", "cells.csv", "geojson", "outlines.txt"}
+
+
+def test_originals_are_found_where_a_watch_puts_its_results(device, captures):
+    assert device("watch", captures, "--once").returncode == 0
+    assert device("export", captures / "cellseg-results", "--format", "overlay").returncode == 0
+    assert len(list((captures / "cellseg-results").glob("*.overlay.jpg"))) == 3
+    assert device("watch", captures, "--once", "--out", captures).returncode == 0
+    assert device("export", captures, "--format", "overlay").returncode == 0
+
+
+def test_json_tells_of_every_image(device, captures, tmp_path):
+    out = tmp_path / "out"
+    device("watch", captures, "--once", "--out", out, "--rois")
+    result = device("export", out, "--format", "rois,coco", "--json", "b.png", captures / "c.tif", "nix.png")
+    assert result.returncode == 1
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert lines[0] == {"image": "b.png", "made": ["b.coco.json"], "kept": ["b.rois.zip"], "reason": None}
+    assert [line["image"] for line in lines] == ["b.png", "c.tif", "nix.png"]
+    assert "no result here" in lines[2]["reason"]
+    assert "files made: 2, there before: 2; images: 3, failed: 1" in result.stderr
+
+
+def test_it_works_beside_a_watch_which_takes_away_what_no_longer_fits(
+    device, watching, captures, tmp_path, write_image, check_results
+):
+    out = tmp_path / "out"
+    watch = watching(captures, "--out", out, *FAST)
+    watch.until_done("a.png", "b.png", "c.tif")
+    assert device("export", out, "--format", "coco").returncode == 0
+    for stem in "abc":
+        check_coco(out, stem)
+    write_image(captures / "b.png", seed=9, mtime=1_700_000_009)
+    watch.until(lambda: not (out / "b.coco.json").exists())
+    watch.until(lambda: watch.stdout.count("b.png") == 2)
+    result = device("export", out, "--format", "coco")
+    assert result.stdout.startswith("files made: 1, there before: 2;"), result.stderr
+    check_coco(out, "b")
+    assert watch.stop() == 0
+    assert watch.stderr == ""
+    check_results(out, ["a.png", "c.tif", "b.png"])
+
+
+@pytest.mark.slow
+def test_exports_and_a_watch_in_a_race_never_leave_a_file_of_other_labels(
+    watching, tmp_path, draw_blobs, write_image, environment
+):
+    captures, out = tmp_path / "captures", tmp_path / "out"
+    captures.mkdir()
+    fields = [draw_blobs(600, 800, seed, 250) for seed in range(2)]
+    names = ("a.png", "b.png")
+    for name in names:
+        write_image(captures / name, fields[0])
+    watch = watching(captures, "--out", out, "--settle", "0", "--poll", "0.05")
+    watch.until_done(*names)
+    command = [sys.executable, "-m", "cellseg_device", "export", out, "--format", "coco,geojson", "--force"]
+    for burst in range(1, 19):
+        with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as export:
+            time.sleep(burst * 0.03)  # so that the watch writes in any moment of an export
+            for name in names:
+                write_image(tmp_path / name, fields[burst % 2], mtime=1_700_000_000 + burst)
+                (tmp_path / name).replace(captures / name)
+            if burst % 6 == 0:
+                export.kill()
+        watch.until(lambda: watch.stdout.count("\n") >= 2 * (burst + 1))  # noqa: B023
+        time.sleep(0.2)
+        for path in out.glob("*.coco.json"):
+            check_coco(out, path.name.split(".")[0])
+        for path in out.glob("*.geojson"):
+            cells = tifffile.imread(out / path.name.replace(".geojson", ".labels.tif")).max()
+            assert len(json.loads(path.read_bytes())["features"]) == cells
+    assert watch.stop() == 0
+    assert watch.stderr == ""
+
+
+def test_what_cannot_be_made_is_said_and_the_rest_is_made(device, captures, tmp_path, write_image):
+    out = tmp_path / "out"
+    device("watch", captures, "--once", "--out", out)
+    (captures / "a.png").unlink()
+    write_image(captures / "b.png", seed=77)
+    result = device("export", out, "--format", "overlay,outlines", "--originals", captures)
+    assert result.returncode == 1
+    first, second = result.stderr.splitlines()
+    assert first == "a.png: is not there for an overlay: name its folder with --originals"
+    assert second == "b.png: has changed since it was done, so there is no overlay: do it again"
+    assert {path.name for path in out.glob("*.overlay.jpg")} == {"c.overlay.jpg"}
+    assert len(list(out.glob("*.outlines.txt"))) == 3
+
+
+def test_an_overlay_of_another_model_is_not_drawn(device, captures, tmp_path, model_path):
+    from cellseg_device import card
+
+    data = model_path.read_bytes()
+    other = tmp_path / "other.tflite"
+    own = card.read_from(data)
+    other.write_bytes(card.attach(card.strip(data), own.__class__(**{**vars(own), "name": "other"})))
+    out = tmp_path / "out"
+    device("watch", captures, "--once", "--out", out, "--model", other)
+    arguments = ("export", out, "--format", "overlay", "--originals", captures)
+    result = device(*arguments)
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[0].startswith("a.png: was done with another model (other)")
+    assert device(*arguments, "--model", other).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["{out}", "--format", "roi"], 2, "'roi' is none of overlay, rois, geojson, coco, outlines"),
+        (["{out}", "--format", ""], 2, "'' is none of"),
+        (["{out}"], 2, "Missing option '--format'"),
+        (["{tmp}/nowhere", "--format", "rois"], 2, "holds no results of cellseg-device: name the folder"),
+        (["{tmp}", "--format", "rois"], 2, "holds no results of cellseg-device: name the folder"),
+        (["{out}/counts.csv", "--format", "rois"], 2, "holds no results of cellseg-device: name the folder"),
+        (["{out}", "--format", "overlay", "--originals", "{tmp}/nowhere"], 2, "no such folder"),
+        (["{out}", "--format", "overlay", "--model", "{out}/counts.csv"], 2, "is not a .tflite model"),
+        (["{tmp}/broken", "--format", "rois"], 2, "is damaged"),
+        (["{tmp}/half", "--format", "rois"], 1, "labels.tif is not as it was written: do the image again"),
+    ],
+)
+def test_bad_input_is_said_in_a_line(device, tmp_path, results_of_one, arguments, code, message):
+    out = tmp_path / "out"
+    shutil.copytree(results_of_one, out)
+    shutil.copytree(results_of_one, tmp_path / "half")
+    labels = next((tmp_path / "half").glob("*.labels.tif"))
+    labels.write_bytes(labels.read_bytes()[:-100])
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "cellseg.sqlite").write_bytes(b"no database " * 1000)
+    result = device("export", *(argument.format(out=out, tmp=tmp_path) for argument in arguments))
+    assert result.returncode == code, result.stderr
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.fixture(scope="module")
+def results_of_one(tmp_path_factory, write_image, environment) -> Path:
+    """A folder with the results of one image."""
+    folder = tmp_path_factory.mktemp("one")
+    image = write_image(folder / "a.png")
+    command = [sys.executable, "-m", "cellseg_device", "run", image, "--out", folder / "out"]
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    return folder / "out"
+
+
+def test_a_folder_that_cannot_be_written_is_said(device, results_of_one, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(results_of_one, out)
+    (out / ".cellseg.turn").unlink()
+    (out / ".cellseg.turn").mkdir()
+    result = device("export", out, "--format", "rois")
+    assert result.returncode == 1
+    assert "cannot be written (Is a directory)" in result.stderr
+
+
+def test_a_ledger_that_is_held_is_said(device, results_of_one, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(results_of_one, out)
+    with sqlite3.connect(out / "cellseg.sqlite", isolation_level=None) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        result = device("export", out, "--format", "rois")
+    connection.close()
+    assert result.returncode in (1, 2)
+    assert "Traceback" not in result.stderr
+    assert "database is locked" in result.stderr
