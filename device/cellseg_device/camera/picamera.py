@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import os
 import time
 from collections.abc import Iterator
@@ -77,8 +78,13 @@ class PiCamera:
 
     def close(self) -> None:
         """Stop the camera and give back the device and its buffers."""
-        with _faults("cannot be closed"):
-            self._camera.close()
+        try:
+            with _faults("cannot be closed"):
+                self._camera.close()
+        finally:
+            del self._camera
+            # picamera2's objects hold each other, and with them a heap of contiguous memory, until some later collection.
+            gc.collect()
 
     def _start(self, settings: Settings) -> tuple[str, tuple[int, int]]:
         camera = self._camera
