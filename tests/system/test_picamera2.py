@@ -185,3 +185,29 @@ def test_buffers_are_given_back_when_it_is_closed(pi):
         assert before == after == first[2]
         assert after[0] == after[2] == 0
         assert inside[0] > 0
+
+
+STALL = """
+import json, picamera2_virtual
+from cellseg_device.camera.picamera import PiCamera
+from cellseg_device.camera.source import Settings
+from cellseg_device.camera.supervise import Limits, Supervised
+from cellseg_device.wake import Alarm
+said = []
+opener = lambda settings: PiCamera(0, settings, 1, lambda line: None)
+camera = Supervised(opener, Settings(warm_up_s=0), Limits(timeout_s=1), said.append, Alarm())
+shapes = [camera.capture().shape]
+camera._camera._camera.stop()
+shapes.append(camera.capture().shape)
+camera.close()
+print(json.dumps([said, shapes, camera.is_hung]))
+"""
+
+
+def test_a_camera_that_stands_still_is_opened_again(pi):
+    done = pi(main=STALL)
+    assert done.returncode == 0, done.stderr
+    said, shapes, is_hung = json.loads(done.stdout)
+    assert said == ["the camera gave no image in time; opening it again", "the camera is back"]
+    assert shapes == [[HEIGHT, WIDTH, 3]] * 2
+    assert not is_hung

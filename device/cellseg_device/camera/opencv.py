@@ -193,6 +193,6 @@ class Video:
 def _rgb(capture: cv2.VideoCapture) -> Pixels:
     taken, pixels = capture.read()
     if not taken or pixels is None:
-        raise CameraFault("gave no image: check its cable and power")
+        raise CameraFault("gave no image")
     rgb: Pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
     return rgb

@@ -83,7 +83,7 @@ class PiCamera:
                 self._camera.close()
         finally:
             del self._camera
-            # picamera2's objects hold each other, and with them a heap of contiguous memory, until some later collection.
+            # picamera2's objects hold each other, and with them contiguous memory, until some later collection.
             gc.collect()
 
     def _start(self, settings: Settings) -> tuple[str, tuple[int, int]]:

@@ -96,7 +96,8 @@ class Supervised:
             except CameraFault as fault:
                 self._let_go()
                 if faults == self._limits.retries:
-                    raise CameraError(f"the camera {fault}; it was opened again {faults} times in vain") from None
+                    times = "1 time" if faults == 1 else f"{faults} times"
+                    raise CameraError(f"the camera {fault}; it was opened again {times} in vain") from None
                 if not faults:
                     self._warn(f"the camera {fault}; opening it again")
                 self._alarm.sleep(min(_FIRST_DELAY_S * 2**faults, _LONGEST_DELAY_S))
