@@ -59,8 +59,9 @@ def watching(environment, model_path, tmp_path_factory) -> Iterator[Callable[...
     """Start a watch, or the named command, with these arguments."""
     started = []
 
-    def start(*arguments: object, command: str = "watch") -> Watching:
-        watch = Watching([*map(str, arguments)], tmp_path_factory.mktemp("printed"), environment, command)
+    def start(*arguments: object, command: str = "watch", variables: dict[str, str] | None = None) -> Watching:
+        folder = tmp_path_factory.mktemp("printed")
+        watch = Watching([*map(str, arguments)], folder, variables or environment, command)
         started.append(watch)
         return watch
 

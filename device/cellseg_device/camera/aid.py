@@ -38,7 +38,7 @@ def focus_aid(camera: Supervised, alarm: Alarm, count: int | None, as_json: bool
         A JPEG file that always shows the latest image with its score.
     """
     shown = _Shown(as_json, preview)
-    best, due = 0.0, 0.0
+    best, due, last = 0.0, 0.0, None
     while shown.count != count and not alarm.stopping:
         try:
             pixels = camera.capture()
@@ -49,9 +49,13 @@ def focus_aid(camera: Supervised, alarm: Alarm, count: int | None, as_json: bool
         # Every frame is fetched and scored, so that none queues up and is seen late.
         score = focus.score(pixels)
         best = max(best, score)
+        last = pixels, score
         if time.monotonic() >= due:
             due = time.monotonic() + _EVERY_S
             shown.show(pixels, score, best)
+            last = None
+    if last is not None:
+        shown.show(*last, best)
     shown.end()
 
 

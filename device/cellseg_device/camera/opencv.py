@@ -18,6 +18,7 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 _MANUAL, _AUTOMATIC = 1, 3  # V4L2's exposure menu: manual, aperture priority (exposure automatic)
 _EXPOSURE_UNIT_S = 1e-4  # of V4L2's absolute exposure time
+_LARGEST = 10_000, 10_000  # a driver answers with the size that is nearest
 _STALE_S = 0.2
 
 
@@ -68,13 +69,20 @@ class UsbCamera:
         self._capture.release()
 
     def _set_size(self, size: tuple[int, int] | None) -> None:
+        """Set (height, width), by default the largest of the uncompressed formats, which OpenCV prefers."""
         if size is None:
+            self._try_size(_LARGEST)
             return
+        got = self._try_size(size)
+        if got != size and self._capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG")):
+            got = self._try_size(size)
+        if got != size:
+            self._warn(f"the camera has no size {size[1]}x{size[0]}: it gives {got[1]}x{got[0]}")
+
+    def _try_size(self, size: tuple[int, int]) -> tuple[int, int]:
         self._capture.set(cv2.CAP_PROP_FRAME_WIDTH, size[1])
         self._capture.set(cv2.CAP_PROP_FRAME_HEIGHT, size[0])
-        width, height = (int(self._capture.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
-        if (height, width) != size:
-            self._warn(f"the camera has no size {size[1]}x{size[0]}: it gives {width}x{height}")
+        return int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT)), int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
 
     def _locked(self, settings: Settings) -> Settings:
         """Let the automatics settle on what was not asked for, then lock all of it."""

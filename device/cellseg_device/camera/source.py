@@ -28,7 +28,7 @@ class Settings:
     Attributes
     ----------
     size : tuple of int or None
-        (height, width) in pixels; None for the camera's own.
+        (height, width) in pixels; None for the camera's largest.
     exposure_s : float or None
     gain : float or None
         A factor for picamera2, a number of the driver's own for a USB camera.

@@ -52,7 +52,9 @@ def camera_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 show_default=True,
                 help="picamera2, usb:0, a URL (http, https, rtsp), a video file or a folder of images.",
             ),
-            click.option("--size", metavar="WxH", callback=_size, help="Of the images.  [default: the camera's own]"),
+            click.option(
+                "--size", metavar="WxH", callback=_size, help="Of the images.  [default: the camera's largest]"
+            ),
             click.option(
                 "--exposure",
                 metavar="TIME",

@@ -1,7 +1,7 @@
 """A root folder in which the real picamera2 runs on the real libcamera, with libcamera's virtual camera.
 
-`build` makes it once (Debian sid, nothing compiled but a stand-in for /dev/udmabuf; about 20 seconds, 0.8 GB) and keeps it in
-``$CELLSEG_CACHE`` or ``~/.cache/cellseg``. By hand: ``python tests/system/virtual_camera/root.py``.
+`build` makes it once (Debian sid; nothing is compiled but a stand-in for /dev/udmabuf; 20 seconds, 0.8 GB) and keeps
+it in ``$CELLSEG_CACHE`` or ``~/.cache/cellseg``. By hand: ``python tests/system/virtual_camera/root.py``.
 """
 
 from __future__ import annotations
