@@ -15,7 +15,7 @@ import numpy as np
 from cellseg_device import focus
 from cellseg_device.camera.source import EndOfImages, Pixels
 from cellseg_device.camera.supervise import Supervised
-from cellseg_device.errors import InputError
+from cellseg_device.errors import OutputError
 from cellseg_device.wake import Alarm
 
 _EVERY_S = 0.2
@@ -106,4 +106,4 @@ def _write_preview(pixels: Pixels, score: float, best: float, path: Path) -> Non
         temporary.write_bytes(data)
         temporary.replace(path)
     except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror}): choose another --preview") from None
+        raise OutputError(f"{path} cannot be written ({error.strerror}): choose another --preview") from None

@@ -76,8 +76,8 @@ def _stream(url: str, timeout_s: float, warn: Warn) -> Opener:
 
 
 def _file(path: Path, warn: Warn) -> Opener:
-    if not path.exists():
-        raise InputError(f"{path} is no source, nor a file that is there: it has to be {FORMS}")
+    if not path.name or not path.exists():
+        raise InputError(f"{str(path)!r} is no source, nor a file that is there: it has to be {FORMS}")
 
     def opened(settings: Settings) -> Camera:
         if path.is_dir():
