@@ -231,7 +231,7 @@ def test_locked_values_are_shown_as_options():
 
 
 @pytest.mark.parametrize(
-    "text", ["picamera2:", "picamera2:10", "picamera3", "usb:", "usb:-1", "usb:video0", "file:///x"]
+    "text", ["picamera2:", "picamera2:10", "picamera3", "usb:", "usb:-1", "usb:video0", "", "file:///x"]
 )
 def test_what_is_no_source_is_refused(text):
     with pytest.raises(InputError):

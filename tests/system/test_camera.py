@@ -388,7 +388,7 @@ def test_the_focus_aid_follows_the_image_and_keeps_the_best(watching, sender, tm
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--source", "nowhere.avi"], 2, "nowhere.avi is no source, nor a file that is there"),
+        (["--source", "nowhere.avi"], 2, "is no source, nor a file that is there"),
         (["--source", "ftp://host/x"], 2, "is not a source: it has to be picamera2, usb:0"),
         (["--source", "usb:x"], 2, "write usb:0 for /dev/video0"),
         (["--source", "usb:99"], 3, "the camera is not there (/dev/video99): plug it in"),

@@ -36,7 +36,7 @@ def opener(text: str, timeout_s: float, warn: Warn) -> Opener:
         return _usb(text, rest if kind == "usb" else text, timeout_s, warn)
     if "://" in text:
         return _stream(text, timeout_s, warn)
-    return _file(Path(text), warn)
+    return _file(text, warn)
 
 
 def _picamera(text: str, number: str, timeout_s: float, warn: Warn) -> Opener:
@@ -75,9 +75,10 @@ def _stream(url: str, timeout_s: float, warn: Warn) -> Opener:
     return opened
 
 
-def _file(path: Path, warn: Warn) -> Opener:
-    if not path.name or not path.exists():
-        raise InputError(f"{str(path)!r} is no source, nor a file that is there: it has to be {FORMS}")
+def _file(text: str, warn: Warn) -> Opener:
+    path = Path(text)
+    if not text or not path.exists():
+        raise InputError(f"{text!r} is no source, nor a file that is there: it has to be {FORMS}")
 
     def opened(settings: Settings) -> Camera:
         if path.is_dir():
