@@ -75,7 +75,7 @@ def watch(folder: Path, worker: Worker, timing: Timing, alarm: Alarm) -> Iterato
     check_folder(folder)
     open_output(worker, MAY_PASS)
     if worker.output.is_open:
-        _note_counts_made_otherwise(worker)
+        note_counts_made_otherwise(worker)
     listing = Patience(f"{folder} is gone", f"{folder} is back", warn)
     settling = Settling(timing.settle_s)
     batch = Batch(worker, alarm)
@@ -127,7 +127,7 @@ def once(folder: Path, worker: Worker, timing: Timing, alarm: Alarm) -> Iterator
     """
     check_folder(folder)
     open_output(worker)
-    _note_counts_made_otherwise(worker)
+    note_counts_made_otherwise(worker)
     waiting = set()
     for source in listed(folder, worker.output.folder):
         try:
@@ -308,7 +308,8 @@ def open_output(worker: Worker, may_pass: tuple[int, ...] = ()) -> None:
         ) from None
 
 
-def _note_counts_made_otherwise(worker: Worker) -> None:
+def note_counts_made_otherwise(worker: Worker) -> None:
+    """Tell of counts in the open output folder that this worker would make otherwise."""
     output = worker.output
     others = output.ledger.count_made_otherwise(worker.model_sha256, worker.settings)
     if others:

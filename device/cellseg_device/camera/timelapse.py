@@ -12,7 +12,7 @@ from cellseg_device.camera.source import EndOfImages, Warn
 from cellseg_device.camera.supervise import Supervised
 from cellseg_device.scan import Source, source_at
 from cellseg_device.wake import Alarm
-from cellseg_device.watch import Batch, Patience
+from cellseg_device.watch import Batch, Patience, note_counts_made_otherwise
 from cellseg_device.worker import Outcome, Worker
 
 _LATE = 0.1  # part of the distance between ticks by which an image may be late
@@ -130,6 +130,7 @@ def _left_over(captures: Captures, worker: Worker, alarm: Alarm) -> list[Source]
             alarm.sleep(patience.fault(error))
             continue
         patience.passed()
+        note_counts_made_otherwise(worker)
         return waiting
     return []
 

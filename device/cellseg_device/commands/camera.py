@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cellseg_device.commands.camera_options import camera_options, fail, leave, opened
 from cellseg_device.commands.common import PATH, RESULTS_NAME, load, model_options, result_options, stop_on_signals
+from cellseg_device.commands.counting_options import counting_options
 from cellseg_device.errors import EXIT_IMAGES_FAILED, EXIT_OK, CameraError
 from cellseg_device.options import duration
+
+if TYPE_CHECKING:
+    from cellseg_device.counting import Counting
 
 
 @click.command()
@@ -32,6 +37,7 @@ from cellseg_device.options import duration
 @click.option("--focus-aid", is_flag=True, help="Show a score of sharpness instead, live; nothing is counted.")
 @click.option("--preview", type=PATH, metavar="FILE.jpg", help="With --focus-aid: a small picture that follows.")
 @camera_options
+@counting_options
 @result_options
 @model_options
 def camera(
@@ -49,7 +55,9 @@ def camera(
     warm_up: float,
     timeout: float,
     retries: int,
-    overlay: bool,
+    counting: Counting,
+    extras: tuple[str, ...],
+    strict: bool,
     as_json: bool,
     model: Path | None,
     threads: int | None,
@@ -81,7 +89,7 @@ def camera(
 
     if preview is not None and not focus_aid:
         raise click.UsageError("--preview goes with --focus-aid")
-    report = Report(as_json, count)
+    report = Report(as_json, strict, count)
     output = Output(out, report.warn)
     settings = Settings(size, exposure, gain, awb, warm_up)
     captures = Captures(out, keep_originals)
@@ -91,7 +99,7 @@ def camera(
             taking = opened(settings, source, timeout, retries, report.warn, alarm)
             show_focus(taking, alarm, count, as_json, preview)
             leave(taking, EXIT_OK)
-        worker = Worker(load(model, threads, report.warn), output, overlay)
+        worker = Worker(load(model, threads, report.warn), output, extras, counting)
         open_output(worker, MAY_PASS)
         taking = opened(settings, source, timeout, retries, report.warn, alarm)
         for outcome in timelapse(taking, captures, worker, every, count, alarm):
