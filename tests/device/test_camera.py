@@ -275,7 +275,7 @@ def test_missed_ticks_are_told_once_until_one_is_on_time():
         time.sleep(pause)
     ticks.wait(alarm)
     assert len(said) == 2
-    assert "left out: the images before took longer than 0.05 s" in said[0]
+    assert "left out: taking and counting took longer than 0.05 s" in said[0]
 
 
 # Supervision
@@ -415,6 +415,7 @@ def test_captures_are_named_by_time_and_number(tmp_path, in_memory, keep):
     assert [source.image for source in sources] == [f"{stem}.{suffix}" for stem in expected]
     folder = tmp_path / "captures" if keep else next(in_memory.iterdir())
     assert {source.path.parent for source in sources} == {folder}
+    assert [source.mtime_ns // 1000 for source in sources] == [time_ns // 1000 for time_ns in times]
     again = Captures(tmp_path, keep)
     assert again.unfinished({sources[1].image}) == [sources[0], sources[2]]
     assert sources[1].path.exists() == keep  # a passing one that has its result was forgotten by a kill

@@ -227,7 +227,7 @@ def test_ticks_do_not_drift_and_missed_ones_are_left_out_and_told(device, film, 
     assert len(set(np.round(steps))) == 6
     done = device("camera", "--source", film, "--every", "1ms", "--out", tmp_path / "fast")
     (warning,) = (line for line in done.stderr.splitlines() if line.startswith("warning"))
-    assert "left out: the images before took longer than 0.001 s" in warning
+    assert "left out: taking and counting took longer than 0.001 s" in warning
 
 
 @pytest.mark.slow

@@ -73,7 +73,7 @@ def test_a_camera_survives_a_full_disk(watching, disk, tmp_path, write_image, ch
     camera.until(lambda: camera.stdout.count("\n") >= 2)
     fill(folder)
     camera.until(lambda: "cannot be written" in camera.stderr)
-    time.sleep(4)
+    time.sleep(2.5)
     assert len(set(Path("/dev/shm").glob("cellseg-*/*")) - in_memory) <= 6
     (folder / "ballast").unlink()
     done = camera.stdout.count("\n")

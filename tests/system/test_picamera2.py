@@ -160,8 +160,12 @@ import json, os, picamera2_virtual
 from cellseg_device.camera.picamera import PiCamera
 from cellseg_device.camera.source import Settings
 def held():  # memfds open, all descriptors, memfds mapped
-    names = [os.readlink(entry) for entry in map("/proc/self/fd/{}".format, os.listdir("/proc/self/fd"))
-             if os.path.lexists(entry)]
+    names = []
+    for entry in os.listdir("/proc/self/fd"):
+        try:
+            names.append(os.readlink(f"/proc/self/fd/{entry}"))
+        except FileNotFoundError:
+            pass  # the listing's own, or one of a frame that came and went
     return [sum("memfd" in name for name in names), len(names), open("/proc/self/maps").read().count("memfd")]
 rounds = []
 for _ in range(12):

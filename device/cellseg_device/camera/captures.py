@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 
@@ -93,7 +94,14 @@ class Captures:
         seconds, rest_ns = divmod(time_ns, 1_000_000_000)
         taken_at = datetime.fromtimestamp(seconds, UTC)
         name = f"{taken_at:%Y%m%dT%H%M%S}.{rest_ns // 1_000_000:03}Z-{self._number + 1:06}{suffix}"
-        files.write(folder / name, encoded(pixels, suffix))
+        data = encoded(pixels, suffix)
+
+        def write(file: BinaryIO) -> None:
+            file.write(data)
+            file.flush()
+            os.utime(file.fileno(), ns=(time_ns, time_ns))  # which the tables take for the time of capture
+
+        files.write_all(folder, {name: write})
         self._number += 1
         source = source_at(folder / name, name)
         if source is None:

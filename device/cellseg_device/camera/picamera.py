@@ -99,8 +99,9 @@ class PiCamera:
         width, height = got["size"]
         if got["format"] not in (*_CONVERSIONS, "BGR888", "MJPEG"):
             raise InputError(f"the camera gives {got['format']}, which cannot be read: use another --size or camera")
-        if settings.size not in (None, (height, width)):
-            self._warn(f"the camera has no size {main['size'][0]}x{main['size'][1]}: it gives {width}x{height}")  # type: ignore[index]
+        if settings.size is not None and settings.size != (height, width):
+            asked = f"{settings.size[1]}x{settings.size[0]}"
+            self._warn(f"the camera has no size {asked}: it gives {width}x{height}")
         camera.set_controls(self._controls(settings))
         camera.start()
         return got["format"], (width, height)
@@ -132,7 +133,8 @@ class PiCamera:
         same = 0
         for _ in range(_MOST_FRAMES if held else 0):
             found = self._metadata()
-            same = same + 1 if all(np.allclose(found[name], value, rtol=0.01) for name, value in held.items()) else 0
+            is_same = all(np.allclose(found.get(name, np.inf), value, rtol=0.01) for name, value in held.items())
+            same = same + 1 if is_same else 0
             if same == _SAME_FRAMES:
                 break
         else:

@@ -105,7 +105,9 @@ class Ticks:
         missed = self.skip(time.monotonic())
         if missed and not self._is_missing:
             ticks = "1 tick is" if missed == 1 else f"{missed} ticks are"
-            self._warn(f"{ticks} left out: the images before took longer than {self._every_s:g} s; so may be more")
+            self._warn(
+                f"{ticks} left out: taking and counting took longer than {self._every_s:g} s (said once in a row)"
+            )
         self._is_missing = missed > 0
         alarm.sleep(self._due - time.monotonic())
         self._due += self._every_s
