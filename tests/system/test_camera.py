@@ -412,6 +412,14 @@ def test_what_cannot_work_is_told_in_one_line(device, folder, tmp_path, argument
     assert "Traceback" not in done.stderr
 
 
+def test_a_folder_for_captures_that_is_none_is_told(device, folder, tmp_path):
+    (tmp_path / "captures").touch()
+    done = device("camera", "--source", folder, "--every", "0", "--out", tmp_path)
+    assert done.returncode == 2
+    reason = f"{tmp_path / 'captures'} cannot take captures (Not a directory)"
+    assert done.stderr.splitlines()[-1] == f"error: {reason}: mend it, or choose another folder with --out"
+
+
 def test_settings_that_a_source_does_not_have_are_told(device, folder, tmp_path):
     done = device("snap", "--source", folder, "--out", tmp_path / "x.png", "--gain", "2", "--exposure", "5ms")
     assert done.returncode == 0

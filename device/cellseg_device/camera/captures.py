@@ -35,11 +35,17 @@ class Captures:
     keep : bool
         Whether new captures stay, in ``OUT/captures``, as PNG. Else they are in memory (``/dev/shm``, where the system
         has it) as plain TIFF, which takes no time, until their results are on the disk.
+
+    Attributes
+    ----------
+    folder : Path
+        Where new ones go.
     """
 
     def __init__(self, out: Path, keep: bool) -> None:
         self._kept = out / FOLDER_NAME
         self._passing = _passing_folder(out)
+        self.folder = self._kept if keep else self._passing
         self._keep = keep
         self._number = 0
 
@@ -88,7 +94,7 @@ class Captures:
         OSError
             On a fault of the disk.
         """
-        folder = self._kept if self._keep else self._passing
+        folder = self.folder
         folder.mkdir(mode=0o777 if self._keep else 0o700, exist_ok=True)
         suffix = ".png" if self._keep else ".tif"
         seconds, rest_ns = divmod(time_ns, 1_000_000_000)

@@ -29,7 +29,7 @@ class Folder:
         self._files.reverse()
         self._warn = warn
         self.settings = warn_of_unused(settings, "images in a folder", warn)
-        self.description = f"{path}, {len(self._files)} images"
+        self.description = f"{path}, {len(self._files)} image{'s' if len(self._files) > 1 else ''}"
 
     def capture(self) -> Pixels:
         """Give the next image that can be decoded."""

@@ -180,7 +180,7 @@ def _library() -> Any:
     except ImportError as error:
         raise InputError(
             f"picamera2 is not there ({error}): 'sudo apt install python3-picamera2', and make the virtual environment "
-            "with 'python3 -m venv --system-site-packages'"
+            "with 'python3 -m venv --system-site-packages'; or choose another --source"
         ) from None
     except ValueError as error:  # a compiled part of it that was made for another NumPy
         raise InputError(f"picamera2 does not fit this NumPy ({error}): 'pip install --upgrade simplejpeg'") from None

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from cellseg_device.camera.captures import Captures
 from cellseg_device.camera.source import EndOfImages, Warn
 from cellseg_device.camera.supervise import Supervised
+from cellseg_device.errors import OutputError
 from cellseg_device.scan import Source, source_at
 from cellseg_device.wake import Alarm
-from cellseg_device.watch import Batch, Patience, note_counts_made_otherwise
+from cellseg_device.watch import MAY_PASS, Batch, Patience, note_counts_made_otherwise
 from cellseg_device.worker import Outcome, Worker
 
 _LATE = 0.1  # part of the distance between ticks by which an image may be late
@@ -47,11 +48,14 @@ def timelapse(
     CameraError
         If the camera fails for good.
     OutputError
-        If another process took the output folder, after a fault of its disk.
+        If captures cannot be written there, or another process took the output folder after a fault of its disk.
     """
     output = worker.output
     batch = Batch(worker, alarm)
-    writing = Patience("captures cannot be written", "captures can be written again", output.warn)
+    folder = captures.folder
+    writing = Patience(
+        f"captures cannot be written to {folder}", f"captures can be written to {folder} again", output.warn
+    )
     waiting = _left_over(captures, worker, alarm)
     ticks = Ticks(every_s, output.warn)
     taken = 0
@@ -129,6 +133,9 @@ def _left_over(captures: Captures, worker: Worker, alarm: Alarm) -> list[Source]
             output.open()
             waiting = captures.unfinished(output.known)
         except OSError as error:
+            if error.errno not in MAY_PASS:
+                reason = f"{captures.folder} cannot take captures ({error.strerror})"
+                raise OutputError(f"{reason}: mend it, or choose another folder with --out") from None
             alarm.sleep(patience.fault(error))
             continue
         patience.passed()
