@@ -8,10 +8,12 @@ import click
 
 import cellseg_device
 from cellseg_device.commands.bench import bench
+from cellseg_device.commands.camera import camera
 from cellseg_device.commands.config import config
 from cellseg_device.commands.export import export
 from cellseg_device.commands.info import info
 from cellseg_device.commands.run import run
+from cellseg_device.commands.snap import snap
 from cellseg_device.commands.watch import watch
 from cellseg_device.settings import config_option
 
@@ -24,12 +26,12 @@ def main() -> None:
     Results go to a folder: counts.csv with a row per image, and for every image STEM.labels.tif (a number per
     cell), STEM.cells.csv (a row per cell) and, where wanted, a picture and files for ImageJ, QuPath and others.
 
-    Exit codes: 0 all well, 1 some images failed, 2 the command cannot work as given.
+    Exit codes: 0 all well, 1 some images failed, 2 the command cannot work as given, 3 the camera failed.
     """
     _open_standard_streams()
 
 
-for command in (run, watch, bench):
+for command in (run, watch, camera, snap, bench):
     main.add_command(config_option(command))
 for command in (export, info, config):
     main.add_command(command)

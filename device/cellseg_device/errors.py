@@ -12,6 +12,7 @@ from cellseg_device.quiet import say
 EXIT_OK = 0
 EXIT_IMAGES_FAILED = 1
 EXIT_USAGE = 2
+EXIT_CAMERA = 3
 
 
 class CellsegError(click.ClickException):
@@ -40,3 +41,9 @@ class InputError(CellsegError):
 
 class OutputError(CellsegError):
     """The output folder cannot take results: read-only, or in use by another process."""
+
+
+class CameraError(CellsegError):
+    """The camera failed and does not come back: a supervisor may start the command again."""
+
+    exit_code = EXIT_CAMERA

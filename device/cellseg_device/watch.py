@@ -27,7 +27,7 @@ _T = TypeVar("_T")
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 1.0, 60.0
 _ONCE_PATIENCE_S = 10.0  # how long `once` waits for files that are still being written
 # At the start these say that the output folder may take results later; others, that it never will.
-_MAY_PASS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+MAY_PASS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,12 @@ def watch(folder: Path, worker: Worker, timing: Timing, alarm: Alarm) -> Iterato
     """
     warn = worker.output.warn
     check_folder(folder)
-    _open(worker, _MAY_PASS)
+    open_output(worker, MAY_PASS)
     if worker.output.is_open:
-        _note_counts_made_otherwise(worker)
-    listing = _Patience(f"{folder} is gone", f"{folder} is back", warn)
+        note_counts_made_otherwise(worker)
+    listing = Patience(f"{folder} is gone", f"{folder} is back", warn)
     settling = Settling(timing.settle_s)
-    batch = _Batch(worker, alarm)
+    batch = Batch(worker, alarm)
     events = Events(folder, alarm.wake, warn)
     events.start()
     try:
@@ -126,8 +126,8 @@ def once(folder: Path, worker: Worker, timing: Timing, alarm: Alarm) -> Iterator
         If the output folder does not take results.
     """
     check_folder(folder)
-    _open(worker)
-    _note_counts_made_otherwise(worker)
+    open_output(worker)
+    note_counts_made_otherwise(worker)
     waiting = set()
     for source in listed(folder, worker.output.folder):
         try:
@@ -159,7 +159,7 @@ def once(folder: Path, worker: Worker, timing: Timing, alarm: Alarm) -> Iterator
 
 def run(paths: Iterable[Path], worker: Worker, alarm: Alarm) -> Iterator[Outcome]:
     """Do the named files; as `once`, but a result with another model, or a failure, is done again."""
-    _open(worker)
+    open_output(worker)
     # A link keeps its own name
     names = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100
     for path, next_path in _with_next(names):
@@ -180,10 +180,15 @@ def listed(folder: Path, out: Path) -> list[Source]:
         raise InputError(f"{folder} went away ({error.strerror}): try again when it is back") from None
 
 
-class _Batch:
-    """Does images for `watch`, and is patient with disks.
+class Batch:
+    """Does images, and is patient with disks.
 
     A fault in reading one image leaves the others alone; a fault in writing results holds them all.
+
+    Parameters
+    ----------
+    worker : Worker
+    alarm : Alarm
     """
 
     def __init__(self, worker: Worker, alarm: Alarm) -> None:
@@ -191,12 +196,13 @@ class _Batch:
         self._alarm = alarm
         self._warn = worker.output.warn
         out = worker.output.folder
-        self._writing = _Patience(
+        self._writing = Patience(
             f"results cannot be written to {out}", f"results can be written to {out} again", self._warn
         )
-        self._reading: dict[str, _Patience] = {}
+        self._reading: dict[str, Patience] = {}
 
     def work(self, sources: list[Source]) -> Iterator[Outcome]:
+        """Do these images; after a fault of the output's disk wait, and leave the rest for the next time."""
         reading = self._reading
         self._reading = {s.image: reading[s.image] for s in sources if s.image in reading}
         for source, following in _with_next(sources):
@@ -221,12 +227,20 @@ class _Batch:
         return image in self._reading and self._reading[image].is_resting()
 
     def _reading_fault(self, image: str, error: OSError) -> None:
-        patience = self._reading.setdefault(image, _Patience(f"{image}: cannot be read", "", self._warn))
+        patience = self._reading.setdefault(image, Patience(f"{image}: cannot be read", "", self._warn))
         patience.fault(error)
 
 
-class _Patience:
-    """With one thing that may fail for a while: says so once, and waits twice as long each time."""
+class Patience:
+    """With one thing that may fail for a while: says so once, and waits twice as long each time.
+
+    Parameters
+    ----------
+    fault, passed : str
+        What is said of the first fault, and when it works again.
+    warn : callable
+        Receives a line for the user.
+    """
 
     def __init__(self, fault: str, passed: str, warn: Warn) -> None:
         self._fault, self._passed, self._warn = fault, passed, warn
@@ -281,7 +295,8 @@ def _attempt(worker: Worker, source: Source, following: Source | None, again: bo
     return Outcome(source.image, FAILED, reason=reason)
 
 
-def _open(worker: Worker, may_pass: tuple[int, ...] = ()) -> None:
+def open_output(worker: Worker, may_pass: tuple[int, ...] = ()) -> None:
+    """Open the output folder at the start; raise OutputError unless the disk's fault is one that `may_pass`."""
     output = worker.output
     try:
         output.open()
@@ -293,7 +308,8 @@ def _open(worker: Worker, may_pass: tuple[int, ...] = ()) -> None:
         ) from None
 
 
-def _note_counts_made_otherwise(worker: Worker) -> None:
+def note_counts_made_otherwise(worker: Worker) -> None:
+    """Tell of counts in the open output folder that this worker would make otherwise."""
     output = worker.output
     others = output.ledger.count_made_otherwise(worker.model_sha256, worker.settings)
     if others:

@@ -16,13 +16,13 @@ import tifffile
 
 
 class Watching:
-    """A ``cellseg-device watch`` in the background, its output in files."""
+    """A ``cellseg-device watch`` (or another command that runs on) in the background, its output in files."""
 
-    def __init__(self, arguments: list[str], folder: Path, environment: dict[str, str]) -> None:
+    def __init__(self, arguments: list[str], folder: Path, environment: dict[str, str], command: str = "watch") -> None:
         self._stdout, self._stderr = folder / "stdout.txt", folder / "stderr.txt"
         with open(self._stdout, "w") as stdout, open(self._stderr, "w") as stderr:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "cellseg_device", "watch", *arguments],
+                [sys.executable, "-m", "cellseg_device", command, *arguments],
                 stdout=stdout,
                 stderr=stderr,
                 env=environment,
@@ -56,11 +56,12 @@ class Watching:
 
 @pytest.fixture
 def watching(environment, model_path, tmp_path_factory) -> Iterator[Callable[..., Watching]]:
-    """Start a watch with these arguments."""
+    """Start a watch, or the named command, with these arguments."""
     started = []
 
-    def start(*arguments: object) -> Watching:
-        watch = Watching([*map(str, arguments)], tmp_path_factory.mktemp("printed"), environment)
+    def start(*arguments: object, command: str = "watch", variables: dict[str, str] | None = None) -> Watching:
+        folder = tmp_path_factory.mktemp("printed")
+        watch = Watching([*map(str, arguments)], folder, variables or environment, command)
         started.append(watch)
         return watch
 

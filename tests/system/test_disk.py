@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -56,6 +57,37 @@ def test_a_watch_survives_a_full_disk(watching, disk, tmp_path, write_image, che
     assert "No space left on device" in first or "full" in first
     assert second == f"warning: results can be written to {folder / 'out'} again"
     assert not (folder / "out" / "failed.csv").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("originals", ["--keep-originals", "--discard-originals"])
+def test_a_camera_survives_a_full_disk(watching, disk, tmp_path, write_image, check_results, originals):
+    folder, _ = disk
+    out, frames = folder / "out", tmp_path / "frames"
+    frames.mkdir()
+    for index in range(100):
+        write_image(frames / f"{index:03}.png", seed=index % 5)
+    in_memory = set(Path("/dev/shm").glob("cellseg-*/*"))
+    options = ["--source", frames, "--every", "100ms", originals]
+    camera = watching(*options, "--out", out, command="camera")
+    camera.until(lambda: camera.stdout.count("\n") >= 2)
+    fill(folder)
+    camera.until(lambda: "cannot be written" in camera.stderr)
+    time.sleep(2.5)
+    assert len(set(Path("/dev/shm").glob("cellseg-*/*")) - in_memory) <= 6
+    (folder / "ballast").unlink()
+    done = camera.stdout.count("\n")
+    camera.until(lambda: camera.stdout.count("\n") >= done + 3)
+    assert camera.stop() == 0
+    check_results(out, [line.split("  ")[0] for line in camera.stdout.splitlines()])
+    lines = [line for line in camera.stderr.splitlines() if "left out" not in line]
+    assert len(lines) == 3
+    assert "No space left on device" in lines[1] or "full" in lines[1]
+    assert " can be written to " in lines[2]
+    assert lines[2].endswith(" again")
+    kept = sorted(path.name for path in (out / "captures").iterdir()) if originals == "--keep-originals" else []
+    assert len(kept) == (camera.stdout.count("\n") if kept else 0)
+    assert set(Path("/dev/shm").glob("cellseg-*/*")) == in_memory
 
 
 @pytest.mark.parametrize("room", [0, 1, 2, 3, 4, 5, 6, 8, 12])
