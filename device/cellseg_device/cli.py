@@ -10,6 +10,7 @@ import cellseg_device
 from cellseg_device.commands.bench import bench
 from cellseg_device.commands.config import config
 from cellseg_device.commands.info import info
+from cellseg_device.commands.install_service import install_service
 from cellseg_device.commands.run import run
 from cellseg_device.commands.watch import watch
 from cellseg_device.settings import config_option
@@ -30,7 +31,7 @@ def main() -> None:
 
 for command in (run, watch, bench):
     main.add_command(config_option(command))
-for command in (info, config):
+for command in (info, config, install_service):
     main.add_command(command)
 
 
