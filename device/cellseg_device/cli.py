@@ -9,6 +9,7 @@ import click
 import cellseg_device
 from cellseg_device.commands.bench import bench
 from cellseg_device.commands.config import config
+from cellseg_device.commands.doctor import doctor
 from cellseg_device.commands.info import info
 from cellseg_device.commands.install_service import install_service
 from cellseg_device.commands.run import run
@@ -31,7 +32,7 @@ def main() -> None:
 
 for command in (run, watch, bench):
     main.add_command(config_option(command))
-for command in (info, config, install_service):
+for command in (info, config, install_service, doctor):
     main.add_command(command)
 
 

@@ -35,6 +35,14 @@ def user_named(name: str) -> User:
     return User(name, entry.pw_uid, frozenset(os.getgrouplist(name, entry.pw_gid)))
 
 
+def own_name() -> str:
+    """Name of who runs this; the number where it has no name."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
 def owner(path: Path) -> str | None:
     """Name of the owner, of the nearest folder above where there is no such path yet; None for one without a name."""
     try:

@@ -1,8 +1,8 @@
 """A systemd unit that keeps a command of ours running, and shuts it off from all that it does not need.
 
-Kept to what systemd 252 (Debian 12, and so Raspberry Pi OS Bookworm) knows. What is left open, and why: `/proc` is whole
-(without ``/proc/cpuinfo`` XNNPACK does not start), files are made readable for all (results are for sharing), and
-resource limits may be set (images are decoded under one).
+Kept to what systemd 252 (Debian 12, and so Raspberry Pi OS Bookworm) knows. What is left open, and why: `/proc` is
+whole (without ``/proc/cpuinfo`` XNNPACK does not start), files are made readable for all (results are for sharing),
+and resource limits may be set (images may be decoded under one).
 """
 
 from __future__ import annotations
