@@ -117,7 +117,7 @@ def _plan(
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is not a folder: choose another --out")
     words += ["--out", str(out), *arguments]
-    settings = _parsed(context, words)
+    settings, named = _parsed(context, words)
     name = name or words[0]
     if not re.fullmatch(r"[\w.-]{1,200}", name, re.ASCII):
         raise InputError(f"{name!r} cannot be the name of a service: use letters, digits, '-', '_' and '.'")
@@ -135,15 +135,25 @@ def _plan(
         user=user or (owner if owner not in (None, "root") else _SYSTEM_USER),
         out=out,
         mount=None if mount == Path("/") else mount,
-        reads=(*([folder] if folder else []), *_program(), *_paths(settings, out)),
+        reads=(*_program(), *(path for path in named if path != out and path.exists())),
         devices=devices,
         groups=rights.groups_that_exist(*groups),
         needs_network=source is not None and "://" in source,
     )
 
 
-def _parsed(context: click.Context, words: list[str]) -> dict[str, Any]:
-    """Parse a command line as it will be when the service starts, and refuse what makes no sense in one."""
+def _parsed(context: click.Context, words: list[str]) -> tuple[dict[str, Any], list[Path]]:
+    """Parse a command line as it will be when the service starts, and refuse what makes no sense in one.
+
+    Returns
+    -------
+    settings : dict
+        By parameter.
+    paths : list of Path
+        The files and folders it names.
+    """
+    from cellseg_device import calibrations
+
     root = context.find_root()
     assert isinstance(root.command, click.Group)
     command = root.command.get_command(root, words[0])
@@ -151,21 +161,26 @@ def _parsed(context: click.Context, words: list[str]) -> dict[str, Any]:
         raise InputError(f"this cellseg-device has no command '{words[0]}': update it, or use --watch")
     with command.make_context(words[0], words[1:], parent=root) as parsed:
         settings = dict(parsed.params)
+        written, _, _ = command.make_parser(parsed).parse_args(words[1:])
     if settings.get("once"):
         raise InputError("a service watches for ever: leave --once out")
-    if settings.get("out") != Path(words[words.index("--out") + 1]):
+    calibration = settings.get("calibration")
+    if calibration and calibration not in calibrations.read(calibrations.COMPUTERS_FOLDER / calibrations.FILE_NAME):
+        size_um = calibrations.pixel_size_um(calibration)
+        raise InputError(f"a service does not see your own calibrations: write --pixel-size-um {size_um} instead")
+    if written["out"] != words[words.index("--out") + 1]:
         raise InputError("give --out before the --, so that the service may write there")
-    for value in _paths(settings, settings["out"]):
-        if not value.is_absolute():
-            raise InputError(f"a service starts in another folder: write {value.absolute()} instead of {value}")
-        if not value.exists():
+    kinds = {parameter.name: parameter.type for parameter in command.params}
+    for name, value in written.items():
+        if not isinstance(value, str) or name == "out":
+            continue
+        path = Path(value)
+        is_path = isinstance(kinds[name], click.Path)
+        if is_path and not path.exists():
             raise InputError(f"{value}: no such file: check the path")
-    return settings
-
-
-def _paths(settings: dict[str, Any], out: Path) -> list[Path]:
-    """Files and folders that a command line names, but for the output."""
-    return [value for value in settings.values() if isinstance(value, Path) and value != out]
+        if path.exists() and not path.is_absolute():
+            raise InputError(f"a service starts in another folder: write {path.absolute()} instead of {value}")
+    return settings, [Path(value) for value in written.values() if isinstance(value, str) and value.startswith("/")]
 
 
 def _program() -> list[Path]:
