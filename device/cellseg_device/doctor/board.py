@@ -50,8 +50,9 @@ def power(asked: Asked) -> Finding:
 def clock(asked: Asked) -> Finding:
     """Whether the clock is right, as far as the system knows."""
     fix = "connect it to a network for a while ('timedatectl' shows the state), or give it a battery-backed clock"
-    if time.time() < _THIS_CODE:
-        return Finding("clock", PROBLEM, f"says {time.strftime('%Y-%m-%d')}, which is long over", fix)
+    now = time.time()
+    if now < _THIS_CODE:
+        return Finding("clock", PROBLEM, f"says {time.strftime('%Y-%m-%d', time.gmtime(now))}, which is over", fix)
     if (asked.root / "run/systemd/timesync/synchronized").exists():
         return Finding("clock", OK, "synchronised")
     status = _kernel_clock_status()
