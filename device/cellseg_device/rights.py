@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,12 +54,22 @@ def owner(path: Path) -> str | None:
 
 def existing(path: Path) -> Path:
     """The path itself, or the nearest above it that exists."""
-    return next((p for p in (path, *path.parents) if p.exists()), Path("/"))
+    return next((p for p in (path, *path.parents) if is_there(p)), Path("/"))
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is such a path; not where this user may not look."""
+    try:
+        path.stat()
+    except OSError:
+        return False
+    return True
 
 
 def mount_of(path: Path) -> Path:
     """Where the file system of a path is mounted."""
-    return next((p for p in (path, *path.parents) if p.is_mount()), Path("/"))
+    nearest = existing(path)
+    return next((p for p in (nearest, *nearest.parents) if p.is_mount()), Path("/"))
 
 
 def obstacle(path: Path, user: User, wanted: int) -> Path | None:
@@ -72,13 +83,18 @@ def obstacle(path: Path, user: User, wanted: int) -> Path | None:
         Absolute.
     user : User
     wanted : int
-        Bits of what is wanted at its end: 4 read, 2 write, 1 enter or execute.
+        Bits of what is wanted at its end: 4 read, 2 write, 1 execute; a folder has to be entered in any case.
     """
     if user.uid == 0:
         return None
-    steps = [*((p, 1) for p in reversed(path.parents)), (path, wanted)]
-    for step, bits in steps:
-        status = step.stat()
+    for step in [*reversed(path.parents), path]:
+        bits = wanted if step == path else 0
+        try:
+            status = step.stat()
+        except OSError:  # behind an obstacle to ourselves
+            return step
+        if stat.S_ISDIR(status.st_mode):
+            bits |= 1
         shift = 6 if status.st_uid == user.uid else 3 if status.st_gid in user.gids else 0
         if (status.st_mode >> shift) & bits != bits:
             return step

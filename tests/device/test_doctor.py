@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -199,6 +200,21 @@ def test_a_folder_that_may_not_be_written_to(tmp_path):
     assert finding.fix
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")
+def test_a_folder_that_may_not_even_be_looked_into(tmp_path, environment):
+    (tmp_path / "closed/in").mkdir(parents=True)
+    for folder, mode in {tmp_path: 0o755, tmp_path.parent: 0o755, tmp_path / "closed": 0o700}.items():
+        folder.chmod(mode)
+    script = (
+        "import os, sys; from pathlib import Path; from cellseg_device.doctor import storage, finding\n"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "asked = finding.Asked(Path(sys.argv[1])); print(storage.room(asked), storage.writing(asked))"
+    )
+    command = [sys.executable, "-c", script, tmp_path / "closed/in/out"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert f"{tmp_path / 'closed'} cannot be written to (Permission denied)" in done.stdout
+
+
 def test_a_slow_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(storage, "_write_ms", lambda path: 300.0)
     assert storage.writing(Asked(tmp_path)).state == WARNING
@@ -343,6 +359,14 @@ def test_services(systemctl, answer, state, text):
     assert finding.state == state
     assert text in finding.text
     assert (finding.fix is None) == (state == OK)
+
+
+def test_a_kernel_that_does_not_limit_memory(systemctl, tmp_path):
+    asked = systemctl(shown())
+    put(tmp_path, "sys/fs/cgroup/cgroup.controllers", "cpuset cpu io pids\n")
+    assert (services.services(asked).state, "cmdline.txt" in services.services(asked).fix) == (WARNING, True)
+    put(tmp_path, "sys/fs/cgroup/cgroup.controllers", "cpuset cpu io memory pids\n")
+    assert services.services(asked).state == OK
 
 
 def test_no_service(tmp_path):

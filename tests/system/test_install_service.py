@@ -121,7 +121,7 @@ WRONG = {
     "user": (["--watch", "{}", "--user", "no-such-user"], "there is no user no-such-user"),
     "line break": (["--watch", "{}/a\nb"], "rename it"),
     "folder of units": (["--watch", "{}", "--unit-folder", "{}/none"], "choose another --unit-folder"),
-    "once": (["--watch", "{}", "--", "--once"], "leave --once out"),
+    "once": (["--watch", "{}", "--", "--once"], "counts for ever: leave --once out"),
     "second output": (["--watch", "{}", "--", "--out", "/x"], "give --out before the --"),
     "unknown flag": (["--watch", "{}", "--", "--overlai"], "No such option '--overlai'"),
     "bad value": (["--watch", "{}", "--", "--threads", "none"], "Invalid value for '--threads'"),
@@ -163,3 +163,36 @@ def test_who_is_not_root_is_told_what_to_do(device, captures):
     assert done.returncode == 2
     assert "put sudo before" in done.stderr
     assert "--print" in done.stderr
+
+
+# As root it imports, then becomes nobody: root's Python may lie where nobody else can read it
+AS_NOBODY = """
+import os, sys
+from cellseg_device.cli import main
+import cellseg_device.settings, cellseg_device.service, cellseg_device.files, cellseg_device.scan
+import cellseg_device.rights, cellseg_device.edgetpu, cellseg_device.calibrations
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")
+def test_what_another_user_may_not_even_look_at(environment, tmp_path):
+    for folder in [tmp_path, *tmp_path.parents[:2]]:
+        folder.chmod(0o755)
+    closed, open_ = tmp_path / "closed", tmp_path / "open"
+    (closed / "in").mkdir(parents=True)
+    closed.chmod(0o700)
+    open_.mkdir()
+
+    def run(*arguments):
+        command = [sys.executable, "-c", AS_NOBODY, *map(str, arguments)]
+        done = subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True, check=False)
+        assert "Traceback" not in done.stderr
+        return done
+
+    done = run("install-service", "--watch", open_, "--out", closed / "in" / "x", "--print")
+    assert done.returncode == 0, done.stderr
+    assert "warning: " in done.stderr
+    assert run("install-service", "--watch", closed / "in").stderr.endswith("check the path\n")
+    assert "put sudo before" in run("install-service", "--watch", open_, "--unit-folder", tmp_path).stderr

@@ -39,8 +39,9 @@ def doctor(out: Path, model: Path | None, as_json: bool) -> None:
       cellseg-device doctor --out /results --json
     """
     from cellseg_device.doctor.finding import OK, PROBLEM, WARNING, Asked
+    from cellseg_device.rights import is_there
 
-    if out.exists() and not out.is_dir():
+    if is_there(out) and not out.is_dir():
         raise InputError(f"{out} is not a folder: choose another --out")
     findings = []
     for finding in _looked(Asked(out, model)):

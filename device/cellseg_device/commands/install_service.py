@@ -114,7 +114,7 @@ def _plan(
     if out is None:
         raise click.UsageError("A camera needs --out FOLDER.")
     out = out.resolve()
-    if out.exists() and not out.is_dir():
+    if rights.is_there(out) and not out.is_dir():
         raise InputError(f"{out} is not a folder: choose another --out")
     words += ["--out", str(out), *arguments]
     settings, named = _parsed(context, words)
@@ -135,7 +135,7 @@ def _plan(
         user=user or (owner if owner not in (None, "root") else _SYSTEM_USER),
         out=out,
         mount=None if mount == Path("/") else mount,
-        reads=(*_program(), *(path for path in named if path != out and path.exists())),
+        reads=(*_program(), *(path for path in named if path != out and rights.is_there(path))),
         devices=devices,
         groups=rights.groups_that_exist(*groups),
         needs_network=source is not None and "://" in source,
@@ -152,7 +152,7 @@ def _parsed(context: click.Context, words: list[str]) -> tuple[dict[str, Any], l
     paths : list of Path
         The files and folders it names.
     """
-    from cellseg_device import calibrations
+    from cellseg_device import calibrations, rights
 
     root = context.find_root()
     assert isinstance(root.command, click.Group)
@@ -162,8 +162,9 @@ def _parsed(context: click.Context, words: list[str]) -> tuple[dict[str, Any], l
     with command.make_context(words[0], words[1:], parent=root) as parsed:
         settings = dict(parsed.params)
         written, _, _ = command.make_parser(parsed).parse_args(words[1:])
-    if settings.get("once"):
-        raise InputError("a service watches for ever: leave --once out")
+    for flag in ("once", "focus_aid"):
+        if settings.get(flag):
+            raise InputError(f"a service counts for ever: leave --{flag.replace('_', '-')} out")
     calibration = settings.get("calibration")
     if calibration and calibration not in calibrations.read(calibrations.COMPUTERS_FOLDER / calibrations.FILE_NAME):
         size_um = calibrations.pixel_size_um(calibration)
@@ -175,10 +176,9 @@ def _parsed(context: click.Context, words: list[str]) -> tuple[dict[str, Any], l
         if not isinstance(value, str) or name == "out":
             continue
         path = Path(value)
-        is_path = isinstance(kinds[name], click.Path)
-        if is_path and not path.exists():
+        if isinstance(kinds[name], click.Path) and not rights.is_there(path):
             raise InputError(f"{value}: no such file: check the path")
-        if path.exists() and not path.is_absolute():
+        if rights.is_there(path) and not path.is_absolute():
             raise InputError(f"a service starts in another folder: write {path.absolute()} instead of {value}")
     return settings, [Path(value) for value in written.values() if isinstance(value, str) and value.startswith("/")]
 
@@ -195,7 +195,7 @@ def _hardware(source: str | None, accelerator: str | None) -> tuple[tuple[str, .
     """Devices to allow, and the groups that own them."""
     from cellseg_device import edgetpu
 
-    kind = (source or "").partition(":")[0]
+    kind = "usb" if (source or "").startswith("/dev/") else (source or "").partition(":")[0]
     devices = [f"char-{name}" for name in _CAMERA_DEVICES.get(kind, ())]
     groups = ["video"] if devices else []
     found = {device.bus for device in edgetpu.devices()}
@@ -228,7 +228,7 @@ def _steps(service: Service) -> list[str]:
     out = shlex.quote(str(service.out))
     if user.uid is None:
         steps.append(f"sudo useradd --system --user-group --shell /usr/sbin/nologin {service.user}")
-    if not service.out.exists():
+    if not rights.is_there(service.out):
         steps.append(f"sudo install -d -o {service.user} {out}")
     elif rights.owner(service.out) != service.user:
         steps.append(f"sudo chown -R {service.user}: {out}")
@@ -247,8 +247,8 @@ def _obstacles(service: Service) -> list[str]:
 
     user = rights.user_named(service.user)
     lines = {}
-    for path in service.reads:
-        step = rights.obstacle(path, user, 5 if path.is_dir() or path in _program() else 4)
+    for path in (*service.reads, rights.existing(service.out.parent)):
+        step = rights.obstacle(path, user, 4)
         if step is not None:  # one line for each is enough
             lines[step] = f"{user.name} may not use {path} (rights of {step}): change them, or name another --user"
     return list(lines.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cellseg_device.doctor.finding import ABSENT, OK, PROBLEM, WARNING, Asked, Finding, said, worst
+from cellseg_device.doctor.finding import ABSENT, OK, PROBLEM, WARNING, Asked, Finding, said, told, worst
 
 
 def services(asked: Asked) -> Finding:
@@ -12,6 +12,10 @@ def services(asked: Asked) -> Finding:
         fix = "to run unattended: cellseg-device install-service --watch FOLDER"
         return Finding("service", ABSENT, "none is installed", fix)
     findings = [_service(unit) for unit in units]
+    controllers = told(asked.root / "sys/fs/cgroup/cgroup.controllers")
+    if controllers is not None and "memory" not in controllers.split():  # as on Raspberry Pi OS out of the box
+        fix = "add cgroup_enable=memory to the line in /boot/firmware/cmdline.txt, then start again"
+        findings.append(Finding("service", WARNING, "the limit of its memory is not in force", fix))
     state = worst([finding.state for finding in findings])
     fixes = [finding.fix for finding in findings if finding.state == state]
     return Finding("service", state, "; ".join(finding.text for finding in findings), fixes[0])

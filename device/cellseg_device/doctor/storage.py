@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 
@@ -40,7 +41,8 @@ def writing(asked: Asked) -> Finding:
     except OSError as error:
         return Finding("writing", PROBLEM, f"{folder} cannot be written to ({error.strerror})", _fix(folder, error))
     finally:
-        name.unlink(missing_ok=True)
+        with suppress(OSError):
+            name.unlink()
     text = f"{took:.0f} ms to have {len(_BLOCK) // 1024} kB on the disk of {folder}"
     if took > _SLOW_MS:
         return Finding("writing", WARNING, f"{text}: slow", "use a faster card (class A1 or A2) or a USB disk")
