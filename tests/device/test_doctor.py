@@ -203,8 +203,9 @@ def test_a_folder_that_may_not_be_written_to(tmp_path):
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")
 def test_a_folder_that_may_not_even_be_looked_into(tmp_path, environment):
     (tmp_path / "closed/in").mkdir(parents=True)
-    for folder, mode in {tmp_path: 0o755, tmp_path.parent: 0o755, tmp_path / "closed": 0o700}.items():
-        folder.chmod(mode)
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    (tmp_path / "closed").chmod(0o700)
     script = (
         "import os, sys; from pathlib import Path; from cellseg_device.doctor import storage, finding\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
