@@ -40,7 +40,8 @@ def call(*command: object, **options) -> str:
         raise ImpossibleError(f"{command[0]} cannot be run: {error.strerror}") from None
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise ImpossibleError(f"{' '.join(map(str, command[:2]))} fails: {last}")
+        words = [word for word in map(str, command) if not word.startswith("-")]
+        raise ImpossibleError(f"'{' '.join(words[:3])}' fails: {last}")
     return done.stdout
 
 
