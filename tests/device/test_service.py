@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from cellseg_device import edgetpu
+from cellseg_device.commands import install_service
 from cellseg_device.errors import InputError
 from cellseg_device.service import Service, quoted, quoted_argument, unit_text
 
@@ -142,6 +144,34 @@ def test_devices_and_network_are_there_only_where_they_are_needed():
     assert "PrivateNetwork=yes" in usb
     assert "PrivateNetwork" not in address
     assert "Wants=network-online.target" in address
+
+
+CAMERA = ("char-video4linux", "char-media", "char-dma_heap")
+
+
+@pytest.mark.parametrize(
+    ("source", "accelerator", "buses", "devices"),
+    [
+        (None, None, "usb", ()),
+        (None, "cpu", "usb", ()),
+        (None, "auto", "", ()),
+        (None, "auto", "usb", ("char-usb_device",)),
+        (None, "auto", "pci", ("char-apex",)),
+        (None, "edgetpu", "", ("char-apex", "char-usb_device")),
+        ("picamera2", None, "", CAMERA),
+        ("picamera2:1", "edgetpu", "usb", (*CAMERA, "char-usb_device")),
+        ("usb:0", None, "", USB),
+        ("/dev/video0", None, "", USB),
+        ("rtsp://camera/stream", None, "", ()),
+        ("/films/a.avi", None, "", ()),
+    ],
+)
+def test_which_devices_a_command_needs(monkeypatch, source, accelerator, buses, devices):
+    monkeypatch.setattr(edgetpu, "devices", lambda: [edgetpu.Device(bus, None) for bus in buses.split()])
+    found, groups = install_service._hardware(source, accelerator)
+    assert found == devices
+    assert ("video" in groups) == ("char-video4linux" in devices)
+    assert ("plugdev" in groups) == (accelerator == "edgetpu" or (accelerator == "auto" and bool(buses)))
 
 
 def test_a_disk_that_is_not_mounted_is_waited_for():

@@ -130,7 +130,8 @@ def _plan(
     mount = rights.mount_of(out)
     return Service(
         name=name,
-        description=f"cellseg: count the cells in {folder}" if folder else f"cellseg: count the cells {source} sees",
+        # Not the source, whose address may hold a password
+        description=f"cellseg: count the cells in {folder or 'what a camera sees'}",
         command=(sys.executable, "-m", "cellseg_device", *words),
         user=user or (owner if owner not in (None, "root") else _SYSTEM_USER),
         out=out,
