@@ -2,7 +2,8 @@
 
 Kept to what systemd 252 (Debian 12, and so Raspberry Pi OS Bookworm) knows. What is left open, and why: `/proc` is
 whole (without ``/proc/cpuinfo`` XNNPACK does not start), files are made readable for all (results are for sharing),
-and resource limits may be set (images may be decoded under one).
+and resource limits may be set (images may be decoded under one). IPC objects are not removed at the end: the user may
+be a person with other programs running.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def unit_text(service: Service) -> str:
     groups = f"SupplementaryGroups={' '.join(service.groups)}\n" if service.groups else ""
     return f"""{HEADER.format(unit=service.unit)}
 [Unit]
-Description={service.description.replace("%", "%%")}
+Description={_described(service.description)}
 After=local-fs.target remote-fs.target
 {network}StartLimitIntervalSec=0
 
@@ -117,7 +118,6 @@ CapabilityBoundingSet=
 AmbientCapabilities=
 LockPersonality=yes
 MemoryDenyWriteExecute=yes
-RemoveIPC=yes
 RestrictNamespaces=yes
 RestrictRealtime=yes
 RestrictSUIDSGID=yes
@@ -150,6 +150,10 @@ def quoted(text: str) -> str:
         return text
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{escaped}"'
+
+
+def _described(text: str) -> str:
+    return text.replace("%", "%%").rstrip("\\")  # which at its end would join the next line to it
 
 
 def _any_inside(paths: tuple[Path, ...], folders: tuple[Path, ...]) -> bool:
