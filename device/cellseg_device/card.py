@@ -83,10 +83,13 @@ class KnownAnswer:
     sha256 : str
         Of the int8 maps, in the order of `QUANTITIES`.
     cells : int
+    labels_sha256 : str or None
+        Of the label image, as little-endian uint16; None in older cards.
     """
 
     sha256: str
     cells: int
+    labels_sha256: str | None = None
 
 
 @dataclass(frozen=True)

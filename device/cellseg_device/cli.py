@@ -10,8 +10,10 @@ import cellseg_device
 from cellseg_device.commands.bench import bench
 from cellseg_device.commands.camera import camera
 from cellseg_device.commands.config import config
+from cellseg_device.commands.doctor import doctor
 from cellseg_device.commands.export import export
 from cellseg_device.commands.info import info
+from cellseg_device.commands.install_service import install_service
 from cellseg_device.commands.run import run
 from cellseg_device.commands.snap import snap
 from cellseg_device.commands.watch import watch
@@ -33,7 +35,7 @@ def main() -> None:
 
 for command in (run, watch, camera, snap, bench):
     main.add_command(config_option(command))
-for command in (export, info, config):
+for command in (export, info, config, doctor, install_service):
     main.add_command(command)
 
 

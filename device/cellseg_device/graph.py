@@ -40,3 +40,8 @@ def operators(interpreter: Any) -> tuple[Operator, ...]:
         for op in interpreter._get_ops_details()
         if op["op_name"] != "DELEGATE"
     )
+
+
+def is_delegated(interpreter: Any) -> bool:
+    """Whether a delegate (XNNPACK, an Edge TPU's) runs some of the graph, rather than the plain kernels all of it."""
+    return any(op["op_name"] == "DELEGATE" for op in interpreter._get_ops_details())

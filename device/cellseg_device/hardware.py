@@ -7,7 +7,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-_THROTTLED = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
+_THROTTLED = "sys/devices/platform/soc*/soc*firmware/get_throttled"
 # Bits of the Raspberry Pi firmware's word: what is now, and (16 bits on) what has been since the start
 _THROTTLE_BITS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
 
@@ -28,8 +28,27 @@ def describe() -> dict[str, Any]:
         "memory_mb": _memory_mb(),
         "clock_mhz": _clock_mhz(),
         "temperature_c": _number(Path("/sys/class/thermal/thermal_zone0/temp"), 1000),
-        "throttling": _throttling(),
+        "throttling": throttling(),
     }
+
+
+def throttling(root: Path = Path("/")) -> list[str] | None:
+    """What slows a Raspberry Pi down, or has since its start, in words; None where the system does not tell.
+
+    Parameters
+    ----------
+    root : Path
+        Where ``/sys`` is.
+    """
+    words = [_text(path) for path in root.glob(_THROTTLED)]
+    if not words or words[0] is None:
+        return None
+    try:
+        bits = int(words[0], 16)
+    except ValueError:
+        return None
+    now = [text for bit, text in _THROTTLE_BITS.items() if bits >> bit & 1]
+    return now + [f"{text} since start" for bit, text in _THROTTLE_BITS.items() if bits >> (bit + 16) & 1]
 
 
 def _text(path: Path) -> str | None:
@@ -69,15 +88,3 @@ def _clock_mhz() -> float | None:
     now = _number(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq"), 1000)
     told = _field(Path("/proc/cpuinfo"), "cpu MHz")
     return now if now is not None else (round(float(told), 1) if told else None)
-
-
-def _throttling() -> list[str] | None:
-    word = _text(_THROTTLED)
-    if word is None:
-        return None
-    try:
-        bits = int(word, 16)
-    except ValueError:
-        return None
-    now = [text for bit, text in _THROTTLE_BITS.items() if bits >> bit & 1]
-    return now + [f"{text} since start" for bit, text in _THROTTLE_BITS.items() if bits >> (bit + 16) & 1]

@@ -5,8 +5,11 @@ from __future__ import annotations
 import queue
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from cellseg_device import notify
 
 
 class Alarm:
@@ -27,13 +30,25 @@ class Alarm:
         self.wake()
 
     def wait(self, seconds: float) -> None:
-        """Sleep until woken, at most this long."""
+        """Sleep until woken, at most this long; the service manager hears that waiting is being alive."""
+        end = time.monotonic() + seconds
+        interval_s = notify.interval_s()
+        while True:
+            notify.alive()
+            left = end - time.monotonic()
+            if self._is_called(min(left, interval_s)) or left <= interval_s:
+                return
+
+    def _is_called(self, within_s: float) -> bool:
+        """Wait for a call; forget it and those that came with it."""
         try:
-            self._calls.get(timeout=max(seconds, 0))
+            self._calls.get(timeout=max(within_s, 0))
+        except queue.Empty:
+            return False
+        with suppress(queue.Empty):
             while True:
                 self._calls.get_nowait()
-        except queue.Empty:
-            pass
+        return True
 
     def sleep(self, seconds: float) -> None:
         """Sleep this long unless stopped."""

@@ -15,6 +15,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TypeVar
 
+from cellseg_device import notify
 from cellseg_device.errors import InputError, OutputError
 from cellseg_device.ledger import FAILED
 from cellseg_device.scan import Settling, Source, check_folder, printable, scan, source_at
@@ -81,6 +82,7 @@ def watch(folder: Path, worker: Worker, timing: Timing, alarm: Alarm) -> Iterato
     batch = Batch(worker, alarm)
     events = Events(folder, alarm.wake, warn)
     events.start()
+    notify.ready()
     try:
         while not alarm.stopping:
             try:
@@ -101,6 +103,7 @@ def watch(folder: Path, worker: Worker, timing: Timing, alarm: Alarm) -> Iterato
             if not done:  # else others may have come meanwhile
                 alarm.wait(min(timing.poll_s, settling.next_s(time.monotonic())))
     finally:
+        notify.stopping()
         events.stop()
 
 
@@ -211,6 +214,7 @@ class Batch:
             # Anew, since the scan may be minutes old; who was changed has to settle again.
             if self._is_resting(source.image) or source_at(source.path, source.image) != source:
                 continue
+            notify.alive()
             try:
                 outcome = self._worker.process(source, following=following)
             except ReadError as error:
@@ -220,6 +224,7 @@ class Batch:
                 self._alarm.sleep(self._writing.fault(error))
                 return
             self._writing.passed()
+            notify.status(f"{source.image}: {outcome.reason or f'{outcome.cells} cells'}")
             if outcome.status != FAILED or os.path.lexists(source.path):
                 yield outcome
 
@@ -250,7 +255,9 @@ class Patience:
     def fault(self, error: OSError) -> float:
         """Take note of a fault; returns the seconds to wait."""
         if not self._delay_s:
-            self._warn(f"{self._fault} ({error.strerror}): trying again until it works")
+            fault = f"{self._fault} ({error.strerror}): trying again until it works"
+            self._warn(fault)
+            notify.status(fault)
         self._delay_s = min(max(2 * self._delay_s, _FIRST_DELAY_S), _LONGEST_DELAY_S)
         self._until = time.monotonic() + self._delay_s
         return self._delay_s

@@ -36,18 +36,19 @@ def test_a_system_that_tells_nothing(monkeypatch):
         ("50005", ["under-voltage", "throttled", "under-voltage since start", "throttled since start"]),
         ("0xa0000", ["frequency capped since start", "soft temperature limit since start"]),
         ("8\n", ["soft temperature limit"]),
+        ("unknown", None),
     ],
 )
-def test_the_throttling_word_of_a_raspberry_pi(tmp_path, monkeypatch, word, words):
-    (tmp_path / "get_throttled").write_text(word)
-    monkeypatch.setattr(hardware, "_THROTTLED", tmp_path / "get_throttled")
-    assert hardware.describe()["throttling"] == words
+@pytest.mark.parametrize("soc", ["soc/soc:firmware", "soc@107c000000/soc@107c000000:firmware"])
+def test_the_throttling_word_of_a_raspberry_pi(tmp_path, word, words, soc):
+    folder = tmp_path / "sys/devices/platform" / soc
+    folder.mkdir(parents=True)
+    (folder / "get_throttled").write_text(word)
+    assert hardware.throttling(tmp_path) == words
 
 
-def test_a_word_that_is_none_is_not_told(tmp_path, monkeypatch):
-    (tmp_path / "get_throttled").write_text("unknown")
-    monkeypatch.setattr(hardware, "_THROTTLED", tmp_path / "get_throttled")
-    assert hardware.describe()["throttling"] is None
+def test_a_system_without_a_word(tmp_path):
+    assert hardware.throttling(tmp_path) is None
 
 
 PI = {

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 
+from cellseg_device import notify
 from cellseg_device.camera.captures import Captures
 from cellseg_device.camera.source import EndOfImages, Warn
 from cellseg_device.camera.supervise import Supervised
@@ -56,6 +57,7 @@ def timelapse(
     writing = Patience(
         f"captures cannot be written to {folder}", f"captures can be written to {folder} again", output.warn
     )
+    notify.ready()
     waiting = _left_over(captures, worker, alarm)
     ticks = Ticks(every_s, output.warn)
     taken = 0

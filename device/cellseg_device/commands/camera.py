@@ -78,6 +78,7 @@ def camera(
       cellseg-device camera --focus-aid
     """
     alarm = stop_on_signals()
+    from cellseg_device import notify
     from cellseg_device.camera.aid import focus_aid as show_focus
     from cellseg_device.camera.captures import Captures
     from cellseg_device.camera.source import Settings
@@ -107,6 +108,7 @@ def camera(
     except CameraError as error:
         fail(taking, error)
     finally:
+        notify.stopping()
         captures.close()
         output.close()
     if count is None and alarm.stopping:

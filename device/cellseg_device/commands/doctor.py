@@ -1,0 +1,101 @@
+"""``cellseg-device doctor``: what works on this computer, and what to do about what does not."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cellseg_device.commands.common import PATH
+from cellseg_device.errors import EXIT_IMAGES_FAILED, EXIT_OK, InputError
+
+if TYPE_CHECKING:
+    from cellseg_device.doctor.finding import Asked, Finding
+
+_LONGEST_S = 60.0
+
+
+@click.command()
+@click.option("--out", type=PATH, default=Path(), help="Folder for the results.  [default: the current folder]")
+@click.option("--model", type=PATH, help="A .tflite model with a card.  [default: the bundled one]")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def doctor(out: Path, model: Path | None, as_json: bool) -> None:
+    """Look at everything the work depends on, and say what to do about what does not work.
+
+    The Python and its runtime, the processor, the model's answer on a built-in field, cameras and Edge TPU and the
+    rights to use them, the disk of the results, temperature, power, clock, and the services. Exit code 0 where there
+    is no problem, else 1.
+
+    \b
+    Examples:
+      cellseg-device doctor
+      cellseg-device doctor --out /results --json
+    """
+    from cellseg_device.doctor.finding import OK, PROBLEM, WARNING, Asked
+    from cellseg_device.rights import is_there
+
+    if is_there(out) and not out.is_dir():
+        raise InputError(f"{out} is not a folder: choose another --out")
+    findings = []
+    for finding in _looked(Asked(out, model)):
+        findings.append(finding)
+        if not as_json:
+            click.echo(f"{finding.state:8} {finding.name:12} {finding.text}")
+            if finding.fix:
+                click.echo(f"{'':21} -> {finding.fix}")
+    count = {state: sum(f.state == state for f in findings) for state in (OK, WARNING, PROBLEM)}
+    if as_json:
+        told = {"findings": [dataclasses.asdict(f) for f in findings], "problems": count[PROBLEM]}
+        click.echo(json.dumps(told, indent=2, ensure_ascii=False))
+    else:
+        click.echo(f"{count[OK]} ok, {count[WARNING]} to note, {count[PROBLEM]} to mend")
+    raise SystemExit(EXIT_IMAGES_FAILED if count[PROBLEM] else EXIT_OK)
+
+
+def _looked(asked: Asked) -> Iterator[Finding]:
+    """Make every finding, each within its time."""
+    from cellseg_device.doctor import board, devices, services, software, storage
+
+    looks = {
+        "python": software.python,
+        "runtime": software.runtime,
+        "processor": software.simd,
+        "model": software.model,
+        "camera": devices.camera,
+        "edge tpu": devices.edge_tpu,
+        "rights": devices.rights,
+        "disk": storage.room,
+        "writing": storage.writing,
+        "temperature": board.temperature,
+        "power": board.power,
+        "clock": board.clock,
+        "service": services.services,
+    }
+    for name, look in looks.items():
+        yield _in_time(name, look, asked)
+
+
+def _in_time(name: str, look: Callable[[Asked], Finding], asked: Asked) -> Finding:
+    """Make a finding; a disk or a device that hangs must not hang this as well."""
+    from cellseg_device.doctor.finding import PROBLEM, Finding
+
+    future: Future[Finding] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(look(asked))
+        except BaseException as error:
+            future.set_exception(error)  # raised again below: it is a bug
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        return future.result(_LONGEST_S)
+    except FutureTimeout:
+        return Finding(name, PROBLEM, f"no answer within {_LONGEST_S:.0f} s: a disk or a device hangs", "start again")

@@ -1,0 +1,111 @@
+"""Cameras and Edge TPUs, and whether this user may use them."""
+
+from __future__ import annotations
+
+import grp
+import json
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from cellseg_device import edgetpu
+from cellseg_device.doctor.finding import ABSENT, OK, PROBLEM, WARNING, Asked, Finding, said, told
+from cellseg_device.rights import own_name
+
+_USB_2_MBPS = 480
+# In a process of its own: libcamera may crash or hang, and logs on standard error
+_LIST_CAMERAS = (
+    "import json; from picamera2 import Picamera2; "
+    "print(json.dumps([str(c.get('Model')) for c in Picamera2.global_camera_info()]))"
+)
+
+
+def camera(asked: Asked) -> Finding:
+    """The cameras that there are, by libcamera and on USB."""
+    usb = [f"{name} ({node})" for node, name in _usb_cameras(asked.root)]
+    if find_spec("picamera2") is None:
+        if usb:
+            return Finding("camera", OK, f"on USB: {', '.join(usb)}")
+        if (asked.root / "usr/lib/python3/dist-packages/picamera2").is_dir():
+            fix = "make the environment again, with 'python3 -m venv --system-site-packages'"
+            return Finding("camera", ABSENT, "picamera2 is installed, but not for this Python", fix)
+        fix = "for the Raspberry Pi's camera: sudo apt install python3-picamera2"
+        return Finding("camera", ABSENT, "none on USB, and no picamera2", fix)
+    try:
+        listed = said([sys.executable, "-c", _LIST_CAMERAS])
+    except OSError as error:
+        return Finding("camera", PROBLEM, f"picamera2 fails ({error})", "start the computer again")
+    if listed.returncode:
+        last = (listed.stderr.strip().splitlines() or [f"exit code {listed.returncode}"])[-1]
+        return Finding("camera", PROBLEM, f"picamera2 fails ({last})", "sudo apt install --reinstall python3-picamera2")
+    found = [f"{name} (libcamera)" for name in json.loads(listed.stdout.splitlines()[-1])] + usb
+    if not found:
+        return Finding("camera", ABSENT, "picamera2 works, and there is no camera", "look at the ribbon cable's ends")
+    return Finding("camera", OK, ", ".join(found))
+
+
+def edge_tpu(asked: Asked) -> Finding:
+    """Edge TPUs, their driver, and whether libedgetpu works with the runtime."""
+    devices = edgetpu.devices(asked.root)
+    ready = any(device.node is not None for device in devices)
+    library = edgetpu.library(with_device=ready)
+    if library.is_missing:
+        if not devices:
+            return Finding("edge tpu", ABSENT, "none, and no libedgetpu")
+        return Finding(
+            "edge tpu", WARNING, "there is one, but no libedgetpu", "install libedgetpu1-std (coral.ai/docs)"
+        )
+    version = f"libedgetpu {library.version or 'of unknown version'}"
+    if not devices:
+        return Finding("edge tpu", ABSENT, f"none ({version})", "plug it in, if there should be one")
+    where = " and ".join(sorted({"PCI" if device.bus == "pci" else "USB" for device in devices}))
+    if not ready:
+        return Finding("edge tpu", PROBLEM, "on PCI, without its driver", "install the gasket and apex kernel modules")
+    if library.fault:
+        return Finding(
+            "edge tpu",
+            PROBLEM,
+            f"on {where}, but {version} does not work with this runtime: {library.fault}",
+            "install a libedgetpu built for this version of the runtime",
+        )
+    if any(device.speed_mbps == _USB_2_MBPS for device in devices):
+        return Finding("edge tpu", WARNING, f"on USB 2, {version}: slow", "plug it into a blue USB 3 socket")
+    return Finding("edge tpu", OK, f"on {where}, {version}")
+
+
+def rights(asked: Asked) -> Finding:
+    """Whether this user may use the devices there are."""
+    nodes = [asked.root / node.lstrip("/") for node, _ in _usb_cameras(asked.root)]
+    nodes += [node for pattern in ("media*", "dma_heap/*") for node in sorted((asked.root / "dev").glob(pattern))]
+    nodes += [device.node for device in edgetpu.devices(asked.root) if device.node is not None]
+    nodes = [node for node in nodes if node.exists()]
+    if not nodes:
+        return Finding("rights", ABSENT, "no camera and no Edge TPU to have rights to")
+    denied = [node for node in nodes if not os.access(node, os.R_OK | os.W_OK)]
+    if not denied:
+        return Finding("rights", OK, f"{own_name()} may use {', '.join(node.name for node in nodes)}")
+    groups = sorted({_group(node) for node in denied} - {"root"})
+    fix = (
+        f"sudo usermod -aG {','.join(groups)} {own_name()}, then log in again"
+        if groups
+        else "install the udev rules that come with libedgetpu1-std, then plug it in again"
+    )
+    return Finding("rights", PROBLEM, f"{own_name()} may not use {', '.join(map(str, denied))}", fix)
+
+
+def _usb_cameras(root: Path) -> list[tuple[str, str]]:
+    """Device file and name of each USB camera; a Raspberry Pi's many other video devices are its codecs."""
+    found = []
+    for folder in sorted((root / "sys/class/video4linux").glob("video*")):
+        is_usb = "DRIVER=uvcvideo" in (told(folder / "device/uevent") or "").splitlines()
+        if is_usb and (told(folder / "index") or "0") == "0":  # the others of a camera give its metadata
+            found.append((f"/dev/{folder.name}", told(folder / "name") or "camera"))
+    return found
+
+
+def _group(node: Path) -> str:
+    try:
+        return grp.getgrgid(node.stat().st_gid).gr_name
+    except KeyError:
+        return "root"

@@ -1,0 +1,141 @@
+"""Which Edge TPUs this computer has, and whether libedgetpu and the runtime get on with each other.
+
+A libedgetpu that was built for another version of the runtime does not say so: the process crashes. So it is tried in
+one of its own.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+LIBRARY = "libedgetpu.so.1"
+
+_USB_IDS = {("1a6e", "089a"), ("18d1", "9302")}  # before and after its firmware is loaded
+_PCI_ID = ("0x1ac1", "0x089a")
+_TRY = "from cellseg_device import edgetpu; edgetpu.try_library({with_device})"
+_TRY_S = 30.0
+
+
+@dataclass(frozen=True)
+class Device:
+    """One Edge TPU.
+
+    Attributes
+    ----------
+    bus : str
+        ``"usb"`` or ``"pci"``.
+    node : Path or None
+        Its device file; None for a card on PCI whose driver is not loaded.
+    speed_mbps : int or None
+        Of USB: 480 for USB 2, 5000 and more for USB 3.
+    """
+
+    bus: str
+    node: Path | None
+    speed_mbps: int | None = None
+
+
+@dataclass(frozen=True)
+class Library:
+    """What came of trying libedgetpu.
+
+    Attributes
+    ----------
+    version : str or None
+        As it tells itself, ``"14"``, say; None where there is none, or it does not tell.
+    fault : str or None
+        Why it cannot be used; None where it can.
+    is_missing : bool
+    """
+
+    version: str | None = None
+    fault: str | None = None
+    is_missing: bool = False
+
+
+def devices(root: Path = Path("/")) -> tuple[Device, ...]:
+    """Find the Edge TPUs on USB and PCI; `root` is where ``/sys`` and ``/dev`` are."""
+    found = []
+    for folder in sorted((root / "sys/bus/usb/devices").glob("*")):
+        if (_text(folder / "idVendor"), _text(folder / "idProduct")) in _USB_IDS:
+            bus, number = _whole(folder / "busnum"), _whole(folder / "devnum")
+            node = root / f"dev/bus/usb/{bus or 0:03d}/{number or 0:03d}"
+            found.append(Device("usb", node, _whole(folder / "speed")))
+    for folder in sorted((root / "sys/bus/pci/devices").glob("*")):
+        if (_text(folder / "vendor"), _text(folder / "device")) == _PCI_ID:
+            names = sorted(path.name for path in (folder / "apex").glob("apex_*"))
+            found.append(Device("pci", root / "dev" / names[0] if names else None))
+    return tuple(found)
+
+
+def library(with_device: bool) -> Library:
+    """Try libedgetpu in a process of its own.
+
+    Parameters
+    ----------
+    with_device : bool
+        Whether to have the runtime load it as well, which needs a device.
+    """
+    command = [sys.executable, "-c", _TRY.format(with_device=with_device)]
+    try:
+        tried = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_TRY_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return Library(fault=f"does not answer within {_TRY_S:.0f} s")
+    except OSError as error:
+        return Library(fault=f"cannot be tried ({error.strerror})")
+    told = dict(line.split("=", 1) for line in tried.stdout.splitlines() if "=" in line)
+    if tried.returncode < 0:
+        return Library(told.get("version"), f"crashes (signal {-tried.returncode})")
+    if tried.returncode or "done" not in told:
+        last = (tried.stderr.strip().splitlines() or ["no reason given"])[-1]
+        return Library(told.get("version"), told.get("fault", last), "missing" in told)
+    return Library(told.get("version"))
+
+
+def try_library(with_device: bool) -> None:
+    """Load libedgetpu here, and print ``name=value`` lines about it; for `library`."""
+    try:
+        loaded = ctypes.CDLL(LIBRARY)
+    except OSError as error:
+        print("missing=yes" if "cannot open shared object" in str(error) else "")
+        print(f"fault={error}", flush=True)
+        raise SystemExit(1) from None
+    if hasattr(loaded, "edgetpu_version"):
+        loaded.edgetpu_version.restype = ctypes.c_char_p
+        words = (loaded.edgetpu_version() or b"").decode(errors="replace")
+        number = re.search(r"RuntimeVersion\((\w+)\)", words)
+        print(f"version={number[1] if number else words}", flush=True)
+    if with_device:
+        try:
+            _load_delegate()
+        except ValueError as error:
+            print(f"fault={str(error).splitlines()[0]}", flush=True)
+            raise SystemExit(1) from None
+    print("done=yes", flush=True)
+
+
+def _load_delegate() -> None:
+    try:
+        from ai_edge_litert.interpreter import load_delegate
+    except ImportError:
+        from tflite_runtime.interpreter import load_delegate
+    load_delegate(LIBRARY)
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:
+        return None
+
+
+def _whole(path: Path) -> int | None:
+    text = _text(path) or ""
+    return int(text) if text.isdecimal() else None
