@@ -167,6 +167,8 @@ def _png_or_jpeg_header(data: bytes, kind: str) -> _Header:
     try:
         with PIL.Image.open(io.BytesIO(data), formats=[kind]) as opened:
             width, height, mode = opened.width, opened.height, opened.mode
+    except MemoryError:
+        raise
     except Exception as error:
         # Pillow's own words for a header it cannot read name an object in memory
         reason = "its header is wrong" if isinstance(error, PIL.UnidentifiedImageError) else _reason(error)
@@ -219,7 +221,7 @@ def _decode_tiff(data: bytes) -> Image:
                 return Image(_opencv_pixels(data, header), header.pixel_size_um)
             planes = page.asarray(squeeze=False)[:, 0]  # (separate samples, height, width, interleaved samples)
             inverted = page.photometric == _MIN_IS_WHITE
-    except ImageError:
+    except (ImageError, MemoryError):
         raise
     except Exception as error:  # tifffile raises many kinds on damaged files
         raise ImageError(f"is a damaged TIFF ({_reason(error)}): copy or capture it again") from None
@@ -304,6 +306,8 @@ def _opencv_pixels(data: bytes, header: _Header) -> npt.NDArray[Any]:
         with quiet_stderr():  # libpng and libjpeg would name what is wrong there
             pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise MemoryError from None
         raise ImageError(f"cannot be decoded ({_reason(error)}): save it again") from None
     if pixels is None:
         raise ImageError("is damaged and cannot be decoded: copy or capture it again")

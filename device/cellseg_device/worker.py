@@ -16,8 +16,8 @@ from pathlib import Path
 import cv2
 
 from cellseg_device import formats, overlay, results, segment
-from cellseg_device import image as images
 from cellseg_device.counting import Counting, Counts
+from cellseg_device.decoder import Decode, decode_here
 from cellseg_device.errors import ImageError, ModelError
 from cellseg_device.image import Image
 from cellseg_device.ledger import DONE, FAILED, Entry
@@ -91,16 +91,24 @@ class Worker:
         What to make of every image beside its labels and table: names of `results.EXTRAS`.
     counting : Counting or None
         None for the defaults.
+    decode : callable
+        Reads and decodes a file: `decoder.decode_here`, or the `decode` of a `decoder.Decoder`.
     """
 
     def __init__(
-        self, model: Model, output: Output, extras: Collection[str] = (), counting: Counting | None = None
+        self,
+        model: Model,
+        output: Output,
+        extras: Collection[str] = (),
+        counting: Counting | None = None,
+        decode: Decode = decode_here,
     ) -> None:
         self.model = model
         self.output = output
         self.extras = extras
         self.counting = counting or Counting()
         self.settings = output.settings = self.counting.key()
+        self._decode = decode
         self._ahead: _Begun | None = None
         self._network_thread = ThreadPoolExecutor(1, "cellseg-network")
         self.model_sha256 = hashlib.sha256(model.path.read_bytes()).hexdigest()
@@ -163,11 +171,18 @@ class Worker:
     def _begun(self, source: Source, stopwatch: Stopwatch) -> _Begun:
         """Decode an image here, and have the network run over it in the other thread, after what it has in hand."""
         with _as_faults_of_the_image():
-            sha256, image = _decoded(source.path, stopwatch)
+            sha256, image = self._decoded(source.path, stopwatch)
         image = self.counting.sized(image)
         diameter_px = self.counting.diameter_px(image)
         look = self._network_thread.submit(segment.look, image, self.model, stopwatch, diameter_px)
         return _Begun(source, sha256, image, look)
+
+    def _decoded(self, path: Path, stopwatch: Stopwatch) -> tuple[str, Image]:
+        try:
+            with stopwatch.step("decode"):
+                return self._decode(path)
+        except OSError as error:
+            raise ReadError(error.errno, error.strerror) from error
 
     def _begun_ahead(self, source: Source) -> _Begun | None:
         """Begin the image that is next; one that cannot be read says so in its own turn."""
@@ -259,19 +274,6 @@ class Worker:
             files=files,
             counts=counts,
         )
-
-
-def _decoded(path: Path, stopwatch: Stopwatch) -> tuple[str, Image]:
-    """SHA-256 of a file and its image; the file's bytes, as large as the image or larger, are let go of here."""
-    data = _read(path)
-    return hashlib.sha256(data).hexdigest(), segment.decode(data, stopwatch)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return images.read(path)
-    except OSError as error:
-        raise ReadError(error.errno, error.strerror) from error
 
 
 @contextmanager

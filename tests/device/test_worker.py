@@ -81,7 +81,7 @@ def test_a_fault_of_the_disk_is_raised_and_nothing_recorded(
 def test_an_image_too_large_for_the_memory_fails_with_advice(work, tmp_path, write_image, monkeypatch, error):
     if isinstance(error, cv2.error):
         error.code = cv2.Error.StsNoMem
-    monkeypatch.setattr(segment, "decode", failing(1, error, None))
+    monkeypatch.setattr(images, "decode", failing(1, error, None))
     outcome = work.process(source_of(write_image(tmp_path / "a.png")))
     assert outcome.status == FAILED
     assert outcome.reason == "needs more memory than there is: crop or split it"
@@ -92,8 +92,8 @@ def steps(monkeypatch):
     """The steps of the road as they begin: their names, and what they were called with."""
     seen = []
 
-    def recorded(name):
-        plain = getattr(segment, name)
+    def recorded(module, name):
+        plain = getattr(module, name)
 
         def step(*arguments):
             seen.append((name, arguments[0]))
@@ -101,8 +101,8 @@ def steps(monkeypatch):
 
         return step
 
-    for name in ("decode", "predict", "finish"):
-        monkeypatch.setattr(segment, name, recorded(name))
+    for module, name in ((images, "decode"), (segment, "predict"), (segment, "finish")):
+        monkeypatch.setattr(module, name, recorded(module, name))
     return seen
 
 

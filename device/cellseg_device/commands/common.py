@@ -14,6 +14,7 @@ import click
 from cellseg_device.memory import return_large_blocks
 
 if TYPE_CHECKING:
+    from cellseg_device.decoder import Decoder
     from cellseg_device.model import Model
     from cellseg_device.wake import Alarm
 
@@ -72,6 +73,15 @@ def load(path: Path | None, threads: int | None, warn: Callable[[str], None] | N
         if warning:
             warn(warning)
     return model
+
+
+def fork_decoder() -> Decoder:
+    """Make the decoder of a command, which ends with it; first of all, since a forked process should hold nothing."""
+    from cellseg_device.decoder import Decoder
+
+    decoder = Decoder()
+    click.get_current_context().call_on_close(decoder.close)
+    return decoder
 
 
 def _default_threads() -> int:

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cellseg_device.commands.common import PATH, RESULTS_NAME, load, model_options, result_options, stop_on_signals
+from cellseg_device.commands.common import (
+    PATH,
+    RESULTS_NAME,
+    fork_decoder,
+    load,
+    model_options,
+    result_options,
+    stop_on_signals,
+)
 from cellseg_device.commands.counting_options import counting_options
 from cellseg_device.errors import EXIT_IMAGES_FAILED
 
@@ -43,6 +51,7 @@ def run(
       cellseg-device run chamber-*.png --pixel-size-um 0.65 --depth-mm 0.1 --dilution 2
     """
     alarm = stop_on_signals()
+    decoder = fork_decoder()
     from cellseg_device import watch as watching
     from cellseg_device.console import Report
     from cellseg_device.output import Output
@@ -51,7 +60,7 @@ def run(
     report = Report(as_json, strict, len(images))
     output = Output(out, report.warn)
     try:
-        worker = Worker(load(model, threads, report.warn), output, extras, counting)
+        worker = Worker(load(model, threads, report.warn), output, extras, counting, decoder.decode)
         for outcome in watching.run(images, worker, alarm):
             report.add(outcome)
     finally:

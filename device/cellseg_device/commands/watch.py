@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cellseg_device.commands.common import PATH, RESULTS_NAME, load, model_options, result_options, stop_on_signals
+from cellseg_device.commands.common import (
+    PATH,
+    RESULTS_NAME,
+    fork_decoder,
+    load,
+    model_options,
+    result_options,
+    stop_on_signals,
+)
 from cellseg_device.commands.counting_options import counting_options
 from cellseg_device.errors import EXIT_IMAGES_FAILED
 from cellseg_device.options import duration
@@ -64,6 +72,7 @@ def watch(
       cellseg-device watch /captures --once --json
     """
     alarm = stop_on_signals()
+    decoder = fork_decoder()
     from cellseg_device import watch as watching
     from cellseg_device.console import Report
     from cellseg_device.output import Output
@@ -77,7 +86,7 @@ def watch(
     timing = watching.Timing(settle, poll)
     look = watching.once if once else watching.watch
     try:
-        worker = Worker(load(model, threads, report.warn), output, extras, counting)
+        worker = Worker(load(model, threads, report.warn), output, extras, counting, decoder.decode)
         for outcome in look(folder, worker, timing, alarm):
             report.add(outcome)
     finally:
