@@ -240,12 +240,12 @@ def _tiff_header(tif: Any, data: bytes) -> _Header:
     if pages != 1:
         raise ImageError(f"holds {pages} pages: save each plane as a file of its own (Fiji: Stack to Images)")
     if samples not in (1, 2, 3, 4):
-        raise ImageError(f"has {samples} channels: save it as grey (1) or RGB (3)")
+        raise ImageError(f"has {_shown(samples)} channels: save it as grey (1) or RGB (3)")
     if page.photometric not in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _YCBCR):
-        name = getattr(page.photometric, "name", page.photometric)
+        name = _shown(getattr(page.photometric, "name", page.photometric))
         raise ImageError(f"has {'CMYK' if name == 'SEPARATED' else name} colours: save it as RGB or grey")
     if dtype is None or dtype.name not in ("bool", "uint8", "uint16", "float32", "float64"):
-        raise ImageError(f"has pixels of type {dtype}: save it as 8- or 16-bit")
+        raise ImageError(f"has pixels of type {_shown(dtype)}: save it as 8- or 16-bit")
     ends = [offset + count for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False)]
     if max([_tags_end(tif, data), *ends]) > len(data):
         raise ImageError("is a truncated TIFF: copy or capture it again")
@@ -347,4 +347,9 @@ def _float_to_uint16(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
 def _reason(error: BaseException) -> str:
     """First line of a library's message, short enough for one line."""
     text = str(error).strip().splitlines()
-    return (text[0] if text else type(error).__name__)[:120]
+    return _shown(text[0] if text else type(error).__name__)
+
+
+def _shown(value: object) -> str:
+    """Show what stands in a file, whatever it is, as a short piece of one line."""
+    return "".join(c if c.isprintable() else "?" for c in str(value))[:120]
