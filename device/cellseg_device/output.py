@@ -90,8 +90,9 @@ class Output:
         """
         if self.is_open:
             return
-        if not self._was_open:
+        if not self._was_open and not self.folder.is_dir():
             self.folder.mkdir(parents=True, exist_ok=True)
+            files.sync_folder(self.folder.parent)
         try:
             self._lock = _locked(self.folder)
             with files.turn(self.folder):

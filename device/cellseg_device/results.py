@@ -98,9 +98,12 @@ def write(
     }
     with files.turn(folder):
         digests = files.write_all(folder, contents)
-        for suffix in EXTRAS.values():
-            if suffix not in extras:
-                (folder / (stem + suffix)).unlink(missing_ok=True)
+        others = [folder / (stem + suffix) for suffix in EXTRAS.values() if suffix not in extras]
+        stale = [path for path in others if os.path.lexists(path)]
+        for path in stale:
+            path.unlink(missing_ok=True)
+        if stale:
+            files.sync_folder(folder)
     return digests
 
 
