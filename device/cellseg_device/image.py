@@ -12,6 +12,7 @@ import errno
 import io
 import logging
 import math
+import os
 import re
 import stat
 import struct
@@ -83,7 +84,7 @@ class _Header:
 
 def is_image_name(name: str) -> bool:
     """Whether a file of this name is taken for an image: known suffix and not hidden."""
-    return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 - ten times as fast
 
 
 def read(path: Path) -> bytes:

@@ -20,7 +20,7 @@ from cellseg_device.counting import Counts
 from cellseg_device.errors import OutputError
 
 FILE_NAME = "cellseg.sqlite"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 DONE, FAILED = "done", "failed"
 
 _FIRST_SCHEMA = f"""
@@ -66,7 +66,15 @@ ALTER TABLE images ADD COLUMN uneven_light REAL;
 ALTER TABLE images ADD COLUMN at_border_fraction REAL;
 ALTER TABLE images ADD COLUMN diameter_ratio REAL;
 ALTER TABLE images ADD COLUMN flags TEXT DEFAULT '';
-"""
+""",
+    3: """
+CREATE TABLE tables (  -- the CSV files as they were left
+    name TEXT PRIMARY KEY,
+    columns TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL
+);
+""",
 }
 
 # SQLite's primary result codes that mean the disk, not the data
@@ -79,6 +87,9 @@ _DISK_FAULTS = {
     sqlite3.SQLITE_LOCKED: errno.EBUSY,
     sqlite3.SQLITE_PROTOCOL: errno.EIO,
 }
+
+
+Stamp = tuple[str, int, int]  # of a table: its columns, size and mtime_ns
 
 
 @dataclass(frozen=True)
@@ -225,6 +236,18 @@ class Ledger:
             self._connection.execute(
                 "UPDATE images SET files = ? WHERE image = ? AND files = ?", (noted, entry.image, entry.files)
             )
+
+    def tables(self) -> dict[str, Stamp]:
+        """Read how the tables were left, by name."""
+        with self._faults():
+            rows = self._connection.execute("SELECT name, columns, size, mtime_ns FROM tables").fetchall()
+        return {name: (columns, size, mtime_ns) for name, columns, size, mtime_ns in rows}
+
+    def put_tables(self, tables: Mapping[str, Stamp]) -> None:
+        """Note how the tables are left; within a `transaction`."""
+        with self._faults():
+            self._connection.execute("DELETE FROM tables")
+            self._connection.executemany("INSERT INTO tables VALUES (?, ?, ?, ?)", [(n, *s) for n, s in tables.items()])
 
     def _entries(self, where: str, value: str) -> Iterator[Entry]:
         with self._faults():

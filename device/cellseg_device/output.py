@@ -17,7 +17,7 @@ from pathlib import Path
 
 from cellseg_device import files, ledger, results
 from cellseg_device.errors import ImageError, OutputError
-from cellseg_device.ledger import DONE, FAILED, Entry, Ledger
+from cellseg_device.ledger import DONE, FAILED, Entry, Ledger, Stamp
 
 COUNTS_NAME, FAILED_NAME, LOCK_NAME = "counts.csv", "failed.csv", ".cellseg.lock"
 COUNTS_COLUMNS = (
@@ -48,6 +48,7 @@ COUNTS_COLUMNS = (
     "labels",
 )
 FAILED_COLUMNS = ("image", "reason", "failed_at")
+COLUMNS = {COUNTS_NAME: COUNTS_COLUMNS, FAILED_NAME: FAILED_COLUMNS}
 
 
 class Output:
@@ -68,7 +69,7 @@ class Output:
         self._was_open = False
         self._lock: int | None = None
         self._ledger: Ledger | None = None
-        self._sizes: dict[str, int] = {}  # of the tables, as we left them
+        self._stamps: dict[str, Stamp] = {}  # of the tables, as we left them
 
     @property
     def is_open(self) -> bool:
@@ -100,7 +101,7 @@ class Output:
             if ledger.is_new(self.folder / ledger.FILE_NAME):
                 self._set_aside()
             self._ledger = Ledger(self.folder / ledger.FILE_NAME)
-            self._write_tables()
+            self._bring_tables_in_line()
             self.known = self._ledger.known(self.settings)
             self._was_open = True
         except BaseException:
@@ -165,6 +166,7 @@ class Output:
                     self._append(table, entry)
                 else:
                     self._write_tables()
+                self.ledger.put_tables(self._stamps)
         except OSError:
             self.close()
             raise
@@ -172,29 +174,39 @@ class Output:
 
     def _is_as_written(self, table: str) -> bool:
         """Whether a row can be appended: the table is there, and nobody has edited it."""
-        try:
-            return (self.folder / table).stat().st_size == self._sizes.get(table)
-        except FileNotFoundError:
-            return False
+        return table in self._stamps and _stamp(self.folder / table, COLUMNS[table]) == self._stamps[table]
 
     def _append(self, table: str, entry: Entry) -> None:
-        row = _csv([_row(entry)])
-        files.append(self.folder / table, row)
-        self._sizes[table] += len(row)
+        files.append(self.folder / table, _csv([_row(entry)]))
+        self._note(table)
+
+    def _bring_tables_in_line(self) -> None:
+        """Make the tables anew, unless they are as the last commit left them: with many rows that takes seconds."""
+        found = {table: _stamp(self.folder / table, columns) for table, columns in COLUMNS.items()}
+        self._stamps = {table: stamp for table, stamp in found.items() if stamp is not None}
+        if COUNTS_NAME not in self._stamps or self._stamps != self.ledger.tables():
+            with self.ledger.transaction():
+                self._write_tables()
+                self.ledger.put_tables(self._stamps)
 
     def _write_tables(self) -> None:
         """Make the tables say what the ledger says; a table that does already is not touched."""
-        self._write_table(COUNTS_NAME, COUNTS_COLUMNS, list(self.ledger.entries(DONE)))
+        self._write_table(COUNTS_NAME, list(self.ledger.entries(DONE)))
         failed = list(self.ledger.entries(FAILED))
         if failed:
-            self._write_table(FAILED_NAME, FAILED_COLUMNS, failed)
+            self._write_table(FAILED_NAME, failed)
         else:
             (self.folder / FAILED_NAME).unlink(missing_ok=True)
+            self._stamps.pop(FAILED_NAME, None)
 
-    def _write_table(self, table: str, columns: tuple[str, ...], entries: list[Entry]) -> None:
-        data = _csv([columns, *map(_row, entries)])
-        _write_if_other(self.folder / table, data)
-        self._sizes[table] = len(data)
+    def _write_table(self, table: str, entries: list[Entry]) -> None:
+        _write_if_other(self.folder / table, _csv([COLUMNS[table], *map(_row, entries)]))
+        self._note(table)
+
+    def _note(self, table: str) -> None:
+        stamp = _stamp(self.folder / table, COLUMNS[table])
+        if stamp is not None:
+            self._stamps[table] = stamp
 
     def _set_aside(self) -> None:
         """Keep the counts of a ledger that is gone: the new one would drop their rows."""
@@ -221,6 +233,14 @@ def _locked(folder: Path) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _stamp(path: Path, columns: tuple[str, ...]) -> Stamp | None:
+    try:
+        info = path.stat()
+    except FileNotFoundError:
+        return None
+    return ",".join(columns), info.st_size, info.st_mtime_ns
 
 
 def _write_if_other(path: Path, data: bytes) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cellseg_device import ledger
 from cellseg_device.errors import InputError
 from cellseg_device.image import is_image_name
 from cellseg_device.results import is_result_name
+
+_Identity = tuple[int, int]  # device and inode
 
 
 @dataclass(frozen=True)
@@ -30,30 +35,75 @@ class Source:
     mtime_ns: int
 
 
-def scan(folder: Path, out: Path) -> list[Source]:
-    """List the images in a folder, by name; what lies in folders below is not looked at.
+def scan(
+    folder: Path, out: Path, recursive: bool = False, known: Mapping[str, tuple[int, int]] | None = None
+) -> list[Source]:
+    """List the images in a folder, by name.
 
     Parameters
     ----------
     folder : Path
     out : Path
         The output folder: neither it nor, where it is `folder` itself, its results are images.
+    recursive : bool
+        Whether to look into the folders below, too, links to folders included, but each folder once; not into hidden
+        ones, nor into those that cannot be listed. An image there is named by its path within `folder`, and results
+        in another output folder are no images.
+    known : mapping of str to (int, int), or None
+        By name, size and mtime_ns of images to leave out unless they have changed: 100,000 take half a second.
 
     Raises
     ------
     OSError
         If the folder cannot be listed.
     """
-    with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if is_image_name(entry.name))
-    out = Path(os.path.realpath(out))
-    real = Path(os.path.realpath(folder))
-    if real == out:
-        names = [name for name in names if not is_result_name(name)]
-    elif real == out.parent:
-        names = [name for name in names if name != out.name]
-    sources = (source_at(folder / name, printable(name)) for name in names)
-    return [source for source in sources if source is not None]
+    identity = _identity(out)
+    found, folders = _listed(folder, "", recursive, identity, known or {})
+    passed = {identity, _identity(folder)}
+    while folders:
+        prefix, below = folders.pop()
+        if (here := _identity(below)) in passed:
+            continue
+        passed.add(here)
+        with contextlib.suppress(OSError):
+            images, deeper = _listed(below, prefix, recursive, identity, known or {})
+            found += images
+            folders += deeper
+    return sorted(found, key=lambda source: source.image)
+
+
+def _listed(
+    folder: Path, prefix: str, recursive: bool, out: _Identity | None, known: Mapping[str, tuple[int, int]]
+) -> tuple[list[Source], list[tuple[str, Path]]]:
+    """The images of one folder, and if `recursive` the folders in it, after what their images' names begin with."""
+    found, folders = [], []
+    with os.scandir(folder) as listing:
+        entries = list(listing)
+    has_results = _identity(folder) == out or (bool(prefix) and any(e.name == ledger.FILE_NAME for e in entries))
+    for entry in entries:
+        name = entry.name
+        if recursive and not name.startswith(".") and entry.is_dir():
+            folders.append((f"{prefix}{name}/", folder / name))
+        elif is_image_name(name) and not (has_results and is_result_name(name)):
+            image = printable(prefix + name)
+            try:
+                info = entry.stat()
+            except OSError:
+                source = source_at(folder / name, image)
+                found += [source] if source is not None else []
+                continue
+            if known.get(image) != (info.st_size, info.st_mtime_ns) and (info.st_dev, info.st_ino) != out:
+                found.append(Source(image, folder / name, info.st_size, info.st_mtime_ns))
+    return found, folders
+
+
+def _identity(folder: Path) -> _Identity | None:
+    """What is the same for all paths to a folder; None where there is none."""
+    try:
+        info = folder.stat()
+    except OSError:
+        return None
+    return info.st_dev, info.st_ino
 
 
 def check_folder(folder: Path) -> None:
@@ -86,6 +136,8 @@ def source_at(path: Path, image: str) -> Source | None:
 
 def printable(name: str) -> str:
     r"""Make a file name fit for one line of UTF-8: what is not printable becomes ``\xNN``."""
+    if name.isprintable():
+        return name
     text = os.fsencode(name).decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
