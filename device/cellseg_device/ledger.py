@@ -138,6 +138,11 @@ class Entry:
     files: str | None = None
     counts: Counts | None = None
 
+    def digests(self) -> dict[str, str]:
+        """SHA-256 by name, of the result files; none in a row of an older version."""
+        known: dict[str, str] = json.loads(self.files or "{}")
+        return known
+
 
 _OWN = tuple(field.name for field in dataclasses.fields(Entry) if field.name != "counts")
 _COUNTS = tuple(field.name for field in dataclasses.fields(Counts))
@@ -236,6 +241,12 @@ class Ledger:
             self._connection.execute(
                 "UPDATE images SET files = ? WHERE image = ? AND files = ?", (noted, entry.image, entry.files)
             )
+
+    def drop_file(self, entry: Entry, name: str) -> None:
+        """Forget a result file of an entry, which is gone; within a `transaction`."""
+        kept = {other: digest for other, digest in entry.digests().items() if other != name}
+        with self._faults():
+            self._connection.execute("UPDATE images SET files = ? WHERE image = ?", (json.dumps(kept), entry.image))
 
     def tables(self) -> dict[str, Stamp]:
         """Read how the tables were left, by name."""

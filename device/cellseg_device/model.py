@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
 from importlib import metadata, resources
@@ -122,6 +123,7 @@ class Model:
         self.path = path
         self.threads = threads
         data = cards.read_model_file(path)
+        self.sha256 = hashlib.sha256(data).hexdigest()
         try:
             self.card: Card = cards.read_from(data)
             if self.card.output("foreground") is None:

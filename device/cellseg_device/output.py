@@ -8,9 +8,11 @@ next start, name each of them once.
 from __future__ import annotations
 
 import csv
+import errno
 import fcntl
 import io
 import os
+import shutil
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -59,11 +61,14 @@ class Output:
     folder : Path
     warn : callable
         Receives a line for the user.
+    keep_free_bytes : int
+        With less room than this on its disk no work is taken.
     """
 
-    def __init__(self, folder: Path, warn: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, warn: Callable[[str], None], keep_free_bytes: int = 0) -> None:
         self.folder = folder
         self.warn = warn
+        self.keep_free_bytes = keep_free_bytes
         self.settings = "{}"  # `counting.Counting.key` of what is done now
         self.known: dict[str, tuple[int, int]] = {}  # size and mtime_ns by image: the ledger's, at hand
         self._was_open = False
@@ -127,23 +132,31 @@ class Output:
         assert self._ledger is not None, "the output folder is not open"
         return self._ledger
 
+    def check_room(self) -> None:
+        """Raise an OSError, as of a full disk, where there is less room than is to be kept free."""
+        if self.keep_free_bytes and shutil.disk_usage(self.folder).free < self.keep_free_bytes:
+            raise OSError(errno.ENOSPC, f"less than {self.keep_free_bytes / 1e9:.3g} GB is free")
+
     def stem_for(self, image: str) -> str:
         """Choose what the names of an image's result files begin with.
 
-        It is the stem of the image's name, or its full name where another image has that stem.
+        It is the stem of the image's name, or its full name where another image has that stem. The name of an
+        image in a folder below the watched one begins with that folder's: of ``day/a.png`` the stem is ``day-a``.
 
         Raises
         ------
         ImageError
-            If both belong to other images, or are too long for a file name.
+            If all of them belong to other images, or are too long for a file name.
         """
-        name = Path(image).name
-        for stem in (Path(name).stem, name):
-            if not results.fits(stem):
-                raise ImageError("has too long a name for its result files: rename it")
+        path = Path(image)
+        names = [path.name] if path.is_absolute() else ["-".join(path.parts), path.name]
+        stems = [stem for name in dict.fromkeys(names) for stem in (Path(name).stem, name) if results.fits(stem)]
+        if not stems:
+            raise ImageError("has too long a name for its result files: rename it")
+        for stem in stems:
             if self.ledger.stem_owner(stem) in (None, image):
                 return stem
-        owner = self.ledger.stem_owner(name)
+        owner = self.ledger.stem_owner(stems[-1])
         raise ImageError(f"its results would overwrite those of {owner}: use another --out")
 
     def record(self, entry: Entry) -> None:

@@ -85,16 +85,23 @@ def _listed(
         if recursive and not name.startswith(".") and entry.is_dir():
             folders.append((f"{prefix}{name}/", folder / name))
         elif is_image_name(name) and not (has_results and is_result_name(name)):
-            image = printable(prefix + name)
-            try:
-                info = entry.stat()
-            except OSError:
-                source = source_at(folder / name, image)
-                found += [source] if source is not None else []
+            image, info = printable(prefix + name), _followed(entry)
+            if info is None or (info.st_dev, info.st_ino) == out:
                 continue
-            if known.get(image) != (info.st_size, info.st_mtime_ns) and (info.st_dev, info.st_ino) != out:
+            if known.get(image) != (info.st_size, info.st_mtime_ns):
                 found.append(Source(image, folder / name, info.st_size, info.st_mtime_ns))
     return found, folders
+
+
+def _followed(entry: os.DirEntry[str]) -> os.stat_result | None:
+    """See `source_at`."""
+    try:
+        return entry.stat()
+    except OSError:
+        try:
+            return entry.stat(follow_symlinks=False)
+        except OSError:
+            return None
 
 
 def _identity(folder: Path) -> _Identity | None:

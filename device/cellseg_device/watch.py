@@ -26,6 +26,7 @@ Warn = Callable[[str], None]
 _T = TypeVar("_T")
 
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 1.0, 60.0
+_REST_PER_SCAN = 4.0  # so many times as long as a scan took, until the next
 _ONCE_PATIENCE_S = 10.0  # how long `once` waits for files that are still being written
 # At the start these say that the output folder may take results later; others, that it never will.
 MAY_PASS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
@@ -40,14 +41,14 @@ class Timing:
     settle_s : float
         How long size and time of a file must have been still.
     poll_s : float
-        Longest time between two scans.
+        Longest time between two scans, but for a folder so full that they would take much of the processor.
     """
 
     settle_s: float = 0.5
     poll_s: float = 2.0
 
 
-def watch(folder: Path, worker: Worker, timing: Timing, alarm: Alarm) -> Iterator[Outcome]:
+def watch(folder: Path, worker: Worker, timing: Timing, alarm: Alarm, recursive: bool = False) -> Iterator[Outcome]:
     """Do every image in a folder, and every one that comes, until `alarm` stops it.
 
     A folder or a disk that fails is told to the user once, and once when it is back: the output's `warn`.
@@ -55,10 +56,12 @@ def watch(folder: Path, worker: Worker, timing: Timing, alarm: Alarm) -> Iterato
     Parameters
     ----------
     folder : Path
-        Not searched below. It may vanish and come back.
+        It may vanish and come back.
     worker : Worker
     timing : Timing
     alarm : Alarm
+    recursive : bool
+        Whether to look into the folders below, too.
 
     Yields
     ------
@@ -80,39 +83,39 @@ def watch(folder: Path, worker: Worker, timing: Timing, alarm: Alarm) -> Iterato
     listing = Patience(f"{folder} is gone", f"{folder} is back", warn)
     settling = Settling(timing.settle_s)
     batch = Batch(worker, alarm)
-    events = Events(folder, alarm.wake, warn)
+    events = Events(folder, alarm.wake, warn, recursive)
     events.start()
     notify.ready()
     try:
         while not alarm.stopping:
+            start = time.monotonic()
             try:
-                sources = scan(folder, worker.output.folder)
+                pending = scan(folder, worker.output.folder, recursive, worker.output.known)
             except OSError as error:
                 listing.fault(error)
                 alarm.sleep(timing.poll_s)
                 continue
             if listing.passed():
                 events.start()
-            known = worker.output.known
-            pending = [s for s in sources if known.get(s.image) != (s.size, s.mtime_ns)]
+            rest_s = _REST_PER_SCAN * (time.monotonic() - start)
             ready = settling.ready(pending, time.monotonic(), time.time())
             done = False
             for outcome in batch.work(ready):
                 yield outcome
                 done = True
             if not done:  # else others may have come meanwhile
-                alarm.wait(min(timing.poll_s, settling.next_s(time.monotonic())))
+                alarm.wait(max(min(timing.poll_s, settling.next_s(time.monotonic())), rest_s))
     finally:
         notify.stopping()
         events.stop()
 
 
-def once(folder: Path, worker: Worker, timing: Timing, alarm: Alarm) -> Iterator[Outcome]:
+def once(folder: Path, worker: Worker, timing: Timing, alarm: Alarm, recursive: bool = False) -> Iterator[Outcome]:
     """Do every image that is in a folder now.
 
     Parameters
     ----------
-    folder, worker, timing, alarm
+    folder, worker, timing, alarm, recursive
         As for `watch`.
 
     Yields
@@ -132,7 +135,7 @@ def once(folder: Path, worker: Worker, timing: Timing, alarm: Alarm) -> Iterator
     open_output(worker)
     note_counts_made_otherwise(worker)
     waiting = set()
-    for source in listed(folder, worker.output.folder):
+    for source in listed(folder, worker.output.folder, recursive):
         try:
             former = worker.former(source, strict=False)
         except OSError:
@@ -144,7 +147,7 @@ def once(folder: Path, worker: Worker, timing: Timing, alarm: Alarm) -> Iterator
     settling = Settling(timing.settle_s)
     patience = time.monotonic() + max(_ONCE_PATIENCE_S, 4 * timing.settle_s)
     while waiting and not alarm.stopping:
-        sources = [s for s in listed(folder, worker.output.folder) if s.image in waiting]
+        sources = [s for s in listed(folder, worker.output.folder, recursive) if s.image in waiting]
         waiting &= {s.image for s in sources}
         for source, following in _with_next(settling.ready(sources, time.monotonic(), time.time())):
             if alarm.stopping:
@@ -175,10 +178,10 @@ def run(paths: Iterable[Path], worker: Worker, alarm: Alarm) -> Iterator[Outcome
             yield _attempt(worker, source, _named(next_path) if next_path else None, again=True)
 
 
-def listed(folder: Path, out: Path) -> list[Source]:
+def listed(folder: Path, out: Path, recursive: bool = False) -> list[Source]:
     """List the images in a folder as `scan` does; raise InputError where that fails."""
     try:
-        return scan(folder, out)
+        return scan(folder, out, recursive)
     except OSError as error:
         raise InputError(f"{folder} went away ({error.strerror}): try again when it is back") from None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import time
@@ -23,6 +22,7 @@ from cellseg_device.image import Image
 from cellseg_device.ledger import DONE, FAILED, Entry
 from cellseg_device.model import Model
 from cellseg_device.output import Output, utc
+from cellseg_device.renewal import Renewal
 from cellseg_device.scan import Source
 from cellseg_device.segment import Look, Segmentation, Stopwatch
 
@@ -93,6 +93,11 @@ class Worker:
         None for the defaults.
     decode : callable
         Reads and decodes a file: `decoder.decode_here`, or the `decode` of a `decoder.Decoder`.
+
+    Attributes
+    ----------
+    renewal : Renewal or None
+        Where there is one, a new model is taken up when its file has been replaced.
     """
 
     def __init__(
@@ -111,7 +116,12 @@ class Worker:
         self._decode = decode
         self._ahead: _Begun | None = None
         self._network_thread = ThreadPoolExecutor(1, "cellseg-network")
-        self.model_sha256 = hashlib.sha256(model.path.read_bytes()).hexdigest()
+        self.renewal: Renewal | None = None
+
+    @property
+    def model_sha256(self) -> str:
+        """Of the model's file."""
+        return self.model.sha256
 
     def process(self, source: Source, stopwatch: Stopwatch | None = None, following: Source | None = None) -> Outcome:
         """Do one image, and record it as done or, for a fault of its own, as failed.
@@ -135,6 +145,8 @@ class Worker:
         start = time.perf_counter()
         stopwatch = stopwatch or Stopwatch()
         self.output.open()
+        self.output.check_room()
+        self._renew()
         sha256 = None
         try:
             begun = self._taken(source, stopwatch)
@@ -162,6 +174,13 @@ class Worker:
             stem + results.LABELS,
             flags=result.counts.flags,
         )
+
+    def _renew(self) -> None:
+        """Take up a new model between two images; what was begun with the old one is begun again."""
+        model = self.renewal.due() if self.renewal is not None else None
+        if model is not None:
+            self._ahead = None
+            self.model = model
 
     def _taken(self, source: Source, stopwatch: Stopwatch) -> _Begun:
         """Begin an image, or take it over if it was begun ahead of its turn."""

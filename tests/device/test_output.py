@@ -143,14 +143,58 @@ def test_an_image_that_fails_after_it_was_done_loses_its_files(out):
 
 
 def test_stems_that_collide_take_the_full_name(out):
-    for image, stem in (("x/a.png", "a"), ("a.tif", "a.tif"), ("A.jpg", "A.jpg"), ("n", "n")):
+    for image, stem in (("/x/a.png", "a"), ("a.tif", "a.tif"), ("A.jpg", "A.jpg"), ("n", "n")):
         assert out.stem_for(image) == stem
         out.record(done(image, stem))
         assert out.stem_for(image) == stem
     with pytest.raises(ImageError, match=r"overwrite those of a.tif: use another --out"):
-        out.stem_for("y/a.tif")
+        out.stem_for("/y/a.tif")
     with pytest.raises(ImageError, match="rename it"):
         out.stem_for("n" * 250 + ".png")
+
+
+def test_stems_of_images_in_folders_begin_with_the_folder(out):
+    for image, stem in (
+        ("sub/a.png", "sub-a"),
+        ("other/a.png", "other-a"),
+        ("sub-a.png", "sub-a.png"),
+        ("a.png", "a"),
+        ("sub/a.tif", "sub-a.tif"),
+        (f"{'x' * 200}/{'y' * 200}/b.png", "b"),
+    ):
+        assert out.stem_for(image) == stem
+        out.record(done(image, stem))
+        assert out.stem_for(image) == stem
+
+
+def test_room_is_kept_free(tmp_path):
+    Output(tmp_path, print).check_room()
+    Output(tmp_path, print, 1).check_room()
+    with pytest.raises(OSError, match=r"less than 1.15e\+09 GB is free") as caught:
+        Output(tmp_path, print, 2**60).check_room()
+    assert caught.value.errno == errno.ENOSPC
+
+
+def test_tables_are_made_anew_only_if_they_are_not_as_left(out, monkeypatch):
+    out.record(done("a.png", "a"))
+    out.close()
+    made = []
+    write_table = Output._write_table
+    monkeypatch.setattr(Output, "_write_table", lambda *a: (made.append(a[1]), write_table(*a)))
+    out.open()
+    assert made == []
+    out.close()
+    path = out.folder / "counts.csv"
+    whole, info = path.read_bytes(), path.stat()
+    path.write_bytes(whole.replace(b"a.png", b"b.png"))
+    out.open()
+    assert made == ["counts.csv"]
+    assert path.read_bytes() == whole
+    out.close()
+    path.write_bytes(whole.replace(b"a.png", b"b.png"))
+    os.utime(path, ns=(info.st_mtime_ns, info.st_mtime_ns))
+    out.open()
+    assert path.read_bytes() == whole
 
 
 class Stop(BaseException):

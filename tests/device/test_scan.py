@@ -3,9 +3,10 @@ import time
 
 import pytest
 
+from cellseg_device import wake
 from cellseg_device.errors import InputError
 from cellseg_device.scan import Settling, Source, check_folder, printable, scan, source_at
-from cellseg_device.wake import Alarm, Events
+from cellseg_device.wake import Alarm, Events, file_system
 
 NOW, WALL = 1000.0, 1_700_000_000.0
 
@@ -38,6 +39,59 @@ def test_our_own_results_are_no_images(tmp_path):
         "a.overlay.jpg",
         "a.tif",
     ]
+
+
+def test_folders_below_are_looked_into_once_each_when_asked(tmp_path):
+    folder = tmp_path / "images"
+    out = folder / "results"
+    for name in ("b.png", "sub/a.png", "sub/deeper/a.tif", ".hidden/c.png", "folder.tif/d.png", "results/e.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "f.png").touch()
+    (folder / "link").symlink_to(tmp_path / "elsewhere")
+    (folder / "sub" / "loop").symlink_to(folder)
+    (folder / "sub" / "self").symlink_to(".")
+    (folder / "sub" / "nowhere").symlink_to("no")
+    assert [s.image for s in scan(folder, out)] == ["b.png", "folder.tif"]
+    found = scan(folder, out, recursive=True)
+    names = ["b.png", "folder.tif/d.png", "link/f.png", "sub/a.png", "sub/deeper/a.tif"]
+    assert [s.image for s in found] == names
+    assert [s.path for s in found] == [folder / name for name in names]
+    again = scan(tmp_path / "images" / "sub" / "loop", out, recursive=True)
+    assert [s.image for s in again] == names
+
+
+def test_results_of_another_output_folder_below_are_no_images(tmp_path):
+    (tmp_path / "former").mkdir()
+    for name in ("a.overlay.jpg", "a.labels.tif", "a.png", "cellseg.sqlite"):
+        (tmp_path / "former" / name).touch()
+    assert [s.image for s in scan(tmp_path, tmp_path / "out", recursive=True)] == ["former/a.png"]
+
+
+def test_a_folder_below_that_cannot_be_listed_is_passed_over(tmp_path, monkeypatch):
+    (tmp_path / "locked").mkdir()
+    (tmp_path / "a.png").touch()
+    plain = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied")
+        return plain(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert [s.image for s in scan(tmp_path, tmp_path / "out", recursive=True)] == ["a.png"]
+
+
+def test_known_images_are_left_out_until_they_change(tmp_path):
+    for name in ("a.png", "b.png", "c.png"):
+        (tmp_path / name).write_bytes(b"1")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    known = {s.image: (s.size, s.mtime_ns) for s in scan(tmp_path, tmp_path / "out")}
+    assert scan(tmp_path, tmp_path / "out", known=known) == []
+    (tmp_path / "b.png").write_bytes(b"22")
+    os.utime(tmp_path / "c.png", (5, 5))
+    assert [s.image for s in scan(tmp_path, tmp_path / "out", known=known)] == ["b.png", "c.png"]
 
 
 def test_names_fit_one_line_of_utf8(tmp_path):
@@ -158,6 +212,64 @@ def test_without_events_there_is_a_note(tmp_path):
     events.stop()
     assert len(warnings) == 1
     assert "looking into" in warnings[0]
+
+
+MOUNTS = r"""
+22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
+30 22 0:25 / /mnt/lab\040share rw shared:9 master:2 - cifs //server/share rw,vers=3.0
+31 22 0:26 / /mnt/nas rw - nfs4 server:/export rw
+32 31 0:27 / /mnt/nas/local rw - tmpfs tmpfs rw
+33 22 0:28 / /home/me/cloud rw - fuse.rclone remote: rw
+34 22 0:29 / /media/stick rw - fuseblk /dev/sda1 rw
+35 22 0:30 / /media/twice rw - ext4 /dev/sdb1 rw
+36 22 0:31 / /media/twice rw - nfs server:/twice rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("folder", "kind"),
+    [
+        ("/", "ext4"),
+        ("/mnt", "ext4"),
+        ("/mnt/lab share/day 1", "cifs"),
+        ("/mnt/lab", "ext4"),
+        ("/mnt/nas", "nfs4"),
+        ("/mnt/nas/local/x", "tmpfs"),
+        ("/home/me/cloud/x", "fuse.rclone"),
+        ("/media/stick", "fuseblk"),
+        ("/media/twice/a", "nfs"),
+    ],
+)
+def test_the_file_system_of_a_folder(tmp_path, folder, kind):
+    (tmp_path / "mountinfo").write_text(MOUNTS.strip())
+    assert file_system(folder, tmp_path / "mountinfo") == kind
+    assert file_system(folder, tmp_path / "nowhere") == ""
+
+
+@pytest.mark.parametrize(("kind", "listens"), [("cifs", False), ("fuse.sshfs", False), ("fuseblk", True), ("", True)])
+def test_a_network_drive_is_not_listened_to(tmp_path, monkeypatch, kind, listens):
+    monkeypatch.setattr(wake, "file_system", lambda folder: kind)
+    warnings = []
+    events = Events(tmp_path, print, warnings.append)
+    events.start()
+    assert (events._observer is not None) == listens
+    events.stop()
+    lines = [] if listens else [f"{tmp_path} is a {kind} drive, which gives no file events: looking into it regularly"]
+    assert warnings == lines
+
+
+def test_events_of_folders_below(tmp_path):
+    alarm = Alarm()
+    (tmp_path / "sub").mkdir()
+    events = Events(tmp_path, alarm.wake, print, recursive=True)
+    events.start()
+    try:
+        start = time.monotonic()
+        (tmp_path / "sub" / "a.png").touch()
+        alarm.wait(5)
+        assert time.monotonic() - start < 2
+    finally:
+        events.stop()
 
 
 def test_ready_and_waiting_complement_each_other_at_any_time():

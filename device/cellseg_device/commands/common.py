@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cellseg_device.memory import return_large_blocks
+from cellseg_device.options import amount_of_bytes, duration
 
 if TYPE_CHECKING:
     from cellseg_device.decoder import Decoder
@@ -58,6 +59,25 @@ def result_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for name, what in reversed(EXTRAS.items()):
         decorated = click.option(f"--{name}", is_flag=True, help=f"Also write {what}.")(decorated)
     return decorated
+
+
+def upkeep_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --keep-free and --retain, for commands that run for months."""
+    command = click.option(
+        "--retain",
+        metavar="TIME",
+        callback=duration(),
+        help="Remove overlays and captures this long after their counts, as 30d; labels and tables stay.  "
+        "[default: keep all]",
+    )(command)
+    return click.option(
+        "--keep-free",
+        metavar="SIZE",
+        callback=amount_of_bytes,
+        default="0",
+        show_default=True,
+        help="Take no work while the disk of the results has less room than this, as 1GB.",
+    )(command)
 
 
 def load(path: Path | None, threads: int | None, warn: Callable[[str], None] | None = None) -> Model:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from cellseg_device.commands.common import (
     model_options,
     result_options,
     stop_on_signals,
+    upkeep_options,
 )
 from cellseg_device.commands.counting_options import counting_options
 from cellseg_device.errors import EXIT_IMAGES_FAILED
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("folder", type=PATH)
 @click.option("--out", type=PATH, help=f"Folder for the results.  [default: FOLDER/{RESULTS_NAME}]")
+@click.option("--recursive", is_flag=True, help="Look into the folders in FOLDER, too.")
 @click.option("--once", is_flag=True, help="Do the images that are there, and stop.")
 @click.option(
     "--settle",
@@ -42,18 +45,22 @@ if TYPE_CHECKING:
     callback=duration(least_s=0.05),
     default="2s",
     show_default=True,
-    help="Time between looks at the folder; file events come on top.",
+    help="Time between looks at the folder; file events come on top, but not from a network drive.",
 )
 @counting_options
+@upkeep_options
 @result_options
 @model_options
 def watch(
     folder: Path,
     out: Path | None,
+    recursive: bool,
     once: bool,
     settle: float,
     poll: float,
     counting: Counting,
+    keep_free: int,
+    retain: float | None,
     extras: tuple[str, ...],
     strict: bool,
     as_json: bool,
@@ -70,25 +77,34 @@ def watch(
       cellseg-device watch /captures
       cellseg-device watch /captures --out /results --overlay
       cellseg-device watch /captures --once --json
+      cellseg-device watch /mnt/microscope --recursive --poll 10s
+      cellseg-device watch /captures --overlay --keep-free 1GB --retain 30d
     """
     alarm = stop_on_signals()
     decoder = fork_decoder()
     from cellseg_device import watch as watching
     from cellseg_device.console import Report
     from cellseg_device.output import Output
+    from cellseg_device.renewal import Renewal
+    from cellseg_device.retention import Retention
     from cellseg_device.scan import check_folder
     from cellseg_device.worker import Worker
 
     check_folder(folder)
     out = out or folder / RESULTS_NAME
-    report = Report(as_json, strict, len(watching.listed(folder, out)) if once else None)
-    output = Output(out, report.warn)
+    report = Report(as_json, strict, len(watching.listed(folder, out, recursive)) if once else None)
+    output = Output(out, report.warn, keep_free)
+    retention = Retention(output, retain) if retain is not None else None
     timing = watching.Timing(settle, poll)
     look = watching.once if once else watching.watch
     try:
         worker = Worker(load(model, threads, report.warn), output, extras, counting, decoder.decode)
-        for outcome in look(folder, worker, timing, alarm):
+        if not once:
+            worker.renewal = Renewal(worker.model, partial(load, model, threads, report.warn), report.warn)
+        for outcome in look(folder, worker, timing, alarm, recursive):
             report.add(outcome)
+            if retention is not None:
+                retention.tidy()
     finally:
         output.close()
     if not once:
