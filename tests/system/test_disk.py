@@ -200,3 +200,37 @@ def test_a_folder_of_results_that_is_taken_away_is_waited_for(watching, write_im
     watch.until_done("b.png")
     assert watch.stop() == 0
     check_results(out, ["a.png", "b.png"])
+
+
+def test_work_rests_while_less_is_free_than_asked_and_goes_on_by_itself(
+    watching, disk, tmp_path, write_image, check_results
+):
+    folder, _ = disk
+    (tmp_path / "images").mkdir()
+    write_image(tmp_path / "images" / "a.png")
+    watch = watching(tmp_path / "images", "--out", folder / "out", "--keep-free", "600kB", *FAST)
+    watch.until_done("a.png")
+    (folder / "ballast").write_bytes(b"x" * 400_000)
+    free = shutil.disk_usage(folder).free
+    assert 300_000 < free < 600_000
+    write_image(tmp_path / "images" / "b.png")
+    watch.until(lambda: "0.0006 GB is free" in watch.stderr)
+    time.sleep(1.5)
+    assert shutil.disk_usage(folder).free == free  # nothing was written
+    (folder / "ballast").unlink()
+    watch.until_done("b.png")
+    assert watch.stop() == 0
+    first, second = watch.stderr.splitlines()
+    assert first.startswith(f"warning: results cannot be written to {folder / 'out'} (less than 0.0006 GB is free)")
+    assert second == f"warning: results can be written to {folder / 'out'} again"
+    check_results(folder / "out", ["a.png", "b.png"])
+
+
+def test_once_says_which_images_were_not_done_for_lack_of_room(device, tmp_path, write_image):
+    write_image(tmp_path / "a.png")
+    result = device("watch", tmp_path, "--once", "--keep-free", "1000TB")
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert line == (
+        "a.png: its results cannot be written (less than 1e+06 GB is free): make room or mend it, then try again"
+    )
