@@ -14,6 +14,7 @@ from cellseg_device.commands.doctor import doctor
 from cellseg_device.commands.export import export
 from cellseg_device.commands.info import info
 from cellseg_device.commands.install_service import install_service
+from cellseg_device.commands.ledger import ledger
 from cellseg_device.commands.run import run
 from cellseg_device.commands.snap import snap
 from cellseg_device.commands.watch import watch
@@ -35,7 +36,7 @@ def main() -> None:
 
 for command in (run, watch, camera, snap, bench):
     main.add_command(config_option(command))
-for command in (export, info, config, doctor, install_service):
+for command in (export, ledger, info, config, doctor, install_service):
     main.add_command(command)
 
 

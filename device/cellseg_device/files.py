@@ -20,7 +20,7 @@ from typing import BinaryIO
 TURN_NAME = ".cellseg.turn"
 _TURN_PATIENCE_S = 10.0
 
-_TEMPORARY = re.compile(r"\.cellseg-\d+-\d+\.tmp")
+_TEMPORARY = re.compile(r"\.cellseg-\d+-\d+\.tmp(-\w+)?")  # with the ending of what SQLite writes beside its own
 
 
 def write_all(folder: Path, contents: Mapping[str, Callable[[BinaryIO], object]]) -> dict[str, str]:

@@ -13,7 +13,8 @@ import fcntl
 import io
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -213,7 +214,7 @@ class Output:
             self._stamps.pop(FAILED_NAME, None)
 
     def _write_table(self, table: str, entries: list[Entry]) -> None:
-        _write_if_other(self.folder / table, _csv([COLUMNS[table], *map(_row, entries)]))
+        _write_if_other(self.folder / table, table_bytes(table, entries))
         self._note(table)
 
     def _note(self, table: str) -> None:
@@ -231,6 +232,26 @@ class Output:
             number += 1
         path.rename(aside)
         self.warn(f"{self.folder} has counts but no ledger: its counts.csv is kept as {aside.name}")
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold an output folder, without its ledger, and clear what a killed process left.
+
+    Raises
+    ------
+    OutputError
+        If another process holds it.
+    OSError
+        If the disk does not let it.
+    """
+    lock = _locked(folder)
+    try:
+        with files.turn(folder):
+            files.remove_leftovers(folder)
+        yield
+    finally:
+        os.close(lock)
 
 
 def _locked(folder: Path) -> int:
@@ -263,6 +284,11 @@ def _write_if_other(path: Path, data: bytes) -> None:
     except FileNotFoundError:
         pass
     files.write(path, data)
+
+
+def table_bytes(table: str, entries: list[Entry]) -> bytes:
+    """Make the content of a table."""
+    return _csv([COLUMNS[table], *map(_row, entries)])
 
 
 def _csv(rows: Iterable[Iterable[object]]) -> bytes:
