@@ -87,7 +87,7 @@ class Decoder:
         self._limit_s = limit_s
         self._number = 0
         self._template: socket.socket | None = None
-        if not (hasattr(os, "memfd_create") and hasattr(os, "pidfd_open")):  # Linux has both
+        if not hasattr(os, "memfd_create"):  # Linux has it
             return
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with warnings.catch_warnings():
@@ -141,7 +141,7 @@ class Decoder:
         if descriptor is None:
             raise _error(answer)
         try:
-            pages = mmap.mmap(descriptor, 0, flags=mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0))
+            pages = mmap.mmap(descriptor, 0, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
         finally:
             os.close(descriptor)
         pixels = np.frombuffer(pages, answer["dtype"]).reshape(answer["shape"])
@@ -224,12 +224,14 @@ class _Template:
         timed_out = {"kind": "os", "errno": errno.ETIMEDOUT}
         if len(self._stuck) >= _MOST_STUCK:
             return timed_out
-        if self._child is None:
-            self._fork(_path(request))
-        assert self._child is not None
+        child = self._child or self._forked(_path(request))
         self._reading[0] = 1
-        self._child.send(json.dumps(request).encode())
-        said = self._heard(self._child, request["wait_s"])
+        try:
+            child.send(json.dumps(request).encode())
+        except ConnectionError:  # it was killed as it waited
+            self._bury()
+            return self._attempt(request)
+        said = self._heard(child, request["wait_s"])
         if said == _GOES_ON:
             self._served += 1
             if self._served >= _MOST_IMAGES:
@@ -237,9 +239,9 @@ class _Template:
             return None
         if said is None:
             os.kill(self._pid, signal.SIGKILL)
-            if self._heard(self._child, 1.0) is None:
+            if self._heard(child, 1.0) is None:
                 self._stuck.add(self._pid)
-                self._child.close()
+                child.close()
                 self._child = None
                 return timed_out
         is_fresh = not self._served
@@ -251,7 +253,7 @@ class _Template:
         # It crashed: an image before this one may have damaged it
         return _verdict(status, request) if is_fresh else self._attempt(request)
 
-    def _fork(self, path: Path) -> None:
+    def _forked(self, path: Path) -> socket.socket:
         _import_for(path)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._pid = os.fork()
@@ -261,6 +263,7 @@ class _Template:
         theirs.close()
         self._child = ours
         self._served = 0
+        return ours
 
     def _bury(self) -> int:
         """Take leave of the child, which ends when its socket is closed: its status."""

@@ -34,6 +34,8 @@ _MOST_AHEAD_BYTES = 16_000_000
 # The file system's no to the name of a result (on an exFAT stick, say, to a colon): no other try will help.
 _BAD_NAME = (errno.ENAMETOOLONG, errno.EINVAL)
 
+_NO_MEMORY = "needs more memory than there is: crop or split it"
+
 
 class ReadError(OSError):
     """The disk or network failed to read an image: it may succeed later."""
@@ -115,6 +117,7 @@ class Worker:
         self.settings = output.settings = self.counting.key()
         self._decode = decode
         self._ahead: _Begun | None = None
+        self._refused: tuple[Source, ImageError] | None = None  # what came of the one begun ahead, if it is no image
         self._network_thread = ThreadPoolExecutor(1, "cellseg-network")
         self.renewal: Renewal | None = None
 
@@ -185,6 +188,9 @@ class Worker:
     def _taken(self, source: Source, stopwatch: Stopwatch) -> _Begun:
         """Begin an image, or take it over if it was begun ahead of its turn."""
         ahead, self._ahead = self._ahead, None
+        refused, self._refused = self._refused, None
+        if refused is not None and refused[0] == source:
+            raise refused[1]  # not sought anew: it may have taken a minute to find
         return ahead if ahead is not None and ahead.source == source else self._begun(source, stopwatch)
 
     def _begun(self, source: Source, stopwatch: Stopwatch) -> _Begun:
@@ -207,8 +213,12 @@ class Worker:
         """Begin the image that is next; one that cannot be read says so in its own turn."""
         try:
             return self._begun(source, Stopwatch())
-        except (ImageError, OSError):
-            return None
+        except ImageError as error:
+            if error.message != _NO_MEMORY:  # which there may be when it is alone
+                self._refused = (source, error)
+        except OSError:
+            pass
+        return None
 
     def former(self, source: Source, strict: bool) -> Outcome | None:
         """Say what became of an image that has not changed since; None if it is to be done.
@@ -303,10 +313,10 @@ def _as_faults_of_the_image() -> Iterator[None]:
     except ModelError as error:
         raise ImageError(error.message) from None
     except MemoryError:
-        raise ImageError("needs more memory than there is: crop or split it") from None
+        raise ImageError(_NO_MEMORY) from None
     except cv2.error as error:
         if error.code == cv2.Error.StsNoMem:
-            raise ImageError("needs more memory than there is: crop or split it") from None
+            raise ImageError(_NO_MEMORY) from None
         raise
 
 

@@ -198,6 +198,15 @@ def test_a_child_is_replaced_in_time_and_nothing_stays_open(decoder, tmp_path, w
     assert len(children_of(decoder._pid)) <= 1
 
 
+def test_a_child_that_is_killed_as_it_waits_is_replaced(decoder, tmp_path, write_image):
+    path = write_image(tmp_path / "a.png")
+    for _ in range(3):
+        assert decoder.decode(path)[1].shape == (96, 128)
+        (child,) = children_of(decoder._pid)
+        os.kill(child, signal.SIGKILL)
+        time.sleep(0.05)
+
+
 def test_where_the_template_is_killed_the_work_goes_on_here(decoder, tmp_path, write_image, capsys):
     path = write_image(tmp_path / "a.png")
     decoder.decode(path)

@@ -117,6 +117,17 @@ def test_the_next_image_is_begun_before_this_one_is_finished_and_once(work, tmp_
     assert len(steps) == 9
 
 
+def test_an_image_refused_ahead_of_its_turn_is_not_decoded_again(work, tmp_path, write_image, steps):
+    sources = [source_of(write_image(tmp_path / f"{n}.png", seed=n)) for n in range(3)]
+    sources[1].path.write_text("no image")
+    sources[1] = source_of(sources[1].path)
+    for source, following in zip(sources, [*sources[1:], None], strict=True):
+        assert work.process(source, following=following).status == (FAILED if source == sources[1] else DONE)
+    assert [name for name, _ in steps].count("decode") == 3
+    assert work.process(sources[1]).status == FAILED  # but anew when it comes again
+    assert [name for name, _ in steps].count("decode") == 4
+
+
 def test_labels_are_the_same_whether_begun_ahead_or_not(work, model, tmp_path, write_image):
     sources = [source_of(write_image(tmp_path / f"{n}.png", seed=n, count=12)) for n in range(4)]
     for source, following in zip(sources, [*sources[1:], None], strict=True):
