@@ -126,7 +126,7 @@ def test_what_is_no_image_is_told_in_the_words_of_this_process(decoder, tmp_path
 def test_a_hostile_file_costs_that_image_only(hostile, tmp_path, write_image, deed, words):
     decoder, file = hostile
     good = write_image(tmp_path / "good.png")
-    for _ in range(2):
+    for _ in range(1 if deed in ("spin", "hang") else 2):
         start = time.monotonic()
         with pytest.raises(ImageError, match=words):
             decoder.decode(file(deed))
