@@ -83,6 +83,7 @@ class Events:
         self._wake = wake
         self._warn = warn
         self._recursive = recursive
+        self._has_said = False
         self._observer: Any = None
 
     def start(self) -> None:
@@ -90,7 +91,9 @@ class Events:
         self.stop()
         kind = file_system(self._folder)
         if kind in _WITHOUT_EVENTS or kind == "fuse" or kind.startswith("fuse."):
-            self._warn(f"{self._folder} is a {kind} drive, which gives no file events: looking into it regularly")
+            if not self._has_said:  # a drive may come and go
+                self._warn(f"{self._folder} is a {kind} drive, which gives no file events: looking into it regularly")
+            self._has_said = True
             return
         from watchdog import events  # here, since only a watch needs them
         from watchdog.observers import Observer
