@@ -90,12 +90,15 @@ class Decoder:
         if not hasattr(os, "memfd_create"):  # Linux has it
             return
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        threads = cv2.getNumThreads()
+        cv2.setNumThreads(1)  # ends those it has: the forked process would wait for them for ever
         with warnings.catch_warnings():
             # NumPy's and OpenCV's idle threads of linear algebra end before a fork, but Python 3.12 has counted them
             warnings.simplefilter("ignore", DeprecationWarning)
             pid = os.fork()
         if pid == 0:
             _as_template(ours, theirs)
+        cv2.setNumThreads(threads)
         theirs.close()
         self._pid = pid
         self._template = ours
@@ -189,7 +192,6 @@ def _as_template(ours: socket.socket, theirs: socket.socket) -> NoReturn:
         with open(os.devnull, "r+b", buffering=0) as nowhere:
             for stream in range(3):
                 os.dup2(nowhere.fileno(), stream)
-        cv2.setNumThreads(1)
         memory.return_large_blocks()
         gc.freeze()  # a collection in a child would copy every page it looks at
         template = _Template(theirs)

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -78,6 +79,18 @@ def hostile(monkeypatch, tmp_path):
 
     yield made, file
     made.close()
+
+
+def test_it_may_be_made_after_opencv_was_at_work_in_threads(tmp_path, write_image, draw_blobs):
+    large = np.zeros((2000, 2000, 3), np.uint8)
+    threads = cv2.getNumThreads()
+    for _ in range(3):
+        cv2.GaussianBlur(large, (0, 0), 3)
+        cv2.cvtColor(large, cv2.COLOR_BGR2RGB)
+        decoder = Decoder()
+        assert decoder.decode(write_image(tmp_path / "a.png", large))[1].shape == (2000, 2000)
+        decoder.close()
+    assert cv2.getNumThreads() == threads
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", "16.png", "16.tif", "-rgb.tif"])
