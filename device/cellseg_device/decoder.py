@@ -252,8 +252,9 @@ class _Template:
             return None
         if said is None:
             return timed_out if self._reading[0] else _too_long(request)
-        # It crashed: an image before this one may have damaged it
-        return _verdict(status, request) if is_fresh else self._attempt(request)
+        if is_fresh or os.WTERMSIG(status) == signal.SIGXCPU:
+            return _verdict(status, request)
+        return self._attempt(request)  # it crashed, and an image before this one may have damaged it
 
     def _forked(self, path: Path) -> socket.socket:
         _import_for(path)

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 import click
 
 from cellseg_device.commands.camera_options import camera_options, fail, leave, opened
-from cellseg_device.commands.common import PATH, RESULTS_NAME, load, model_options, result_options, stop_on_signals
+from cellseg_device.commands.common import (
+    PATH,
+    RESULTS_NAME,
+    load,
+    model_options,
+    result_options,
+    stop_on_signals,
+    upkeep_options,
+)
 from cellseg_device.commands.counting_options import counting_options
 from cellseg_device.errors import EXIT_IMAGES_FAILED, EXIT_OK, CameraError
 from cellseg_device.options import duration
@@ -38,6 +46,7 @@ if TYPE_CHECKING:
 @click.option("--preview", type=PATH, metavar="FILE.jpg", help="With --focus-aid: a small picture that follows.")
 @camera_options
 @counting_options
+@upkeep_options
 @result_options
 @model_options
 def camera(
@@ -56,6 +65,8 @@ def camera(
     timeout: float,
     retries: int,
     counting: Counting,
+    keep_free: int,
+    retain: float | None,
     extras: tuple[str, ...],
     strict: bool,
     as_json: bool,
@@ -85,13 +96,15 @@ def camera(
     from cellseg_device.camera.timelapse import timelapse
     from cellseg_device.console import Report
     from cellseg_device.output import Output
+    from cellseg_device.retention import Retention
     from cellseg_device.watch import MAY_PASS, open_output
     from cellseg_device.worker import Worker
 
     if preview is not None and not focus_aid:
         raise click.UsageError("--preview goes with --focus-aid")
     report = Report(as_json, strict, count)
-    output = Output(out, report.warn)
+    output = Output(out, report.warn, keep_free)
+    retention = Retention(output, retain) if retain is not None else None
     settings = Settings(size, exposure, gain, awb, warm_up)
     captures = Captures(out, keep_originals)
     taking = None
@@ -105,6 +118,8 @@ def camera(
         taking = opened(settings, source, timeout, retries, report.warn, alarm)
         for outcome in timelapse(taking, captures, worker, every, count, alarm):
             report.add(outcome)
+            if retention is not None:
+                retention.tidy()
     except CameraError as error:
         fail(taking, error)
     finally:
