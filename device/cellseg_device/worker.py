@@ -117,7 +117,7 @@ class Worker:
         self.settings = output.settings = self.counting.key()
         self._decode = decode
         self._ahead: _Begun | None = None
-        self._refused: tuple[Source, ImageError] | None = None  # what came of the one begun ahead, if it is no image
+        self._refused: tuple[Source, str] | None = None  # the one begun ahead, and why it is no image
         self._network_thread = ThreadPoolExecutor(1, "cellseg-network")
         self.renewal: Renewal | None = None
 
@@ -190,7 +190,7 @@ class Worker:
         ahead, self._ahead = self._ahead, None
         refused, self._refused = self._refused, None
         if refused is not None and refused[0] == source:
-            raise refused[1]  # not sought anew: it may have taken a minute to find
+            raise ImageError(refused[1])  # not sought anew: it may have taken a minute to find
         return ahead if ahead is not None and ahead.source == source else self._begun(source, stopwatch)
 
     def _begun(self, source: Source, stopwatch: Stopwatch) -> _Begun:
@@ -215,7 +215,7 @@ class Worker:
             return self._begun(source, Stopwatch())
         except ImageError as error:
             if error.message != _NO_MEMORY:  # which there may be when it is alone
-                self._refused = (source, error)
+                self._refused = (source, error.message)  # with the error itself, its frames would hold images
         except OSError:
             pass
         return None
