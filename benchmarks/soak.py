@@ -15,7 +15,6 @@ import os
 import re
 import shutil
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -97,7 +96,8 @@ def soak(minutes: float, every_s: float) -> dict[str, object]:
             counted = [row["image"] for row in csv.DictReader(file)]
     later = [sample for sample in samples if sample[0] > 60 * minutes * WARM_UP]
     fifth = max(len(later) // 5, 1)
-    first, last = (statistics.mean(mb for _, mb, _ in part) for part in (later[:fifth], later[-fifth:]))
+    # Highest, since the mean depends on which steps of the work the looks fall on
+    first, last = (max(mb for _, mb, _ in part) for part in (later[:fifth], later[-fifth:]))
     return {
         "minutes": minutes,
         "images": len(counted),
@@ -107,7 +107,7 @@ def soak(minutes: float, every_s: float) -> dict[str, object]:
         "first_mb": round(first, 1),
         "last_mb": round(last, 1),
         "growth": round(last / first - 1, 4),
-        "highest_mb": round(max(mb for _, mb, _ in samples), 1),
+        "lowest_mb": [round(min(mb for _, mb, _ in part), 1) for part in (later[:fifth], later[-fifth:])],
         "open_files": [later[0][2], later[-1][2]],
         "samples_mb": [round(mb, 1) for _, mb, _ in samples[:: max(len(samples) // 60, 1)]],
     }
