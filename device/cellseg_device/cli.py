@@ -8,6 +8,7 @@ import click
 
 import cellseg_device
 from cellseg_device.commands.bench import bench
+from cellseg_device.commands.calibrate import calibrate
 from cellseg_device.commands.camera import camera
 from cellseg_device.commands.config import config
 from cellseg_device.commands.doctor import doctor
@@ -36,7 +37,7 @@ def main() -> None:
 
 for command in (run, watch, camera, snap, bench):
     main.add_command(config_option(command))
-for command in (export, ledger, info, config, doctor, install_service):
+for command in (export, ledger, calibrate, info, config, doctor, install_service):
     main.add_command(command)
 
 

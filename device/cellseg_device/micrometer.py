@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from cellseg_device import normalise
 from cellseg_device.errors import ImageError
 
 _SIDE_PX = 2048  # enough for a hundred lines
 _FEWEST_LINES = 4
 _HARMONICS = 8
-# Height of the strongest peak over the median of the spectrum: what has no lines stays far below
-_LEAST_CONTRAST = 50.0
+# What repeats with the lines must be this part of the image's variance: cells and noise stay far below
+_LEAST_EXPLAINED = 0.08
+_LEAST_AGREEMENT = 0.7  # of the lines in one part of the image with all
+_PHASES = 32
+_NOISE_FACTOR = 25.0  # by which a harmonic's peak must exceed the median of the spectrum
+_MARK = (255, 0, 128)  # RGB
+_MOST_ASIDE_BINS = 0.75  # where a harmonic's peak may lie beside its place
 
 
 @dataclass(frozen=True)
@@ -31,11 +38,14 @@ class Lines:
         Of the direction across the lines, against the rows; −90 to 90.
     count : int
         How many spacings the image holds along that direction, about.
+    offset_px : float
+        From the middle of the image to the next line, in that direction.
     """
 
     spacing_px: float
     angle_deg: float
     count: int
+    offset_px: float = 0.0
 
 
 def find_lines(pixels: npt.NDArray[Any]) -> Lines:
@@ -68,8 +78,6 @@ def find_lines(pixels: npt.NDArray[Any]) -> Lines:
     spectrum = _Spectrum(power, height, width)
     power[spectrum.cycles() < _FEWEST_LINES] = 0  # the light's slope
     strongest = spectrum.peak_near(*np.unravel_index(int(power.argmax()), power.shape))
-    if power.max() < _LEAST_CONTRAST * max(float(np.median(power)), 1e-9):
-        raise ImageError("shows no equally spaced lines: focus on the scale, and fill the field with it")
     best, best_power = strongest, 0.0
     for divisor in (1, 2, 3):  # the strongest peak may be a harmonic
         trial = (strongest[0] / divisor, strongest[1] / divisor)
@@ -77,10 +85,15 @@ def find_lines(pixels: npt.NDArray[Any]) -> Lines:
         if total > 1.2 * best_power:
             best, best_power = trial, total
     fy, fx = _refined(spectrum, best)
+    if fx < 0:
+        fy, fx = -fy, -fx
+    explained, agreement, phase = _folded(part, fy, fx)
+    if explained < _LEAST_EXPLAINED or agreement < _LEAST_AGREEMENT:
+        raise ImageError("shows no equally spaced lines: focus on the scale, and fill the field with it")
     frequency = math.hypot(fy, fx)
     across = abs(fy) / frequency * height + abs(fx) / frequency * width
-    angle = math.degrees(math.atan2(fy, fx))
-    return Lines(1 / frequency, (angle + 90) % 180 - 90, int(min(across, max(height, width)) * frequency))
+    count = int(min(across, max(height, width)) * frequency)
+    return Lines(1 / frequency, math.degrees(math.atan2(fy, fx)), count, phase / frequency)
 
 
 @dataclass(frozen=True)
@@ -95,7 +108,8 @@ class _Spectrum:
         """Cycles over the shorter side, for every bin."""
         fy = np.fft.fftfreq(self.height)[:, None]
         fx = np.fft.rfftfreq(self.width)[None, :]
-        return np.hypot(fy, fx) * min(self.height, self.width)
+        cycles: npt.NDArray[np.float64] = np.hypot(fy, fx) * min(self.height, self.width)
+        return cycles
 
     def bins(self, frequency: tuple[float, float]) -> tuple[int, int] | None:
         """The bin next to a frequency; None beyond the highest one."""
@@ -140,7 +154,7 @@ def _highest(spectrum: _Spectrum, at: tuple[int, int]) -> float:
 def _refined(spectrum: _Spectrum, fundamental: tuple[float, float]) -> tuple[float, float]:
     """Follow the harmonics upwards, each bettering the estimate for the next."""
     best = fundamental
-    floor = _LEAST_CONTRAST / 2 * float(np.median(spectrum.power))
+    floor = _NOISE_FACTOR * float(np.median(spectrum.power))
     for number in range(1, _HARMONICS + 1):
         at = spectrum.bins((best[0] * number, best[1] * number))
         if at is None or _highest(spectrum, at) < floor:
@@ -148,5 +162,64 @@ def _refined(spectrum: _Spectrum, fundamental: tuple[float, float]) -> tuple[flo
         fy, fx = spectrum.peak_near(*at)
         if best[1] < 0 or (best[1] * number < 1 / spectrum.width and fy * best[0] < 0):
             fy, fx = -fy, -fx
-        best = (fy / number, fx / number)
+        aside = math.hypot((fy - number * best[0]) * spectrum.height, (fx - number * best[1]) * spectrum.width)
+        if aside < _MOST_ASIDE_BINS:
+            best = (fy / number, fx / number)
     return best
+
+
+def draw_lines(pixels: npt.NDArray[Any], lines: Lines) -> npt.NDArray[np.uint8]:
+    """A picture to see whether the lines were found: every one of them marked over a third of the field.
+
+    Returns
+    -------
+    ndarray of uint8, shape (height, width, 3)
+        RGB.
+    """
+    picture = normalise.stretched(pixels, 0.5, 99.5)
+    height, width = picture.shape[:2]
+    angle = math.radians(lines.angle_deg)
+    across, along = np.array([math.cos(angle), math.sin(angle)]), np.array([-math.sin(angle), math.cos(angle)])
+    middle, reach = np.array([width / 2, height / 2]), min(height, width) / 6
+    for number in range(-lines.count, lines.count + 1):
+        at = middle + across * (lines.offset_px + number * lines.spacing_px)
+        ends = [tuple(int(v) for v in np.rint((at + side * reach * along) * 16)) for side in (-1, 1)]
+        cv2.line(picture, ends[0], ends[1], _MARK, 1, cv2.LINE_AA, shift=4)
+    return picture
+
+
+def _folded(part: npt.NDArray[np.float32], fy: float, fx: float) -> tuple[float, float, float]:
+    """Fold the image at the spacing of the lines.
+
+    Returns
+    -------
+    float
+        Part of the variance, but for slow changes of the light, that the mean over all lines has.
+    float
+        Smallest correlation of the mean over a quarter of the lines with that over all.
+    float
+        Where a line is, in spacings from the middle of the image.
+    """
+    spacing = 1 / math.hypot(fy, fx)
+    slow = cv2.blur(part, (2 * round(spacing) + 1,) * 2)
+    detail = (cv2.GaussianBlur(part, (0, 0), max(spacing / 10, 0.5)) - slow).ravel()  # with less noise
+    rows, cols = (np.arange(n) + 0.5 - n / 2 for n in part.shape)
+    place = (fy * rows[:, None] + fx * cols).ravel()
+    phase = (place % 1 * _PHASES).astype(np.intp) % _PHASES
+    mean = _mean(phase, detail)
+    explained = float((mean[phase] ** 2).mean() / max(float((detail**2).mean()), 1e-9))
+    bounds = np.quantile(place[:: len(place) // 10_000 + 1], (0, 0.25, 0.5, 0.75, 1))
+    parts = [(place >= low) & (place < high) for low, high in pairwise(bounds)]
+    agreement = min(_correlation(_mean(phase[inside], detail[inside]), mean) for inside in parts)
+    return explained, agreement, (int(np.abs(mean).argmax()) + 0.5) / _PHASES
+
+
+def _mean(phase: npt.NDArray[np.intp], values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Mean of the values by phase."""
+    sums = np.bincount(phase, values, _PHASES).astype(np.float64)
+    found: npt.NDArray[np.float64] = sums / np.maximum(np.bincount(phase, minlength=_PHASES), 1)
+    return found
+
+
+def _correlation(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
+    return float((a * b).sum() / max(math.sqrt(float((a * a).sum() * (b * b).sum())), 1e-9))  # both about zero

@@ -1,0 +1,67 @@
+"""Calibrations as a user makes and uses them."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def home(tmp_path, environment):
+    return {"env": {**environment, "XDG_CONFIG_HOME": str(tmp_path / "config")}}
+
+
+def ruled(path, spacing=20):
+    field = np.full((400, 500), 200, np.uint8)
+    field[:, np.arange(500) % spacing < 4] = 40
+    cv2.imwrite(str(path), cv2.GaussianBlur(field, (0, 0), 1))
+    return path
+
+
+def test_a_micrometer_gives_the_pixel_size_of_the_next_images(device, home, tmp_path, write_image, table):
+    picture = tmp_path / "check.png"
+    made = device("calibrate", "40x", ruled(tmp_path / "m.png"), "--picture", picture, "--json", **home)
+    assert made.returncode == 0, made.stderr
+    assert json.loads(made.stdout)["pixel_size_um"] == pytest.approx(0.5, rel=2e-3)
+    assert cv2.imread(str(picture)).shape == (400, 500, 3)
+    assert device("calibrate", "4x", "--pixel-size-um", "3.25", **home).returncode == 0
+    assert device("calibrate", **home).stdout.splitlines()[0].startswith("40x: 0.5")
+    field = write_image(tmp_path / "a.png")
+    counted = device("run", field, "--out", tmp_path / "out", "--calibration", "4x", **home)
+    assert counted.returncode == 0, counted.stderr
+    assert table(tmp_path / "out" / "counts.csv")[0]["pixel_size_um"] == "3.25"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["calibrate", "40x"], "name an IMAGE"),
+        (["calibrate", "40x", "m.png", "--pixel-size-um", "1"], "name an IMAGE"),
+        (["calibrate", "40x", "missing.png"], "missing.png"),
+        (["calibrate", "40x", "plain.png"], "plain.png shows no equally spaced lines"),
+        (["calibrate", "40x", "m.png", "--picture", "check.doc"], "end it in .png or .jpg"),
+        (["calibrate", "40x", "--pixel-size-um", "0"], "0"),
+        (["run", "m.png", "--calibration", "100x"], "no calibration named '100x' (there are none yet)"),
+        (["run", "m.png", "--calibration", "a", "--pixel-size-um", "1"], "say the same twice"),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_line(device, home, tmp_path, arguments, words):
+    ruled(tmp_path / "m.png")
+    cv2.imwrite(str(tmp_path / "plain.png"), np.full((300, 300), 90, np.uint8))
+    done = device(*arguments, cwd=tmp_path, **home)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "config").exists()
+
+
+def test_a_damaged_file_is_told_and_kept(device, home, tmp_path):
+    path = tmp_path / "config" / "cellseg" / "calibrations.toml"
+    path.parent.mkdir(parents=True)
+    for content in ("40x = ", "[a]\npixel-size-um = -1\n", "a = 3\n"):
+        path.write_text(content)
+        done = device("calibrate", "10x", "--pixel-size-um", "1", **home)
+        assert done.returncode == 2
+        assert "calibrations.toml" in done.stderr
+        assert path.read_text() == content
