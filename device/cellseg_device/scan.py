@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cellseg_device.errors import InputError
 from cellseg_device.image import is_image_name
-from cellseg_device.results import is_result_name
+from cellseg_device.results import SUMMARY_NAMES, is_result_name
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ def scan(folder: Path, out: Path) -> list[Source]:
         If the folder cannot be listed.
     """
     with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if is_image_name(entry.name))
+        # A summary's plots are never images: 'summary --to' can put them into any folder
+        names = sorted(e.name for e in entries if is_image_name(e.name) and e.name not in SUMMARY_NAMES)
     out = Path(os.path.realpath(out))
     real = Path(os.path.realpath(folder))
     if real == out:
