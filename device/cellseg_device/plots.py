@@ -28,7 +28,7 @@ _STEPS_S = (
     *(1, 2, 5, 10, 15, 30),
     *(_MINUTE * n for n in (1, 2, 5, 10, 15, 30)),
     *(_HOUR * n for n in (1, 2, 3, 6, 12)),
-    *(_DAY * n for n in (1, 2, 7, 14)),
+    *(_DAY * n for n in (1, 2, 3, 7, 14)),
 )
 _STEPS_MONTHS = (1, 2, 3, 6)
 _MONTH = 30.44 * _DAY
@@ -59,10 +59,10 @@ class Style:
     marker: int = 0
 
 
-def numbers(low: float, high: float, most: int = 8) -> Axis:
-    """Make an axis of at most `most` steps of 1, 2 or 5 times a power of ten, that covers a range."""
+def numbers(low: float, high: float, most: int = 8, least_step: float = 0) -> Axis:
+    """Make an axis of about `most` steps of 1, 2 or 5 times a power of ten, that covers a range."""
     high = high if high > low else low + 1
-    step = nice_step((high - low) / most)
+    step = nice_step(max((high - low) / most, least_step))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     decimals = max(-math.floor(math.log10(step) + 1e-9), 0)
     ticks = tuple((n * step, f"{n * step:,.{decimals}f}") for n in range(first, last + 1))
@@ -75,7 +75,7 @@ def nice_step(least: float) -> float:
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least * (1 - 1e-9))
 
 
-def times(start: datetime, end: datetime, most: int = 8) -> Axis:
+def times(start: datetime, end: datetime, most: int = 10) -> Axis:
     """Make an axis of time, in seconds since 1970, with at most `most` + 1 ticks at round times (UTC).
 
     The second line of a label says the day or year where it is another than that of the tick before.

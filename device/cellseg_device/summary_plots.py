@@ -48,7 +48,7 @@ def counts_over_time(fields: Sequence[Field], names: Sequence[str]) -> bytes:
         "Cells per image",
         "; ".join(notes),
         plots.times(min(moments), max(moments)) if moments else plots.Axis(0, 1, ()),
-        plots.numbers(0, top),
+        plots.numbers(0, top, least_step=1),
         "time of the image (UTC)",
         "cells",
         _legend(styles),
@@ -97,13 +97,13 @@ def sizes(fields: Sequence[Field], names: Sequence[str], diameters: Sequence[Dia
     if not is_total:
         notes.append("each group's cells are 100 %")
     if above := int((values > top).sum()):
-        notes.append(f"not shown: {above:,} larger, up to {float(values.max()):,.3g} {unit}")
+        notes.append(f"not shown: {above:,} larger, up to {_size(values.max())} {unit}")
     highest = max((float(bars.max()) for bars in heights.values()), default=0.0)
     chart = Chart(
         "Sizes of the cells",
         "; ".join(notes),
         plots.numbers(float(edges[0]), float(edges[-1]), 10),
-        plots.numbers(0, highest or 1),
+        plots.numbers(0, highest * 1.07 or 1, least_step=1 if is_total else 0),  # room for the median's text
         f"diameter of the circle of the same area ({unit})",
         "cells" if is_total else "cells (% of the group)",
         _legend(styles),
@@ -116,7 +116,7 @@ def sizes(fields: Sequence[Field], names: Sequence[str], diameters: Sequence[Dia
             chart.steps(edges.tolist(), bars.tolist(), shown, is_total)
     if is_total:
         median = float(np.median(values))
-        chart.upright(median, f"median {median:.3g} {unit}")
+        chart.upright(median, f"median {_size(median)} {unit}")
     return chart.png()
 
 
@@ -150,13 +150,17 @@ def _top(values: npt.NDArray[np.float64] | Diameters) -> float:
     return float(values[values <= _FAR * usual].max())
 
 
+def _size(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
 def _edges(values: Diameters) -> npt.NDArray[np.float64]:
     """Edges of the bins: of a round width that suits the number and the spread (Freedman and Diaconis)."""
     if not len(values):
         return np.array([0.0, 1.0])
     low, high = float(values.min()), float(values.max())
     quarter, three = np.percentile(values, (25, 75))
-    width = max(2 * float(three - quarter) / len(values) ** (1 / 3), (high - low) / _MOST_BINS, high / 500)
+    width = max(2 * float(three - quarter) / len(values) ** (1 / 3), (high - low) / _MOST_BINS, high / 100)
     step = plots.nice_step(width)
-    first, last = int(low // step), int(high // step) + 1
+    first, last = max(int(low // step) - 1, 0), int(high // step) + 2  # an empty bin at each end
     return np.arange(first, last + 1, dtype=np.float64) * step

@@ -76,11 +76,17 @@ def summary(out: Path, pattern: str | None, to: Path | None, as_json: bool) -> N
     else:
         rows = [*groups, total] if len(groups) != 1 else groups
         click.echo(_table(rows))
-        uneven = [_shown(group.group) for group in groups or [total] if group.exceeds_chance]
-        if uneven:
-            click.echo(f"\nimages differ by more than chance in {', '.join(uneven)}: an interval says too little there")
+        _tell_uneven(groups or [total])
         click.echo(f"\nwritten: {', '.join(str(path) for path in written)}")
     raise SystemExit(EXIT_IMAGES_FAILED if lost else EXIT_OK)
+
+
+def _tell_uneven(groups: Sequence[Group]) -> None:
+    uneven = [group for group in groups if group.exceeds_chance]
+    if uneven:
+        has_interval = any(group.concentration_per_ml is not None for group in uneven)
+        meaning = "; the interval of cells/mL, of chance alone, is too narrow there" if has_interval else ""
+        click.echo(f"\nimages differ by more than chance in {', '.join(_shown(g.group) for g in uneven)}{meaning}")
 
 
 def _diameters(out: Path, fields: Sequence[Field], tell: Callable[[str], None]) -> list[Diameters]:
