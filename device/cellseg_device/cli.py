@@ -18,6 +18,7 @@ from cellseg_device.commands.install_service import install_service
 from cellseg_device.commands.ledger import ledger
 from cellseg_device.commands.run import run
 from cellseg_device.commands.snap import snap
+from cellseg_device.commands.summary import summary
 from cellseg_device.commands.watch import watch
 from cellseg_device.settings import config_option
 
@@ -37,7 +38,7 @@ def main() -> None:
 
 for command in (run, watch, camera, snap, bench):
     main.add_command(config_option(command))
-for command in (export, ledger, calibrate, info, config, doctor, install_service):
+for command in (export, summary, ledger, calibrate, info, config, doctor, install_service):
     main.add_command(command)
 
 

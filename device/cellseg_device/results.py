@@ -28,6 +28,9 @@ LABELS, CELLS, OVERLAY = ".labels.tif", ".cells.csv", ".overlay.jpg"
 # By name, how the files end that are made on request
 EXTRAS = {"overlay": OVERLAY} | {name: form.suffix for name, form in FORMATS.items()}
 SUFFIXES = (LABELS, CELLS, *EXTRAS.values())
+# What 'summary' writes, of all images together
+SUMMARY_TABLE, SUMMARY_COUNTS, SUMMARY_SIZES = "summary.csv", "summary-counts.png", "summary-sizes.png"
+SUMMARY_NAMES = (SUMMARY_TABLE, SUMMARY_COUNTS, SUMMARY_SIZES)
 
 _ZLIB_LEVEL = 2  # labels are long runs: more effort gains little
 _UM_PER_CM = 10_000
@@ -116,8 +119,8 @@ def remove(folder: Path, stem: str) -> None:
 
 
 def is_result_name(name: str) -> bool:
-    """Whether a file of this name looks like one that `write` made."""
-    return name.endswith(SUFFIXES)
+    """Whether a file of this name looks like one that `write` or a summary made."""
+    return name.endswith(SUFFIXES) or name in SUMMARY_NAMES
 
 
 def fits(stem: str) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from cellseg_device import ledger
 from cellseg_device.errors import InputError
 from cellseg_device.image import is_image_name
-from cellseg_device.results import is_result_name
+from cellseg_device.results import SUMMARY_NAMES, is_result_name
 
 _Identity = tuple[int, int]  # device and inode
 
@@ -84,7 +84,8 @@ def _listed(
         name = entry.name
         if recursive and not name.startswith(".") and entry.is_dir():
             folders.append((f"{prefix}{name}/", folder / name))
-        elif is_image_name(name) and not (has_results and is_result_name(name)):
+        elif is_image_name(name) and name not in SUMMARY_NAMES and not (has_results and is_result_name(name)):
+            # A summary's plots are never images: 'summary --to' can put them into any folder
             image, info = printable(prefix + name), _followed(entry)
             if info is None or (info.st_dev, info.st_ino) == out:
                 continue
