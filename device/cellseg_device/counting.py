@@ -100,11 +100,8 @@ class Counting:
 
     def key(self) -> str:
         """The settings that are not the defaults, as canonical JSON: equal for counts that can be compared."""
-        set_here = {
-            field.name: dataclasses.asdict(self)[field.name]
-            for field in dataclasses.fields(self)
-            if getattr(self, field.name) != field.default
-        }
+        values = dataclasses.asdict(self)
+        set_here = {f.name: values[f.name] for f in dataclasses.fields(self) if getattr(self, f.name) != f.default}
         return json.dumps(set_here, sort_keys=True, default=str)
 
     def sized(self, image: Image) -> Image:

@@ -41,7 +41,7 @@ def run(
 ) -> None:
     """Segment the named images (PNG, JPEG, 8- or 16-bit TIFF).
 
-    An image that was done before with the same model and has not changed since is not done again.
+    An image that was done before with the same model and settings, and has not changed since, is not done again.
 
     \b
     Examples:
