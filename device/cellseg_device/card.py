@@ -20,7 +20,7 @@ from typing import Any
 from cellseg_device.errors import ModelError
 
 CARD_NAME = "cellseg.json"
-CARD_FORMAT = 1
+CARD_FORMAT = 2
 QUANTITIES = ("foreground", "distance", "centre", "outline", "presence")
 SCALES = ("logit", "probability")
 
@@ -62,16 +62,16 @@ class Separation:
     ----------
     foreground : float
         Probability from which a pixel belongs to a cell.
-    seed : float
-        Distance or centre (0 to 1) from which a pixel belongs to a seed, or 1 − this: the outline up to which it does;
-        one seed, one cell.
+    rise : float
+        A peak of the distance or centre map is a cell of its own if it rises so far above the saddle towards a higher
+        one, in logits; of the outline map, a pit that is so deep.
     min_area_px : int
         Smaller cells are dropped.
     """
 
     foreground: float = 0.5
-    seed: float = 0.5
-    min_area_px: int = 12
+    rise: float = 0.7
+    min_area_px: int = 16
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,8 @@ def _check(card: Card) -> None:
     need(card.stride >= 1, "stride below 1")
     need(card.margin >= 0 and card.margin % card.stride == 0, "margin is not a multiple of the stride")
     need(0 <= card.low_percentile < card.high_percentile <= 100, "percentiles out of order")
-    need(0 < card.separation.foreground < 1 and 0 < card.separation.seed < 1, "threshold not between 0 and 1")
+    need(0 < card.separation.foreground < 1, "threshold not between 0 and 1")
+    need(0 < card.separation.rise < math.inf, "rise not positive")
     need(math.isfinite(card.cell_diameter_px) and card.cell_diameter_px > 0, "cell diameter not positive")
 
 

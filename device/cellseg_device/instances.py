@@ -1,6 +1,6 @@
 """From maps to labels: one number per cell.
 
-Seeds are the peaks of the distance map; a watershed grows them over the foreground. Separation works at the
+Seeds are the distinct peaks of the distance map; a watershed grows them over the foreground. Separation works at the
 distance map's resolution (half the image's, for our models: a quarter of the work) and the outline comes from the
 foreground at full resolution. All of it is integer arithmetic, so every machine gives the same labels.
 """
@@ -21,7 +21,7 @@ MAX_CELLS = 65_535
 def separate(
     foreground: npt.NDArray[np.uint8],
     distance: npt.NDArray[np.int8] | None,
-    seed_threshold: int,
+    rise: int,
     settings: Separation,
 ) -> npt.NDArray[np.uint16]:
     """Label the cells.
@@ -32,8 +32,8 @@ def separate(
         0 outside, 255 inside cells.
     distance : ndarray of int8, shape (height / r, width / r), or None
         Distance map for a whole reduction r; None for a model without one: cells are then the connected components.
-    seed_threshold : int
-        Value of `distance` from which a pixel belongs to a seed.
+    rise : int
+        How far a peak of `distance` rises above the saddle towards a higher one, to be a cell of its own; 1 to 255.
     settings : Separation
 
     Returns
@@ -51,7 +51,7 @@ def separate(
         return number(_as_uint16(regions, count - 1), settings.min_area_px)
     reduction = foreground.shape[0] // distance.shape[0]
     inside = _any_in_block(foreground, reduction)
-    regions = _grow(_seeds(inside, distance, seed_threshold), inside, distance)
+    regions = _grow(_seeds(inside, distance, rise), inside, distance)
     if reduction > 1:
         height, width = foreground.shape
         regions = cv2.resize(regions, (width, height), interpolation=cv2.INTER_NEAREST)
@@ -128,21 +128,33 @@ def _any_in_block(mask: npt.NDArray[np.uint8], block: int) -> npt.NDArray[np.uin
     return cols
 
 
-def _seeds(inside: npt.NDArray[np.uint8], distance: npt.NDArray[np.int8], threshold: int) -> npt.NDArray[np.int32]:
-    """Connected peaks of the distance map, numbered from 1; a component without a peak is a seed as a whole."""
-    # Not cv2.compare, which takes four rows of one column and a number for two arrays.
-    peaks = cv2.bitwise_and((distance >= threshold).view(np.uint8), inside)
-    seeds: npt.NDArray[np.int32]
-    count, seeds = cv2.connectedComponents(peaks, connectivity=4, ltype=cv2.CV_32S)
-    parts, components = cv2.connectedComponents(inside, connectivity=4, ltype=cv2.CV_32S)
-    has_seed = np.zeros(parts, bool)
-    has_seed[components[peaks.view(bool)]] = True
-    has_seed[0] = True
-    orphans = np.flatnonzero(~has_seed)
-    if len(orphans):
-        own = np.zeros(parts, np.int32)
-        own[orphans] = np.arange(count, count + len(orphans), dtype=np.int32)
-        np.maximum(seeds, own[components], out=seeds)
+def _seeds(inside: npt.NDArray[np.uint8], distance: npt.NDArray[np.int8], rise: int) -> npt.NDArray[np.int32]:
+    """Peaks of the distance map that rise above their surroundings by `rise`, numbered from 1; one a component at least.
+
+    These are h-maxima [1]_: the map less `rise` is grown under the map itself, as far as it goes without climbing.
+    What stands out above that are the domes of the peaks; that of a whole cell stands out by all of `rise`, that of a
+    ripple on it by less. A threshold, which this replaces, would have to lie above the saddles of large cells and
+    below the peaks of small ones.
+
+    References
+    ----------
+    .. [1] P. Soille, Morphological image analysis, 2nd edition, section 6.3.5. Springer 2004.
+    """
+    # At least `rise` inside, so that the highest peak of every component stands out by it
+    height = cv2.bitwise_and(np.maximum(distance.view(np.uint8) ^ 128, np.uint8(rise)), inside)
+    ground = np.maximum(height, np.uint8(rise)) - np.uint8(rise)
+    while True:
+        before = ground
+        for _ in range(_STEPS_BETWEEN_LOOKS):
+            ground = cv2.min(cv2.dilate(ground, _CROSS), height)
+        if np.array_equal(ground, before):
+            break
+    domes = cv2.subtract(height, ground)
+    count, found = cv2.connectedComponents(domes, connectivity=4, ltype=cv2.CV_32S)
+    whole = np.zeros(count, bool)
+    whole[found[domes >= rise]] = True
+    numbers = np.where(whole, np.cumsum(whole, dtype=np.int32), np.int32(0))
+    seeds: npt.NDArray[np.int32] = numbers[found]
     return seeds
 
 
@@ -195,6 +207,7 @@ def _too_many(count: int) -> ImageError:
     return ImageError(f"has {count} cells, over the limit of {MAX_CELLS} for one image: crop or split it")
 
 
+_STEPS_BETWEEN_LOOKS = 4
 _CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
 # int8 distance, seen as uint8, to depth: 0 at the highest peak, 63 at the lowest. Two neighbours inside add up to 127
 # at most (with the plus one), one inside and one of the ring to 128 at least.

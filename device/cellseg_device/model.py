@@ -62,6 +62,11 @@ class MapSpec:
         value = math.log(probability / (1 - probability)) if self.output.scale == "logit" else probability
         return min(max(math.ceil(value / self.step + self.zero), -128), 128)
 
+    def rise(self, logits: float) -> int:
+        """A difference in logits as one of int8 values, 1 to 255; of probabilities, where they are steepest."""
+        value = logits if self.output.scale == "logit" else logits / 4
+        return min(max(round(value / self.step), 1), 255)
+
 
 def float_to_int8(values: npt.NDArray[np.float32], scale: str) -> npt.NDArray[np.int8]:
     """Bring the float output of a network to int8, by a fixed step for each scale."""

@@ -216,20 +216,18 @@ def label(
 ) -> npt.NDArray[np.uint16]:
     """Labels, shape `shape`, from the maps of `predict` and what their values mean."""
     foreground = foreground_mask(maps["foreground"], shape, specs["foreground"].threshold(settings.foreground))
-    relief, seeds = _relief(maps, specs, settings)
-    labels = instances.separate(foreground, relief, seeds, settings)
+    relief, rise = _relief(maps, specs, settings)
+    labels = instances.separate(foreground, relief, rise, settings)
     return np.ascontiguousarray(labels[: shape[0], : shape[1]])
 
 
 def _relief(maps: Maps, specs: Mapping[str, MapSpec], settings: Separation) -> tuple[npt.NDArray[np.int8] | None, int]:
-    """The map that is high inside cells and low between them, if there is one, and its threshold for seeds."""
-    for quantity in ("distance", "centre"):
+    """The map that is high inside cells and low between them, if there is one, and how far a cell rises in it."""
+    for quantity in ("distance", "centre", "outline"):
         if quantity in specs:
-            return maps[quantity], specs[quantity].threshold(settings.seed)
-    if "outline" in specs:
-        # Turned over, exactly: ~v = -1 - v, and v < t is the same as ~v >= -t
-        return ~maps["outline"], -specs["outline"].threshold(1 - settings.seed)
-    return None, 0
+            relief = ~maps[quantity] if quantity == "outline" else maps[quantity]  # ~v = -1 - v: turned over, exactly
+            return relief, specs[quantity].rise(settings.rise)
+    return None, 1
 
 
 def _scaled(image: Image, ratio: float) -> Image:

@@ -119,13 +119,14 @@ def test_a_card_without_a_field_is_refused_and_names_it(name):
         ({"high_percentile": 101}, "percentiles"),
         ({"high_percentile": float("nan")}, "percentiles"),
         ({"separation": {"foreground": 1.0}}, "threshold not between 0 and 1"),
-        ({"separation": {"seed": 0}}, "threshold not between 0 and 1"),
+        ({"separation": {"foreground": 0}}, "threshold not between 0 and 1"),
+        ({"separation": {"rise": 0}}, "rise not positive"),
         ({"separation": {"seeds": 0.5}}, "seeds"),
         ({"cell_diameter_px": 0}, "cell diameter"),
         ({"cell_diameter_px": float("inf")}, "cell diameter"),
         ({"colour": "blue"}, "colour"),
-        ({"format": 2}, "not of format 1.*update cellseg-device"),
-        ({"format": ...}, "not of format 1"),
+        ({"format": 3}, "not of format 2.*update cellseg-device"),
+        ({"format": ...}, "not of format 2"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -137,7 +138,7 @@ def test_a_card_that_says_nonsense_is_refused(fields, reason):
 
 @pytest.mark.parametrize("text", ["", "{", "null", "[]", "3", b"\xff\xfe\0", "{} {}"])
 def test_what_is_no_json_object_is_refused(text):
-    with pytest.raises(ModelError, match=r"the model's card is not (JSON|of format 1)"):
+    with pytest.raises(ModelError, match=r"the model's card is not (JSON|of format 2)"):
         cards.parse(text)
 
 

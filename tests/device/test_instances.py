@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from skimage.measure import label as connected_parts
+from skimage.morphology import local_maxima, reconstruction
 from skimage.segmentation import watershed
 
 from cellseg_device import instances
@@ -65,7 +66,7 @@ def test_two_touching_discs_are_two_cells(reduction):
 
 def test_without_a_distance_map_cells_are_what_hangs_together():
     foreground = mask("11...1 11...1 ..1... ...... 1.1.11")
-    labels = separate(foreground, None, 0, KEEP_ALL)
+    labels = separate(foreground, None, 1, KEEP_ALL)
     assert labels.tolist() == [
         [1, 1, 0, 0, 0, 2],
         [1, 1, 0, 0, 0, 2],
@@ -90,27 +91,40 @@ def test_small_cells_are_dropped_and_the_numbers_close_up(smallest, left):
 
 
 @pytest.mark.parametrize("distance", [None, -128, 0, 127])
-@pytest.mark.parametrize("threshold", [-128, 0, 127, 128])
+@pytest.mark.parametrize("rise", [1, 10, 127, 255])
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (4, 1), (32, 48)])
-def test_plain_fields(shape, distance, threshold):
+def test_plain_fields(shape, distance, rise):
     maps = None if distance is None else np.full(shape, distance, np.int8)
     nothing, everything = np.zeros(shape, np.uint8), np.full(shape, 255, np.uint8)
-    assert separate(nothing, maps, threshold, KEEP_ALL).max() == 0
-    labels = separate(everything, maps, threshold, KEEP_ALL)
+    assert separate(nothing, maps, rise, KEEP_ALL).max() == 0
+    labels = separate(everything, maps, rise, KEEP_ALL)
     assert labels.shape == shape
     assert (labels == 1).all()
 
 
-@pytest.mark.parametrize("threshold", [-128, 128])
-def test_a_threshold_that_all_or_nothing_reaches_leaves_the_components(threshold):
+def test_where_no_peak_rises_far_enough_the_components_are_left():
     foreground, distance = discs((40, 90), (20, 20, 12), (20, 42, 12), (20, 75, 9))
-    labels = separate(foreground, distance, threshold, KEEP_ALL)
+    labels = separate(foreground, distance, 255, KEEP_ALL)
     assert np.array_equal(labels, connected_parts(foreground, connectivity=1))
 
 
-def test_a_component_without_a_peak_is_a_cell():
+@pytest.mark.parametrize(("saddle", "cells"), [(79, 2), (80, 2), (81, 1)])
+def test_a_peak_counts_if_it_rises_by_no_less_than_told(saddle, cells):
+    profile = [0, 120, saddle, 100, 0]
+    labels = separate(mask("11111"), np.array([profile], np.int8), 20, KEEP_ALL)
+    assert labels.max() == cells
+
+
+def test_a_low_cell_counts_beside_a_high_one_that_has_ripples():
+    """No threshold does both: above the ripples the low cell has no seed."""
+    profile = [20, 90, 84, 95, 88, 92, 20, -60, -30, -60]
+    labels = separate(mask("1111111111"), np.array([profile], np.int8), 15, KEEP_ALL)
+    assert labels.max() == 2
+
+
+def test_a_component_counts_however_flat_it_is():
     foreground, distance = discs((40, 90), (20, 20, 12), (20, 75, 5))
-    distance[:, 60:] //= 4
+    distance[:, 60:] = -128
     assert separate(foreground, distance, 64, Separation()).max() == 2
 
 
@@ -119,7 +133,7 @@ def test_single_pixels_survive_any_reduction(reduction):
     foreground = np.zeros((16, 16), np.uint8)
     foreground[5, 9] = foreground[15, 0] = 255
     distance = np.full((16 // reduction, 16 // reduction), -128, np.int8)
-    labels = separate(foreground, distance, 0, KEEP_ALL)
+    labels = separate(foreground, distance, 1, KEEP_ALL)
     assert np.array_equal(labels > 0, foreground > 0)
     assert labels.max() == 2
 
@@ -134,19 +148,19 @@ def maps(draw):
 
 
 @settings(max_examples=200, deadline=None)
-@given(maps(), st.integers(-128, 128))
-def test_every_foreground_pixel_belongs_to_a_cell_and_no_other(maps, threshold):
+@given(maps(), st.integers(1, 255))
+def test_every_foreground_pixel_belongs_to_a_cell_and_no_other(maps, rise):
     foreground, distance = maps
-    labels = separate(foreground, distance, threshold, KEEP_ALL)
+    labels = separate(foreground, distance, rise, KEEP_ALL)
     assert np.array_equal(labels > 0, foreground > 0)
     assert_numbered(labels)
 
 
 @settings(max_examples=100, deadline=None)
-@given(maps(), st.integers(-128, 128), st.integers(0, 6))
-def test_dropping_small_cells_changes_no_other(maps, threshold, smallest):
-    every = separate(*maps, threshold, KEEP_ALL)
-    kept = separate(*maps, threshold, Separation(min_area_px=smallest))
+@given(maps(), st.integers(1, 255), st.integers(0, 6))
+def test_dropping_small_cells_changes_no_other(maps, rise, smallest):
+    every = separate(*maps, rise, KEEP_ALL)
+    kept = separate(*maps, rise, Separation(min_area_px=smallest))
     large = np.bincount(every.ravel()) >= smallest
     large[0] = False
     assert np.array_equal(kept > 0, large[every])
@@ -154,20 +168,37 @@ def test_dropping_small_cells_changes_no_other(maps, threshold, smallest):
 
 
 @settings(max_examples=100, deadline=None)
-@given(maps(), st.integers(-128, 128))
-def test_every_seed_is_a_cell_of_its_own(maps, threshold):
+@given(maps(), st.integers(1, 255))
+def test_every_seed_is_a_cell_of_its_own(maps, rise):
     foreground, distance = maps
     inside = instances._any_in_block(foreground, foreground.shape[0] // distance.shape[0])
-    seeds = instances._seeds(inside, distance, threshold)
+    seeds = instances._seeds(inside, distance, rise)
     regions = instances._grow(seeds, inside, distance)
     assert np.array_equal(regions[seeds > 0], seeds[seeds > 0])
     assert np.array_equal(regions[inside > 0] > 0, np.ones((inside > 0).sum(), bool))
 
 
+@settings(max_examples=200, deadline=None)
+@given(maps(), st.integers(1, 100))
+def test_peaks_are_the_h_maxima_of_scikit_image(maps, rise):
+    foreground, distance = maps
+    inside = instances._any_in_block(foreground, foreground.shape[0] // distance.shape[0])
+    height = np.where(inside > 0, np.maximum(distance.astype(np.int16) + 128, rise), -1)
+    cross = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]])
+    # By their definition, since its own h_maxima rounds: regional maxima of height - h grown under height, which rise
+    # by more than h
+    ground = reconstruction(np.where(inside > 0, height - (rise - 1), -1), height, footprint=cross).astype(np.int16)
+    expected = local_maxima(np.pad(ground, 1, constant_values=-1), footprint=cross)[1:-1, 1:-1] & (inside > 0)
+    seeds = instances._seeds(inside, distance, rise)
+    parts = connected_parts(expected, connectivity=1)
+    domes = [set(np.unique(seeds[parts == part])) - {0} for part in range(1, parts.max() + 1)]
+    assert sorted(domes, key=min) == [{number} for number in range(1, seeds.max() + 1)]
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_cells_of_smooth_maps_are_of_one_piece(seed):
     inside, distance = smooth(seed)
-    labels = separate(inside, distance, 50, KEEP_ALL)
+    labels = separate(inside, distance, 20, KEEP_ALL)
     assert labels.max() > 5
     assert connected_parts(labels, connectivity=1).max() == labels.max()
 
@@ -181,12 +212,19 @@ def crowd(seed):
     return foreground, np.clip(np.rint(distance + ripples), -128, 127).astype(np.int8)
 
 
+def seeded(inside, peaks):
+    """The components of `inside` that have a peak, and the peaks' numbers."""
+    seeds = cv2.connectedComponents((peaks & (inside > 0)).astype(np.uint8), connectivity=4)[1]
+    components = cv2.connectedComponents(inside, connectivity=4)[1]
+    return np.where(np.isin(components, components[seeds > 0]), inside, 0).astype(np.uint8), seeds
+
+
 @pytest.mark.parametrize(("maps_of", "threshold"), [(crowd, 64), (smooth, 20)])
 def test_flooding_goes_by_depth_as_in_scikit_image(maps_of, threshold):
     alike, clear_of_lines, everywhere = 0, 0, 0
     for seed in range(25):
         inside, distance = maps_of(seed)
-        seeds = instances._seeds(inside, distance, threshold)
+        inside, seeds = seeded(inside, distance >= threshold)
         found = instances._grow(seeds, inside, distance)
         expected = watershed((127 - distance.astype(int)) // 4, seeds, mask=inside > 0, connectivity=1)
         # Which cell gets the line of pixels between two, both leave to chance.
@@ -215,7 +253,7 @@ def test_the_labels_do_not_depend_on_the_number_of_threads():
     for threads in (1, 2, 4):
         cv2.setNumThreads(threads)
         try:
-            answers.append(separate(inside, distance, 50, Separation()))
+            answers.append(separate(inside, distance, 20, Separation()))
         finally:
             cv2.setNumThreads(-1)
     assert np.array_equal(answers[0], answers[1])
@@ -229,16 +267,16 @@ def pixels_apart(count):
     return foreground
 
 
-@pytest.mark.parametrize("threshold", [0, 128])
+@pytest.mark.parametrize("rise", [1, 255])
 @pytest.mark.parametrize("with_distance", [True, False])
-def test_the_largest_number_of_cells_fits_and_one_more_is_refused(with_distance, threshold):
+def test_the_largest_number_of_cells_fits_and_one_more_is_refused(with_distance, rise):
     for count in (65_535, 65_536):
         foreground = pixels_apart(count)
         distance = flat(foreground) if with_distance else None
         if count <= instances.MAX_CELLS:
-            labels = separate(foreground, distance, threshold, KEEP_ALL)
+            labels = separate(foreground, distance, rise, KEEP_ALL)
             assert labels.max() == count
             assert_numbered(labels)
         else:
             with pytest.raises(ImageError, match=r"has 65536 cells, over the limit of 65535.*crop or split it"):
-                separate(foreground, distance, threshold, KEEP_ALL)
+                separate(foreground, distance, rise, KEEP_ALL)

@@ -82,14 +82,17 @@ def test_every_tiling_gives_the_same_bits(monkeypatch, field, model, whole, tile
 
 @pytest.mark.parametrize("tile", [None, (256, 320)])
 @pytest.mark.parametrize("shift", [(128, 160), (16, 0), (208, 304)])
-def test_a_shifted_image_gives_the_same_labels_inside(monkeypatch, field, model, whole, tile, shift):
+def test_a_shifted_image_gives_the_same_labels_inside(monkeypatch, model, tile, shift):
+    # Nuclei with space around clumps: where all of the image hangs together, a seed at its border can reach anywhere
+    field = images.decode(known_field(HEIGHT, WIDTH)).pixels
+    _, expected = run(field, model)
     if tile:
         use_tiles_of(monkeypatch, tile)
     down, right = shift
     _, labels = run(np.roll(field, shift, (0, 1)), model)
     away = 112  # from every border: the receptive field and a cell
-    inside = whole[1][away : HEIGHT - down - away, away : WIDTH - right - away]
-    assert inside.max() > 0
+    inside = expected[away : HEIGHT - down - away, away : WIDTH - right - away]
+    assert len(np.unique(inside)) > 20
     assert_same_partition(labels[down + away : HEIGHT - away, right + away : WIDTH - away], inside)
 
 

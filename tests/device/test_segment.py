@@ -111,12 +111,12 @@ def test_each_kind_of_relief_tells_touching_cells_apart(quantity):
     assert segment.label({"foreground": foreground}, truth.shape, alone, Separation()).max() == 1
 
 
-def test_an_outline_is_a_seed_where_its_probability_is_low():
+def test_an_outline_map_is_turned_over_and_a_rise_is_in_its_steps():
     spec = MapSpec(Output("outline", 0, "logit"), 1, 1, 1 / 16, 3)
     values = np.arange(-128, 128, dtype=np.int8).reshape(16, 16)
-    relief, threshold = segment._relief({"outline": values}, {"outline": spec}, Separation(seed=0.7))
-    low = 1 / (1 + np.exp(-(values.astype(float) - 3) / 16)) < 0.3
-    assert np.array_equal(relief >= threshold, low)
+    relief, rise = segment._relief({"outline": values}, {"outline": spec}, Separation(rise=0.5))
+    assert np.array_equal(relief.astype(int), -1 - values.astype(int))
+    assert rise == 8
 
 
 def nuclei(diameter: float, dtype=np.uint8) -> tuple[np.ndarray, int]:
