@@ -129,7 +129,7 @@ def _any_in_block(mask: npt.NDArray[np.uint8], block: int) -> npt.NDArray[np.uin
 
 
 def _seeds(inside: npt.NDArray[np.uint8], distance: npt.NDArray[np.int8], rise: int) -> npt.NDArray[np.int32]:
-    """Peaks of the distance map that rise above their surroundings by `rise`, numbered from 1; one a component at least.
+    """Peaks of the distance map that rise by `rise` above their surroundings, numbered from 1; each component has one.
 
     These are h-maxima [1]_: the map less `rise` is grown under the map itself, as far as it goes without climbing.
     What stands out above that are the domes of the peaks; that of a whole cell stands out by all of `rise`, that of a

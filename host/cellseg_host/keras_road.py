@@ -42,7 +42,7 @@ def predict(network: keras.Model, outputs: Sequence[Output], stride: int, image_
     for output, tensor in zip(outputs, tensors, strict=True):
         _, rows, cols, channels = tensor.shape
         block = round(channels**0.5)
-        values = tensor.numpy().reshape(rows, cols, block, block).swapaxes(1, 2)
+        values = np.asarray(tensor, np.float32).reshape(rows, cols, block, block).swapaxes(1, 2)
         maps[output.quantity] = float_to_int8(values.reshape(rows * block, cols * block), output.scale)
     return maps
 

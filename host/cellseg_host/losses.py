@@ -60,7 +60,7 @@ def total_loss(
     total = 0.0
     for position, prediction in enumerate(predictions):
         output = outputs[position % len(outputs)]
-        target, logits = targets[output.quantity], spread(prediction)
+        target, logits = targets[output.quantity], spread(tf.cast(prediction, tf.float32))
         if output.scale == "probability":
             probability = tf.clip_by_value(logits, 1e-6, 1 - 1e-6)
             logits = tf.math.log(probability / (1 - probability))

@@ -14,6 +14,7 @@ from cellseg_host.nearest import unknown
 SCHEDULES = ("cosine", "plateau", "constant")
 FREEZES = ("none", "encoder", "all-but-head")
 CLASS_WEIGHTS = ("none", "frequency")
+PRECISIONS = ("float32", "bfloat16")
 HEADS = ("foreground", "distance", "centre", "outline")
 # Validation scores of networks that draw maps, and of classifiers; the first is what decides unless told otherwise
 MONITORS = ("mean_ap", "ap50", "mean_iou", "val_loss")
@@ -62,6 +63,9 @@ class TrainSettings:
         What keeps its weights: ``"none"``, ``"encoder"`` or ``"all-but-head"``.
     encoder_weights : str or None
         File of pretrained weights for the encoder.
+    precision : str
+        In which training computes; weights are float32 in any case, and so is the trained network. ``"bfloat16"`` is
+        faster on processors with AVX512-BF16 or AMX, and slower on others.
     seed : int
     augmentation : Augmentation
     """
@@ -85,6 +89,7 @@ class TrainSettings:
     init: str | None = None
     freeze: str = "none"
     encoder_weights: str | None = None
+    precision: str = "float32"
     seed: int = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,8 @@ def train(
     _check(settings, arch, heads, dataset)
     keras.utils.set_random_seed(settings.seed)
     begun = (path / "checkpoint").exists()  # then its weights come from there
-    network = arch.network(heads, **settings.options) if begun else _network(arch, heads, settings)
+    with _computing_in(settings.precision):
+        network = arch.network(heads, **settings.options) if begun else _network(arch, heads, settings)
     if not resume:
         # All that may be refused has been, but for what the weights to start from are
         run = Run(path, runs.describe(settings, dataset))
@@ -153,6 +155,17 @@ def _network(arch: Architecture, heads: Sequence[str], settings: TrainSettings) 
     if architectures.wants_encoder_weights(arch, options) and not settings.init:
         say(f"{arch.name}: its encoder starts from random weights; --encoder-weights FILE gives pretrained ones")
     return arch.network(heads, **options)
+
+
+@contextmanager
+def _computing_in(precision: str) -> Iterator[None]:
+    """Layers that are made meanwhile compute in this precision; their weights are float32."""
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy("mixed_bfloat16" if precision == "bfloat16" else precision)
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_global_policy(before)
 
 
 def _check(settings: TrainSettings, arch: Architecture, heads: Sequence[str], dataset: Dataset) -> None:

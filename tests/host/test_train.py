@@ -11,6 +11,8 @@ from functools import partial
 
 import numpy as np
 import pytest
+import tensorflow as tf
+import tf_keras as keras
 from click.testing import CliRunner
 
 from cellseg_device.errors import InputError
@@ -74,6 +76,17 @@ def test_the_baseline_trains_too(tiny_dataset, tmp_path):
     settings = TrainSettings(arch="unet", epochs=1, steps=2, batch=2, side=32)
     (epoch,) = train.train(tiny_dataset, tmp_path / "run", settings)
     assert np.isfinite(epoch.loss)
+
+
+@pytest.mark.parametrize("arch", ["edge-unet", "unet"])
+def test_training_in_bfloat16_leaves_a_float32_network(tiny_dataset, tiny_settings, tmp_path, arch):
+    settings = dataclasses.replace(tiny_settings, arch=arch, precision="bfloat16", epochs=1, steps=2, side=32, heads=())
+    (epoch,) = train.train(tiny_dataset, tmp_path / "run", settings)
+    assert np.isfinite(epoch.loss)
+    assert keras.mixed_precision.global_policy().name == "float32"
+    network = runs.open_run(tmp_path / "run").network
+    assert {layer.compute_dtype for layer in network.layers} == {"float32"}
+    assert {w.dtype for w in network.weights} == {tf.float32}
 
 
 @pytest.mark.slow
