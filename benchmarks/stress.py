@@ -1,0 +1,229 @@
+"""What a model loses on images unlike those it was trained on: AP@0.5 under eight faults, each in three strengths.
+
+    python benchmarks/stress.py models/nuclei.tflite nuclei-data      (prints the table, writes benchmarks/stress.json
+                                                                       and benchmarks/stress.md)
+
+The faults are `cellseg_host.faults`, made from the decoded images of one split, by chance that depends on the image's
+name alone. The model goes the device's own road (`cellseg_device.segment`), with default settings; where cells are
+made smaller or larger, also with their diameter told, as `--diameter` does. "Drop" is against the untouched images.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import cv2
+import numpy as np
+
+from cellseg_device import files, segment
+from cellseg_device.counting import Counting, Length
+from cellseg_device.errors import CellsegError, ImageError
+from cellseg_device.image import Image
+from cellseg_device.model import Model
+from cellseg_device.segment import Stopwatch
+from cellseg_host import faults, metrics
+from cellseg_host.console import print_table, tracked
+from cellseg_host.data.dataset import Dataset, Entry, load
+from cellseg_host.faults import FAULTS, STRENGTHS, Field
+
+JSON = Path(__file__).with_name("stress.json")
+UNTOUCHED = "untouched"
+MOST_LOST = 0.10  # at the middle strength
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One fault at one strength, or none (strength -1).
+
+    Attributes
+    ----------
+    fault : str
+    strength : int
+        Index into `faults.STRENGTHS`.
+    is_told : bool
+        Whether the road is told the diameter of the cells.
+    """
+
+    fault: str
+    strength: int
+    is_told: bool = False
+
+
+@dataclass(frozen=True)
+class Score:
+    """One image under one variant."""
+
+    variant: Variant
+    modality: str
+    cells_true: int
+    cells_found: int
+    ap50: float
+    mean_ap: float
+
+
+VARIANTS = (
+    Variant(UNTOUCHED, -1),
+    *(Variant(name, strength) for name in FAULTS for strength in range(len(STRENGTHS))),
+    *(
+        Variant(name, strength, True)
+        for name, fault in FAULTS.items()
+        if fault.apply is faults.magnified
+        for strength in range(len(STRENGTHS))
+    ),
+)
+
+
+def judge(model: Model, field: Field, entry: Entry, variant: Variant) -> Score:
+    """Score the cells that the device's road finds under one variant; none where it gives the image up."""
+    if variant.fault != UNTOUCHED:
+        field = faults.faulty(field, variant.fault, variant.strength, entry.id)
+    counting = Counting(diameter=Length(field.diameter_px, "px")) if variant.is_told else Counting()
+    image = Image(field.pixels)
+    try:
+        seen = segment.look(image, model, Stopwatch(), counting.diameter_px(image))
+        labels = segment.finish(seen, model, Stopwatch(), counting).labels
+    except ImageError:  # more specks than labels
+        labels = np.zeros(image.shape, np.uint16)
+    ap = metrics.average_precision(field.labels, labels)
+    return Score(variant, entry.modality, int(field.labels.max()), int(labels.max()), float(ap[0]), float(ap.mean()))
+
+
+class Judge:
+    """Scores an image under all variants, in a process of its own, which opens the model once."""
+
+    model: Model
+    dataset: Dataset
+
+    @classmethod
+    def open(cls, model: Path, dataset: Dataset) -> None:
+        """Open the model on one thread."""
+        cv2.setNumThreads(1)
+        cls.model, cls.dataset = Model(model, 1), dataset
+
+    @classmethod
+    def scores(cls, entry: Entry) -> list[Score]:
+        """All scores of one image."""
+        labels = cls.dataset.labels(entry)
+        field = Field(cls.dataset.image(entry).pixels, labels, entry.median_diameter_px)
+        return [judge(cls.model, field, entry, variant) for variant in VARIANTS]
+
+
+def all_scores(model: Path, dataset: Dataset, entries: Sequence[Entry], processes: int) -> Iterator[list[Score]]:
+    """Scores of every image, the largest first so that none is left alone at the end."""
+    largest_first = sorted(entries, key=lambda e: e.height * e.width / max(e.median_diameter_px, 1) ** 2, reverse=True)
+    # Not forked: the progress bar runs in a thread
+    with multiprocessing.get_context("spawn").Pool(processes, Judge.open, (model, dataset)) as pool:
+        yield from pool.imap_unordered(Judge.scores, largest_first)
+
+
+def row(scores: Sequence[Score], reference: dict[str, float]) -> dict[str, Any]:
+    """Means over the images of one variant, all and by modality, and what they lost against `reference`."""
+    variant = scores[0].variant
+    groups = {"all": list(scores)}
+    for modality in sorted({s.modality for s in scores}):
+        groups[modality] = [s for s in scores if s.modality == modality]
+    ap50 = {name: float(np.mean([s.ap50 for s in group])) for name, group in groups.items()}
+    true = sum(s.cells_true for s in scores)
+    named = {} if variant.fault == UNTOUCHED else {"strength": STRENGTHS[variant.strength]}
+    if named:
+        named |= {"value": FAULTS[variant.fault].strengths[variant.strength], "unit": FAULTS[variant.fault].unit}
+    return {
+        "fault": variant.fault + (", diameter told" if variant.is_told else ""),
+        **named,
+        "ap50": {name: round(v, 4) for name, v in ap50.items()},
+        "drop": {name: round(reference.get(name, v) - v, 4) for name, v in ap50.items()},
+        "mean_ap": round(float(np.mean([s.mean_ap for s in scores])), 4),
+        "cells_true": true,
+        "cells_found": sum(s.cells_found for s in scores),
+        "total_count_error": round(sum(s.cells_found - s.cells_true for s in scores) / max(true, 1), 4),
+        "image_count_error": round(sum(abs(s.cells_found - s.cells_true) for s in scores) / max(true, 1), 4),
+    }
+
+
+def texts(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the table; the columns of the modalities are of AP@0.5."""
+    modalities = list(rows[0]["ap50"])
+    head = ["fault", "strength", *modalities, "drop", "mean AP", "cells", "count error"]
+    lines = []
+    for r in rows:
+        told = f"{r['strength']}: {r['value']:g}" if "strength" in r else ""
+        ap50 = [f"{r['ap50'][name]:.3f}" for name in modalities]
+        counts = [str(r["cells_true"]), f"{r['total_count_error']:+.1%}"]
+        lines.append([r["fault"], told, *ap50, f"{r['drop']['all']:+.3f}", f"{r['mean_ap']:.3f}", *counts])
+    return head, lines
+
+
+def too_much(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Faults that cost too much at the middle strength."""
+    return [r["fault"] for r in rows if r.get("strength") == "middle" and r["drop"]["all"] > MOST_LOST]
+
+
+def markdown(document: dict[str, Any]) -> str:
+    """The table as a page."""
+    head, lines = texts(document["rows"])
+    over = ", ".join(document["over_at_middle"]) or "none"
+    table = [head, ["---"] * 2 + ["---:"] * (len(head) - 2), *lines]
+    return "\n".join(
+        [
+            f"# {document['model']} under stress",
+            "",
+            f"Made by `python benchmarks/stress.py` on the {document['images']} images of the split "
+            f"'{document['split']}' of {document['dataset']}. What the strengths mean: "
+            + "; ".join(f"{name}: {fault.unit}" for name, fault in FAULTS.items())
+            + ". The columns of the modalities are AP@0.5, and drop is of it against the untouched images, all modalities. "
+            f"Faults that cost more than {MOST_LOST:.2f} at the middle strength: {over}.",
+            "",
+            *("| " + " | ".join(cells) + " |" for cells in table),
+            "",
+        ]
+    )
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("dataset", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--split", default="val", show_default=True)
+@click.option("--processes", type=click.IntRange(1), default=2, show_default=True, help="Each on one thread.")
+@click.option(
+    "--json",
+    "path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=JSON,
+    help="Where the JSON goes, with the table beside it as .md.  [default: benchmarks/stress.json]",
+)
+def main(model: Path, dataset: Path, split: str, processes: int, path: Path) -> None:
+    """Score MODEL on DATASET under every fault."""
+    try:
+        Model(model, 1)  # what is wrong with it is said here, not by a process of the pool
+        loaded = load(dataset)
+        entries = loaded.split(split)
+        found = list(tracked(all_scores(model, loaded, entries, processes), len(entries), "scoring"))
+    except CellsegError as error:
+        click.echo(f"stress: {error.message}", err=True)
+        sys.exit(error.exit_code)
+    reference = row([scores[0] for scores in found], {})["ap50"]
+    rows = [row(list(of_variant), reference) for of_variant in zip(*found, strict=True)]
+    document = {
+        "model": model.name,
+        "dataset": loaded.root.resolve().name,
+        "split": split,
+        "images": len(entries),
+        "over_at_middle": too_much(rows),
+        "rows": rows,
+    }
+    files.write(path, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
+    files.write(path.with_suffix(".md"), markdown(document).encode())
+    head, lines = texts(rows)
+    print_table(f"{model.name} on {document['dataset']}, split {split}: AP@0.5 by modality", head, lines)
+    click.echo(f"cost more than {MOST_LOST:.2f} at the middle strength: {', '.join(too_much(rows)) or 'none'}")
+
+
+if __name__ == "__main__":
+    main()
