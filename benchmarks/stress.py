@@ -32,6 +32,7 @@ from cellseg_host import faults, metrics
 from cellseg_host.console import print_table, tracked
 from cellseg_host.data.dataset import Dataset, Entry, load
 from cellseg_host.faults import FAULTS, STRENGTHS, Field
+from cellseg_host.synth import empties
 
 JSON = Path(__file__).with_name("stress.json")
 UNTOUCHED = "untouched"
@@ -123,6 +124,17 @@ def all_scores(model: Path, dataset: Dataset, entries: Sequence[Entry], processe
         yield from pool.imap_unordered(Judge.scores, largest_first)
 
 
+def in_empty_fields(model: Model) -> dict[str, int]:
+    """Cells found in each of ten fields without any."""
+    found = {}
+    for kind in empties.KINDS:
+        image = Image(empties.make_empty(kind, empties.TEST_SHAPE, empties.TEST_SEED))
+        found[kind] = segment.finish(
+            segment.look(image, model, Stopwatch()), model, Stopwatch(), Counting()
+        ).counts.count
+    return found
+
+
 def row(scores: Sequence[Score], reference: dict[str, float]) -> dict[str, Any]:
     """Means over the images of one variant, all and by modality, and what they lost against `reference`."""
     variant = scores[0].variant
@@ -166,24 +178,28 @@ def too_much(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def markdown(document: dict[str, Any]) -> str:
-    """The table as a page."""
+    """The tables as a page."""
     head, lines = texts(document["rows"])
-    over = ", ".join(document["over_at_middle"]) or "none"
     table = [head, ["---"] * 2 + ["---:"] * (len(head) - 2), *lines]
-    return "\n".join(
-        [
-            f"# {document['model']} under stress",
-            "",
-            f"Made by `python benchmarks/stress.py` on the {document['images']} images of the split "
-            f"'{document['split']}' of {document['dataset']}. What the strengths mean: "
-            + "; ".join(f"{name}: {fault.unit}" for name, fault in FAULTS.items())
-            + ". The columns of the modalities are AP@0.5, and drop is of it against the untouched images, all modalities. "
-            f"Faults that cost more than {MOST_LOST:.2f} at the middle strength: {over}.",
-            "",
-            *("| " + " | ".join(cells) + " |" for cells in table),
-            "",
-        ]
-    )
+    units = "; ".join(f"{name}: {fault.unit}" for name, fault in FAULTS.items())
+    over = ", ".join(document["over_at_middle"]) or "none"
+    empty = document["cells_in_empty_fields"]
+    return f"""# {document["model"]} under stress
+
+Made by `python benchmarks/stress.py` on the {document["images"]} images of the split '{document["split"]}' of
+{document["dataset"]}. AP@0.5, mean over images, by modality; drop is what all lose against the untouched images. What
+the strengths mean: {units}.
+
+Faults that cost more than {MOST_LOST:.2f} at the middle strength: {over}.
+
+{chr(10).join("| " + " | ".join(cells) + " |" for cells in table)}
+
+Cells found in ten fields without a nucleus (`cellseg_host.synth.empties`):
+
+| {" | ".join(empty)} |
+|{"---:|" * len(empty)}
+| {" | ".join(map(str, empty.values()))} |
+"""
 
 
 @click.command()
@@ -201,10 +217,11 @@ def markdown(document: dict[str, Any]) -> str:
 def main(model: Path, dataset: Path, split: str, processes: int, path: Path) -> None:
     """Score MODEL on DATASET under every fault."""
     try:
-        Model(model, 1)  # what is wrong with it is said here, not by a process of the pool
+        runner = Model(model, 1)  # what is wrong with it is said here, not by a process of the pool
         loaded = load(dataset)
         entries = loaded.split(split)
         found = list(tracked(all_scores(model, loaded, entries, processes), len(entries), "scoring"))
+        in_empty = in_empty_fields(runner)
     except CellsegError as error:
         click.echo(f"stress: {error.message}", err=True)
         sys.exit(error.exit_code)
@@ -216,6 +233,7 @@ def main(model: Path, dataset: Path, split: str, processes: int, path: Path) -> 
         "split": split,
         "images": len(entries),
         "over_at_middle": too_much(rows),
+        "cells_in_empty_fields": in_empty,
         "rows": rows,
     }
     files.write(path, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
@@ -223,6 +241,7 @@ def main(model: Path, dataset: Path, split: str, processes: int, path: Path) -> 
     head, lines = texts(rows)
     print_table(f"{model.name} on {document['dataset']}, split {split}: AP@0.5 by modality", head, lines)
     click.echo(f"cost more than {MOST_LOST:.2f} at the middle strength: {', '.join(too_much(rows)) or 'none'}")
+    click.echo(f"cells in fields without any: {', '.join(f'{kind} {n}' for kind, n in in_empty.items())}")
 
 
 if __name__ == "__main__":
