@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ import numpy as np
 
 from cellseg_device import files, segment
 from cellseg_device.counting import Counting, Length
-from cellseg_device.errors import CellsegError, ImageError
+from cellseg_device.errors import ImageError, OutputError
 from cellseg_device.image import Image
 from cellseg_device.model import Model
 from cellseg_device.segment import Stopwatch
@@ -81,17 +80,23 @@ VARIANTS = (
 )
 
 
-def judge(model: Model, field: Field, entry: Entry, variant: Variant) -> Score:
-    """Score the cells that the device's road finds under one variant; none where it gives the image up."""
-    if variant.fault != UNTOUCHED:
-        field = faults.faulty(field, variant.fault, variant.strength, entry.id)
-    counting = Counting(diameter=Length(field.diameter_px, "px")) if variant.is_told else Counting()
-    image = Image(field.pixels)
+def found_in(pixels: np.ndarray, model: Model, counting: Counting) -> metrics.Labels:
+    """Labels of the cells that the device's road finds; none where it gives up, for too many specks."""
+    image = Image(pixels)
     try:
         seen = segment.look(image, model, Stopwatch(), counting.diameter_px(image))
-        labels = segment.finish(seen, model, Stopwatch(), counting).labels
-    except ImageError:  # more specks than labels
-        labels = np.zeros(image.shape, np.uint16)
+        return segment.finish(seen, model, Stopwatch(), counting).labels
+    except ImageError:
+        return np.zeros(image.shape, np.uint16)
+
+
+def judge(model: Model, field: Field, entry: Entry, variant: Variant) -> Score:
+    """Score what is found under one variant."""
+    if variant.fault != UNTOUCHED:
+        field = faults.faulty(field, variant.fault, variant.strength, entry.id)
+    is_told = variant.is_told and field.diameter_px > 0  # an image without a cell has no diameter
+    counting = Counting(diameter=Length(field.diameter_px, "px") if is_told else None)
+    labels = found_in(field.pixels, model, counting)
     ap = metrics.average_precision(field.labels, labels)
     return Score(variant, entry.modality, int(field.labels.max()), int(labels.max()), float(ap[0]), float(ap.mean()))
 
@@ -124,15 +129,15 @@ def all_scores(model: Path, dataset: Dataset, entries: Sequence[Entry], processe
         yield from pool.imap_unordered(Judge.scores, largest_first)
 
 
-def in_empty_fields(model: Model) -> dict[str, int]:
-    """Cells found in each of ten fields without any."""
-    found = {}
-    for kind in empties.KINDS:
-        image = Image(empties.make_empty(kind, empties.TEST_SHAPE, empties.TEST_SEED))
-        found[kind] = segment.finish(
-            segment.look(image, model, Stopwatch()), model, Stopwatch(), Counting()
-        ).counts.count
-    return found
+def in_empty_fields(model: Model) -> dict[str, list[int]]:
+    """Cells found in fields without any, by kind; the first of each kind is the one of the tests."""
+    return {
+        kind: [
+            int(found_in(empties.make_empty(kind, empties.TEST_SHAPE, seed), model, Counting()).max())
+            for seed in empties.TEST_SEEDS
+        ]
+        for kind in empties.KINDS
+    }
 
 
 def row(scores: Sequence[Score], reference: dict[str, float]) -> dict[str, Any]:
@@ -194,11 +199,11 @@ Faults that cost more than {MOST_LOST:.2f} at the middle strength: {over}.
 
 {chr(10).join("| " + " | ".join(cells) + " |" for cells in table)}
 
-Cells found in ten fields without a nucleus (`cellseg_host.synth.empties`):
+Cells found in fields without a nucleus, {len(empties.TEST_SEEDS)} of each kind (`cellseg_host.synth.empties`):
 
-| {" | ".join(empty)} |
-|{"---:|" * len(empty)}
-| {" | ".join(map(str, empty.values()))} |
+| field | cells found |
+| --- | --- |
+{chr(10).join(f"| {kind} | {', '.join(map(str, cells))} |" for kind, cells in empty.items())}
 """
 
 
@@ -216,15 +221,13 @@ Cells found in ten fields without a nucleus (`cellseg_host.synth.empties`):
 )
 def main(model: Path, dataset: Path, split: str, processes: int, path: Path) -> None:
     """Score MODEL on DATASET under every fault."""
-    try:
-        runner = Model(model, 1)  # what is wrong with it is said here, not by a process of the pool
-        loaded = load(dataset)
-        entries = loaded.split(split)
-        found = list(tracked(all_scores(model, loaded, entries, processes), len(entries), "scoring"))
-        in_empty = in_empty_fields(runner)
-    except CellsegError as error:
-        click.echo(f"stress: {error.message}", err=True)
-        sys.exit(error.exit_code)
+    runner = Model(model, 1)  # what is wrong with it is said here, not by a process of the pool
+    loaded = load(dataset)
+    entries = loaded.split(split)
+    if not path.resolve().parent.is_dir():
+        raise OutputError(f"{path}: its folder does not exist: make it first")
+    found = list(tracked(all_scores(model, loaded, entries, processes), len(entries), "scoring"))
+    in_empty = in_empty_fields(runner)
     reference = row([scores[0] for scores in found], {})["ap50"]
     rows = [row(list(of_variant), reference) for of_variant in zip(*found, strict=True)]
     document = {
@@ -241,7 +244,9 @@ def main(model: Path, dataset: Path, split: str, processes: int, path: Path) -> 
     head, lines = texts(rows)
     print_table(f"{model.name} on {document['dataset']}, split {split}: AP@0.5 by modality", head, lines)
     click.echo(f"cost more than {MOST_LOST:.2f} at the middle strength: {', '.join(too_much(rows)) or 'none'}")
-    click.echo(f"cells in fields without any: {', '.join(f'{kind} {n}' for kind, n in in_empty.items())}")
+    print_table(
+        "Cells in fields without any", ["field", "cells"], [[k, " ".join(map(str, n))] for k, n in in_empty.items()]
+    )
 
 
 if __name__ == "__main__":

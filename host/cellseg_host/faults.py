@@ -44,7 +44,7 @@ class Field:
     labels : ndarray of uint16, shape (height, width)
         Numbered from 1 without a gap.
     diameter_px : float
-        Median diameter of the cells.
+        Median diameter of the cells; 0 without any.
     """
 
     pixels: npt.NDArray[Any]
@@ -52,7 +52,7 @@ class Field:
     diameter_px: float
 
 
-Change = Callable[[Field, float, np.random.Generator], npt.NDArray[Any]]
+Apply = Callable[[Field, float, np.random.Generator], Field]
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Fault:
         What a strength means.
     """
 
-    apply: Callable[[Field, float, np.random.Generator], Field]
+    apply: Apply
     strengths: tuple[float, float, float]
     unit: str
 
@@ -96,9 +96,12 @@ def magnified(field: Field, diameter_px: float, rng: np.random.Generator) -> Fie
 
     Smaller by area averaging, as larger pixels would see it; larger by cubic interpolation: rounder and smoother than
     what a stronger objective shows. The truth is scaled to the nearest pixel. A cell that has no pixel left is none;
-    all others count, those that are smaller than the model's smallest cell too, since a user would miss them.
+    all others count, those that are smaller than the model's smallest cell too, since a user would miss them. A field
+    without a cell has no size to be scaled from and stays as it is.
     """
-    ratio = diameter_px / max(field.diameter_px, 1.0)
+    if not field.diameter_px:
+        return field
+    ratio = diameter_px / field.diameter_px
     pixels, labels = _middle(field.pixels, ratio), _middle(field.labels, ratio)
     height, width = (max(round(n * ratio), 1) for n in labels.shape)
     how = cv2.INTER_AREA if ratio < 1 else cv2.INTER_CUBIC
@@ -172,7 +175,7 @@ def in_bytes(values: Floats) -> npt.NDArray[np.uint8]:
     return np.clip(np.rint(_BLACK + (_WHITE - _BLACK) * values), 0, 255).astype(np.uint8)
 
 
-def _in_place(change: Change) -> Callable[[Field, float, np.random.Generator], Field]:
+def _in_place(change: Callable[[Field, float, np.random.Generator], npt.NDArray[Any]]) -> Apply:
     """A fault that leaves every cell where it is."""
     return lambda field, strength, rng: Field(change(field, strength, rng), field.labels, field.diameter_px)
 
