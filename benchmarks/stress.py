@@ -140,13 +140,18 @@ def in_empty_fields(model: Model) -> dict[str, list[int]]:
     }
 
 
-def row(scores: Sequence[Score], reference: dict[str, float]) -> dict[str, Any]:
-    """Means over the images of one variant, all and by modality, and what they lost against `reference`."""
-    variant = scores[0].variant
+def mean_ap50(scores: Sequence[Score]) -> dict[str, float]:
+    """AP@0.5 of ``all`` and of each modality, means over the images."""
     groups = {"all": list(scores)}
     for modality in sorted({s.modality for s in scores}):
         groups[modality] = [s for s in scores if s.modality == modality]
-    ap50 = {name: float(np.mean([s.ap50 for s in group])) for name, group in groups.items()}
+    return {name: float(np.mean([s.ap50 for s in group])) for name, group in groups.items()}
+
+
+def row(scores: Sequence[Score], untouched: dict[str, float]) -> dict[str, Any]:
+    """What one variant comes to, and what it costs against the `mean_ap50` of the untouched images."""
+    variant = scores[0].variant
+    ap50 = mean_ap50(scores)
     true = sum(s.cells_true for s in scores)
     named = {} if variant.fault == UNTOUCHED else {"strength": STRENGTHS[variant.strength]}
     if named:
@@ -155,7 +160,7 @@ def row(scores: Sequence[Score], reference: dict[str, float]) -> dict[str, Any]:
         "fault": variant.fault + (", diameter told" if variant.is_told else ""),
         **named,
         "ap50": {name: round(v, 4) for name, v in ap50.items()},
-        "drop": {name: round(reference.get(name, v) - v, 4) for name, v in ap50.items()},
+        "drop": {name: round(untouched[name] - v, 4) for name, v in ap50.items()},
         "mean_ap": round(float(np.mean([s.mean_ap for s in scores])), 4),
         "cells_true": true,
         "cells_found": sum(s.cells_found for s in scores),
@@ -228,8 +233,9 @@ def main(model: Path, dataset: Path, split: str, processes: int, path: Path) -> 
         raise OutputError(f"{path}: its folder does not exist: make it first")
     found = list(tracked(all_scores(model, loaded, entries, processes), len(entries), "scoring"))
     in_empty = in_empty_fields(runner)
-    reference = row([scores[0] for scores in found], {})["ap50"]
-    rows = [row(list(of_variant), reference) for of_variant in zip(*found, strict=True)]
+    by_variant = list(zip(*found, strict=True))
+    untouched = mean_ap50(by_variant[0])
+    rows = [row(scores, untouched) for scores in by_variant]
     document = {
         "model": model.name,
         "dataset": loaded.root.resolve().name,
