@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -229,8 +230,8 @@ def main(model: Path, dataset: Path, split: str, processes: int, path: Path) -> 
     runner = Model(model, 1)  # what is wrong with it is said here, not by a process of the pool
     loaded = load(dataset)
     entries = loaded.split(split)
-    if not path.resolve().parent.is_dir():
-        raise OutputError(f"{path}: its folder does not exist: make it first")
+    if not os.access(path.resolve().parent, os.W_OK):
+        raise OutputError(f"{path}: its folder does not exist or may not be written to: name another")
     found = list(tracked(all_scores(model, loaded, entries, processes), len(entries), "scoring"))
     in_empty = in_empty_fields(runner)
     by_variant = list(zip(*found, strict=True))
@@ -245,14 +246,13 @@ def main(model: Path, dataset: Path, split: str, processes: int, path: Path) -> 
         "cells_in_empty_fields": in_empty,
         "rows": rows,
     }
-    files.write(path, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
-    files.write(path.with_suffix(".md"), markdown(document).encode())
     head, lines = texts(rows)
     print_table(f"{model.name} on {document['dataset']}, split {split}: AP@0.5 by modality", head, lines)
     click.echo(f"cost more than {MOST_LOST:.2f} at the middle strength: {', '.join(too_much(rows)) or 'none'}")
-    print_table(
-        "Cells in fields without any", ["field", "cells"], [[k, " ".join(map(str, n))] for k, n in in_empty.items()]
-    )
+    counts = [[kind, " ".join(map(str, cells))] for kind, cells in in_empty.items()]
+    print_table("Cells in fields without any", ["field", "cells found"], counts)
+    files.write(path, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
+    files.write(path.with_suffix(".md"), markdown(document).encode())
 
 
 if __name__ == "__main__":
