@@ -26,6 +26,7 @@ _FULL_SCALES = tuple((1 << bits) - 1 for bits in (8, 10, 12, 14, 16))
 _LIGHT_GRID = 8
 _LIGHT_SIDE_PX = 256
 _FEW_CELLS = 5
+_MIN_CONTRAST_COUNTS = 8
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ def uneven_light(grey: npt.NDArray[Any], labels: npt.NDArray[np.uint16]) -> floa
     else:
         low, high = np.percentile(grey, (0.5, 99.8))
         contrast = float(high - low)
-    return spread / max(contrast, normalise.MIN_RANGE_COUNTS)
+    return spread / max(contrast, _MIN_CONTRAST_COUNTS)
 
 
 def _grid(values: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from cellseg_device import normalise
+from cellseg_device import files, normalise
 from cellseg_device.image import Image
 from cellseg_device.model import Model
 from cellseg_device.overlay import outlines
@@ -32,6 +32,7 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6
 # Of validation scores, with their titles; a run may have others
 _CURVES = {"mean_ap": "mean AP", "ap50": "AP@0.5", "mean_iou": "mean IoU", "auc": "AUC", "accuracy": "accuracy"}
 _MAX_CURVES = 3
+_GALLERY_JPEG = (cv2.IMWRITE_JPEG_QUALITY, 75)
 _LOG_RANGE = 10  # losses that fall further are shown on a logarithmic scale
 
 
@@ -99,7 +100,7 @@ def gallery(model: Model, dataset: Dataset, scores: Sequence[ImageScore], path: 
     dataset : Dataset
     scores : sequence of ImageScore
     path : Path
-        A .png or .jpg.
+        A .jpg; with nine images it has less than 300 kB.
     each : int
         Images in each of the three rows.
     """
@@ -114,7 +115,8 @@ def gallery(model: Model, dataset: Dataset, scores: Sequence[ImageScore], path: 
     ):
         panels = [_pair(model, dataset, entries[score.id], score, name) for score in group]
         rows.append(np.hstack(panels + [np.zeros_like(panels[0])] * (each - len(panels))))
-    cv2.imwrite(str(path), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR), _GALLERY_JPEG)
+    files.write(path, data.tobytes())
 
 
 def picture(image: Image) -> np.ndarray:

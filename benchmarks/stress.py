@@ -1,0 +1,259 @@
+"""What a model loses on images unlike those it was trained on: AP@0.5 under eight faults, each in three strengths.
+
+    python benchmarks/stress.py models/nuclei.tflite nuclei-data      (prints the table, writes benchmarks/stress.json
+                                                                       and benchmarks/stress.md)
+
+The faults are `cellseg_host.faults`, made from the decoded images of one split, by chance that depends on the image's
+name alone. The model goes the device's own road (`cellseg_device.segment`), with default settings; where cells are
+made smaller or larger, also with their diameter told, as `--diameter` does. "Drop" is against the untouched images.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import cv2
+import numpy as np
+
+from cellseg_device import files, segment
+from cellseg_device.counting import Counting, Length
+from cellseg_device.errors import ImageError, OutputError
+from cellseg_device.image import Image
+from cellseg_device.model import Model
+from cellseg_device.segment import Stopwatch
+from cellseg_host import faults, metrics
+from cellseg_host.console import print_table, tracked
+from cellseg_host.data.dataset import Dataset, Entry, load
+from cellseg_host.faults import FAULTS, STRENGTHS, Field
+from cellseg_host.synth import empties
+
+JSON = Path(__file__).with_name("stress.json")
+UNTOUCHED = "untouched"
+MOST_LOST = 0.10  # at the middle strength
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One fault at one strength, or none (strength -1).
+
+    Attributes
+    ----------
+    fault : str
+    strength : int
+        Index into `faults.STRENGTHS`.
+    is_told : bool
+        Whether the road is told the diameter of the cells.
+    """
+
+    fault: str
+    strength: int
+    is_told: bool = False
+
+
+@dataclass(frozen=True)
+class Score:
+    """One image under one variant."""
+
+    variant: Variant
+    modality: str
+    cells_true: int
+    cells_found: int
+    ap50: float
+    mean_ap: float
+
+
+VARIANTS = (
+    Variant(UNTOUCHED, -1),
+    *(Variant(name, strength) for name in FAULTS for strength in range(len(STRENGTHS))),
+    *(
+        Variant(name, strength, True)
+        for name, fault in FAULTS.items()
+        if fault.apply is faults.magnified
+        for strength in range(len(STRENGTHS))
+    ),
+)
+
+
+def found_in(pixels: np.ndarray, model: Model, counting: Counting) -> metrics.Labels:
+    """Labels of the cells that the device's road finds; none where it gives up, for too many specks."""
+    image = Image(pixels)
+    try:
+        seen = segment.look(image, model, Stopwatch(), counting.diameter_px(image))
+        return segment.finish(seen, model, Stopwatch(), counting).labels
+    except ImageError:
+        return np.zeros(image.shape, np.uint16)
+
+
+def judge(model: Model, field: Field, entry: Entry, variant: Variant) -> Score:
+    """Score what is found under one variant."""
+    if variant.fault != UNTOUCHED:
+        field = faults.faulty(field, variant.fault, variant.strength, entry.id)
+    is_told = variant.is_told and field.diameter_px > 0  # an image without a cell has no diameter
+    counting = Counting(diameter=Length(field.diameter_px, "px") if is_told else None)
+    labels = found_in(field.pixels, model, counting)
+    ap = metrics.average_precision(field.labels, labels)
+    return Score(variant, entry.modality, int(field.labels.max()), int(labels.max()), float(ap[0]), float(ap.mean()))
+
+
+class Judge:
+    """Scores an image under all variants, in a process of its own, which opens the model once."""
+
+    model: Model
+    dataset: Dataset
+
+    @classmethod
+    def open(cls, model: Path, dataset: Dataset) -> None:
+        """Open the model on one thread."""
+        cv2.setNumThreads(1)
+        cls.model, cls.dataset = Model(model, 1), dataset
+
+    @classmethod
+    def scores(cls, entry: Entry) -> list[Score]:
+        """All scores of one image."""
+        labels = cls.dataset.labels(entry)
+        field = Field(cls.dataset.image(entry).pixels, labels, entry.median_diameter_px)
+        return [judge(cls.model, field, entry, variant) for variant in VARIANTS]
+
+
+def all_scores(model: Path, dataset: Dataset, entries: Sequence[Entry], processes: int) -> Iterator[list[Score]]:
+    """Scores of every image, the largest first so that none is left alone at the end."""
+    largest_first = sorted(entries, key=lambda e: e.height * e.width / max(e.median_diameter_px, 1) ** 2, reverse=True)
+    # Not forked: the progress bar runs in a thread
+    with multiprocessing.get_context("spawn").Pool(processes, Judge.open, (model, dataset)) as pool:
+        yield from pool.imap_unordered(Judge.scores, largest_first)
+
+
+def in_empty_fields(model: Model) -> dict[str, list[int]]:
+    """Cells found in fields without any, by kind; the first of each kind is the one of the tests."""
+    return {
+        kind: [
+            int(found_in(empties.make_empty(kind, empties.TEST_SHAPE, seed), model, Counting()).max())
+            for seed in empties.TEST_SEEDS
+        ]
+        for kind in empties.KINDS
+    }
+
+
+def mean_ap50(scores: Sequence[Score]) -> dict[str, float]:
+    """AP@0.5 of ``all`` and of each modality, means over the images."""
+    groups = {"all": list(scores)}
+    for modality in sorted({s.modality for s in scores}):
+        groups[modality] = [s for s in scores if s.modality == modality]
+    return {name: float(np.mean([s.ap50 for s in group])) for name, group in groups.items()}
+
+
+def row(scores: Sequence[Score], untouched: dict[str, float]) -> dict[str, Any]:
+    """What one variant comes to, and what it costs against the `mean_ap50` of the untouched images."""
+    variant = scores[0].variant
+    ap50 = mean_ap50(scores)
+    true = sum(s.cells_true for s in scores)
+    named = {} if variant.fault == UNTOUCHED else {"strength": STRENGTHS[variant.strength]}
+    if named:
+        named |= {"value": FAULTS[variant.fault].strengths[variant.strength], "unit": FAULTS[variant.fault].unit}
+    return {
+        "fault": variant.fault + (", diameter told" if variant.is_told else ""),
+        **named,
+        "ap50": {name: round(v, 4) for name, v in ap50.items()},
+        "drop": {name: round(untouched[name] - v, 4) for name, v in ap50.items()},
+        "mean_ap": round(float(np.mean([s.mean_ap for s in scores])), 4),
+        "cells_true": true,
+        "cells_found": sum(s.cells_found for s in scores),
+        "total_count_error": round(sum(s.cells_found - s.cells_true for s in scores) / max(true, 1), 4),
+        "image_count_error": round(sum(abs(s.cells_found - s.cells_true) for s in scores) / max(true, 1), 4),
+    }
+
+
+def texts(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the table; the columns of the modalities are of AP@0.5."""
+    modalities = list(rows[0]["ap50"])
+    head = ["fault", "strength", *modalities, "drop", "mean AP", "cells", "count error"]
+    lines = []
+    for r in rows:
+        told = f"{r['strength']}: {r['value']:g}" if "strength" in r else ""
+        ap50 = [f"{r['ap50'][name]:.3f}" for name in modalities]
+        counts = [str(r["cells_true"]), f"{r['total_count_error']:+.1%}"]
+        lines.append([r["fault"], told, *ap50, f"{r['drop']['all']:+.3f}", f"{r['mean_ap']:.3f}", *counts])
+    return head, lines
+
+
+def too_much(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Faults that cost too much at the middle strength."""
+    return [r["fault"] for r in rows if r.get("strength") == "middle" and r["drop"]["all"] > MOST_LOST]
+
+
+def markdown(document: dict[str, Any]) -> str:
+    """The tables as a page."""
+    head, lines = texts(document["rows"])
+    table = [head, ["---"] * 2 + ["---:"] * (len(head) - 2), *lines]
+    units = "; ".join(f"{name}: {fault.unit}" for name, fault in FAULTS.items())
+    over = ", ".join(document["over_at_middle"]) or "none"
+    empty = document["cells_in_empty_fields"]
+    return f"""# {document["model"]} under stress
+
+Made by `python benchmarks/stress.py` on the {document["images"]} images of the split '{document["split"]}' of
+{document["dataset"]}. AP@0.5, mean over images, by modality; drop is what all lose against the untouched images. What
+the strengths mean: {units}.
+
+Faults that cost more than {MOST_LOST:.2f} at the middle strength: {over}.
+
+{chr(10).join("| " + " | ".join(cells) + " |" for cells in table)}
+
+Cells found in fields without a nucleus, {len(empties.TEST_SEEDS)} of each kind (`cellseg_host.synth.empties`):
+
+| field | cells found |
+| --- | --- |
+{chr(10).join(f"| {kind} | {', '.join(map(str, cells))} |" for kind, cells in empty.items())}
+"""
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("dataset", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--split", default="val", show_default=True)
+@click.option("--processes", type=click.IntRange(1), default=2, show_default=True, help="Each on one thread.")
+@click.option(
+    "--json",
+    "path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=JSON,
+    help="Where the JSON goes, with the table beside it as .md.  [default: benchmarks/stress.json]",
+)
+def main(model: Path, dataset: Path, split: str, processes: int, path: Path) -> None:
+    """Score MODEL on DATASET under every fault."""
+    runner = Model(model, 1)  # what is wrong with it is said here, not by a process of the pool
+    loaded = load(dataset)
+    entries = loaded.split(split)
+    if not os.access(path.resolve().parent, os.W_OK):
+        raise OutputError(f"{path}: its folder does not exist or may not be written to: name another")
+    found = list(tracked(all_scores(model, loaded, entries, processes), len(entries), "scoring"))
+    in_empty = in_empty_fields(runner)
+    by_variant = list(zip(*found, strict=True))
+    untouched = mean_ap50(by_variant[0])
+    rows = [row(scores, untouched) for scores in by_variant]
+    document = {
+        "model": model.name,
+        "dataset": loaded.root.resolve().name,
+        "split": split,
+        "images": len(entries),
+        "over_at_middle": too_much(rows),
+        "cells_in_empty_fields": in_empty,
+        "rows": rows,
+    }
+    head, lines = texts(rows)
+    print_table(f"{model.name} on {document['dataset']}, split {split}: AP@0.5 by modality", head, lines)
+    click.echo(f"cost more than {MOST_LOST:.2f} at the middle strength: {', '.join(too_much(rows)) or 'none'}")
+    counts = [[kind, " ".join(map(str, cells))] for kind, cells in in_empty.items()]
+    print_table("Cells in fields without any", ["field", "cells found"], counts)
+    files.write(path, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
+    files.write(path.with_suffix(".md"), markdown(document).encode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""``benchmarks/stress.py`` as it is run, on a tiny dataset."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "stress.py"
+
+
+@pytest.fixture
+def stress(environment, model_path, tiny_dataset):
+    """Run the script to its end."""
+
+    def run(*arguments, model=model_path, dataset=tiny_dataset.root):
+        command = [sys.executable, str(SCRIPT), str(model), str(dataset), *map(str, arguments)]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+    return run
+
+
+def test_every_fault_is_judged_and_told(stress, model, tiny_dataset, tmp_path):
+    from cellseg_host.evaluate import by_modality, evaluate
+    from cellseg_host.faults import FAULTS
+
+    result = stress("--json", tmp_path / "stress.json")
+    assert (result.returncode, result.stderr) == (0, "")
+    document = json.loads((tmp_path / "stress.json").read_text())
+    rows = document["rows"]
+    assert document["images"] == 3
+    assert [(r["fault"], r.get("strength")) for r in rows[:4]] == [
+        ("untouched", None),
+        ("small nuclei", "mild"),
+        ("small nuclei", "middle"),
+        ("small nuclei", "strong"),
+    ]
+    assert len(rows) == 1 + 3 * len(FAULTS) + 3 * 2
+    # Untouched images score as in `cellseg-host evaluate`
+    summaries = by_modality(list(evaluate(model, tiny_dataset, tiny_dataset.split("val"))))
+    assert rows[0]["ap50"] == {name: round(s.ap50, 4) for name, s in summaries.items()}
+    assert set(rows[0]["drop"].values()) == {0}
+    assert rows[0]["cells_found"] == summaries["all"].cells_predicted
+    for row in rows[1:]:
+        for name, lost in row["drop"].items():
+            assert lost == pytest.approx(rows[0]["ap50"][name] - row["ap50"][name], abs=2e-4)
+    over = {r["fault"] for r in rows if r.get("strength") == "middle" and r["drop"]["all"] > 0.1}
+    assert set(document["over_at_middle"]) == over
+    assert all(len(cells) == 5 for cells in document["cells_in_empty_fields"].values())
+    page = (tmp_path / "stress.md").read_text()
+    assert f"{np.round(rows[5]['ap50']['all'], 3):.3f}" in page
+    assert "| black | 0, 0, 0, 0, 0 |" in page
+    assert "large nuclei, diameter told" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "files", "words"),
+    [
+        (("--split", "none"), {}, "no image is in the split 'none'"),
+        ((), {"model": "no.tflite"}, "no.tflite"),
+        ((), {"dataset": "nowhere"}, "is no dataset"),
+        (("--json", "no/such/folder.json"), {}, "its folder does not exist"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(stress, arguments, files, words):
+    result = stress(*arguments, **files)
+    assert result.returncode == 2
+    assert words in result.stderr
+    assert len(result.stderr.splitlines()) == 1
