@@ -14,7 +14,7 @@ from scipy import ndimage
 from cellseg_device import image as images
 from cellseg_device.errors import InputError
 from cellseg_host.data.dataset import load
-from cellseg_host.synth import SynthSettings, make_field, write_fields
+from cellseg_host.synth import SynthSettings, empties, make_field, write_fields
 from cellseg_host.synth.command import synth
 from cellseg_host.synth.settings import KINDS, STAINS
 
@@ -196,6 +196,20 @@ def test_command_makes_empty_fields(tmp_path: Path):
     assert (row["cells"], row["median_diameter_px"]) == ("0", "0.0")
 
 
+def test_command_makes_every_kind_of_empty_field(tmp_path: Path):
+    made = run(tmp_path, "--kind", "empty", "-n", 12, "--seed", 7, "--size", "40x50", "--split", "train")
+    assert made.exit_code == 0, made.output
+    dataset = load(tmp_path)
+    kinds = list(empties.KINDS)
+    for index, entry in enumerate(dataset.split("train")):
+        kind = kinds[index % 10]
+        assert entry.id == f"empty-7-{index:04d}-{kind.replace(' ', '-')}"
+        image = images.decode(dataset.image_bytes(entry)).pixels
+        assert np.array_equal(image, empties.make_empty(kind, (40, 50), 7 + index // 10))
+        assert (entry.cells, entry.modality) == (0, "fluorescence" if image.ndim == 2 else "histology")
+        assert not dataset.labels(entry).any()
+
+
 def test_command_refuses_what_is_there_and_adds_only_when_forced(tmp_path: Path):
     notes = tmp_path / "notes.txt"
     notes.write_text("mine")
@@ -223,7 +237,14 @@ def test_command_keeps_its_hands_off_a_foreign_manifest(tmp_path: Path):
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--size", "40"), ("--size", "0x40"), ("--empty", "--cells", 3), ("--touching", 2), ("--stain", "he")],
+    [
+        ("--size", "40"),
+        ("--size", "0x40"),
+        ("--empty", "--cells", 3),
+        ("--kind", "empty", "--stain", "he"),
+        ("--touching", 2),
+        ("--stain", "he"),
+    ],
 )
 def test_command_explains_wrong_options(tmp_path: Path, arguments):
     result = run(tmp_path / "out", *arguments)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,13 @@ import numpy.typing as npt
 
 from cellseg_device.errors import InputError, OutputError
 from cellseg_host.data.dataset import SPLITS, Entry, diameters_px, load, write_manifest
+from cellseg_host.synth import empties
 from cellseg_host.synth.field import make_field
 from cellseg_host.synth.settings import SynthSettings
+from cellseg_host.synth.texture import Shape
+
+# Name, modality, image, labels
+Field = tuple[str, str, npt.NDArray[Any], npt.NDArray[np.uint16]]
 
 
 def write_fields(
@@ -55,6 +60,46 @@ def write_fields(
     OutputError
         If a file cannot be written.
     """
+    kind = settings.kind
+    fields = ((f"{kind}-{seed}-{i:04d}", kind, *make_field(settings, (seed, i))) for i in range(n))
+    return _write(out, fields, n, seed, split, progress, force)
+
+
+def write_empties(
+    out: Path,
+    shape: Shape,
+    n: int,
+    seed: int,
+    split: str = "test",
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    force: bool = False,
+) -> tuple[Entry, ...]:
+    """Write n fields without a nucleus as a dataset, by turns of each of `empties.KINDS`.
+
+    Parameters and results are those of `write_fields`. Field i has the seed ``seed + i // 10``; grey ones count as
+    fluorescence, colour ones as histology.
+    """
+    kinds = list(empties.KINDS)
+
+    def field(index: int) -> Field:
+        kind = kinds[index % len(kinds)]
+        image = empties.make_empty(kind, shape, seed + index // len(kinds))
+        modality = "fluorescence" if image.ndim == 2 else "histology"
+        return f"empty-{seed}-{index:04d}-{kind.replace(' ', '-')}", modality, image, np.zeros(shape, np.uint16)
+
+    return _write(out, map(field, range(n)), n, seed, split, progress, force)
+
+
+def _write(
+    out: Path,
+    fields: Iterable[Field],
+    n: int,
+    seed: int,
+    split: str,
+    progress: Callable[[int, int], None] | None,
+    force: bool,
+) -> tuple[Entry, ...]:
     if n < 1 or seed < 0:
         raise InputError("the number of fields must be 1 or more, and the seed 0 or more")
     if split not in SPLITS:
@@ -64,14 +109,13 @@ def write_fields(
     try:
         (out / "images").mkdir(parents=True, exist_ok=True)
         (out / "labels").mkdir(exist_ok=True)
-        for index in range(n):
-            image, labels = make_field(settings, (seed, index))
-            entry = _entry(f"{settings.kind}-{seed}-{index:04d}", split, settings.kind, labels)
+        for done, (name, modality, image, labels) in enumerate(fields, 1):
+            entry = _entry(name, split, modality, labels)
             save_png(out / "images" / f"{entry.id}.png", image)
             save_png(out / "labels" / f"{entry.id}.png", labels)
             written.append(entry)
             if progress is not None:
-                progress(index + 1, n)
+                progress(done, n)
         new = {entry.id for entry in written}
         write_manifest(out, [e for e in kept if e.id not in new] + written)
     except OSError as error:
