@@ -7,13 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 
 from cellseg_device.card import Separation
 from cellseg_device.errors import ImageError
 from cellseg_device.image import Image
 from cellseg_device.model import MapSpec, Model
-from cellseg_device.segment import Maps, foreground_mask, label, predict
+from cellseg_device.segment import Maps, Stopwatch, foreground_mask, label, look, separated
 from cellseg_host import metrics
 from cellseg_host.data.dataset import Dataset, Entry
 from cellseg_host.metrics import Labels
@@ -126,10 +127,15 @@ def evaluate(model: Model, dataset: Dataset, entries: Iterable[Entry]) -> Iterat
 
 def judge(model: Model, entry: Entry, image: Image, true: Labels) -> Judged:
     """Label one image by the model, and score the labels."""
-    maps = predict(image, model)
-    labels = labelled(maps, image.shape, model.maps, model.card.separation)
-    threshold = model.maps["foreground"].threshold(BASELINE_THRESHOLD)
-    mask = foreground_mask(maps["foreground"], image.shape, threshold)[: image.shape[0], : image.shape[1]] > 0
+    seen = look(image, model, Stopwatch())
+    try:
+        labels = separated(seen, model)
+    except ImageError:  # more specks than labels
+        labels = np.zeros(image.shape, np.uint16)
+    (height, width), threshold = seen.shape, model.maps["foreground"].threshold(BASELINE_THRESHOLD)
+    mask = foreground_mask(seen.maps["foreground"], seen.shape, threshold)[:height, :width]
+    if seen.shape != image.shape:
+        mask = cv2.resize(mask, image.shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     score = ImageScore(
         entry.id,
         entry.modality,
@@ -137,7 +143,7 @@ def judge(model: Model, entry: Entry, image: Image, true: Labels) -> Judged:
         int(labels.max(initial=0)),
         metrics.foreground_iou(true > 0, labels > 0),
         metrics.dice(true > 0, labels > 0),
-        metrics.two_class_iou(true > 0, mask),
+        metrics.two_class_iou(true > 0, mask > 0),
         tuple(float(p) for p in metrics.average_precision(true, labels)),
     )
     return Judged(score, labels)

@@ -143,6 +143,24 @@ def test_cells_of_a_told_diameter_are_found_whole_at_any_size(model, diameter, d
     assert "--diameter" not in found.counts.flags
 
 
+@pytest.mark.parametrize("diameter", [60, 80, 110])
+def test_large_cells_are_noticed_without_being_told(model, diameter):
+    pixels, count = nuclei(diameter)
+    image = Image(pixels)
+    seen = segment.look(image, model, Stopwatch())
+    scaled = 1.2 * pixels.shape[0] * model.card.cell_diameter_px / diameter
+    assert seen.shape[0] == pytest.approx(scaled, rel=0.2)
+    found = segment.finish(seen, model, Stopwatch(), Counting())
+    assert len(found.cells) == pytest.approx(count, rel=0.06)
+    assert found.counts.diameter_ratio == pytest.approx(1.2, abs=0.3)
+
+
+@pytest.mark.parametrize("diameter", [9, 17, 27, 38])
+def test_ordinary_cells_are_looked_at_once(model, diameter):
+    image = Image(nuclei(diameter)[0])
+    assert segment.look(image, model, Stopwatch()).shape == image.shape
+
+
 def test_a_diameter_near_the_models_leaves_the_image_as_it_is(model):
     image = Image(nuclei(17)[0])
     near = segment.look(image, model, Stopwatch(), model.card.cell_diameter_px * 1.1)

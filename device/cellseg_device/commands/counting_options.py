@@ -23,7 +23,7 @@ _OPTIONS = (
         "--diameter",
         metavar="LENGTH",
         help="Of your cells, as 12um or 40px: images are scaled to the size the model knows. "
-        "[default: images are taken as they are]",
+        "[default: as they are, or smaller where cells turn out to be much larger]",
     ),
     click.option("--min-diameter", metavar="LENGTH", help="Leave smaller cells out, as 5um or 15px."),
     click.option("--max-diameter", metavar="LENGTH", help="Leave larger cells out."),
