@@ -64,11 +64,14 @@ class Look:
         (height, width) at which the network saw it.
     maps : dict of str to ndarray of int8
         As from `predict`, at that size.
+    model : Model
+        Whose maps these are.
     """
 
     image: Image
     shape: tuple[int, int]
     maps: Maps
+    model: Model
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ def segment(
     """
     watch, counting = watch or Stopwatch(), counting or Counting()
     image = counting.sized(decode(data, watch))
-    return finish(look(image, model, watch, counting.diameter_px(image)), model, watch, counting)
+    return finish(look(image, model, watch, counting.diameter_px(image)), watch, counting)
 
 
 def decode(data: bytes, watch: Stopwatch) -> Image:
@@ -131,10 +134,10 @@ def look(image: Image, model: Model, watch: Stopwatch, diameter_px: float | None
     """Run the network over an image; with a diameter, at the size at which its cells are as large as the model's."""
     with watch.step("normalise"):
         scaled = _scaled(image, diameter_px / model.card.cell_diameter_px) if diameter_px is not None else image
-    return Look(image, scaled.shape, predict(scaled, model, watch))
+    return Look(image, scaled.shape, predict(scaled, model, watch), model)
 
 
-def finish(seen: Look, model: Model, watch: Stopwatch, counting: Counting) -> Segmentation:
+def finish(seen: Look, watch: Stopwatch, counting: Counting) -> Segmentation:
     """Go the second half of the road: label the cells, measure and count them; the maps are let go of on the way.
 
     Raises
@@ -142,7 +145,7 @@ def finish(seen: Look, model: Model, watch: Stopwatch, counting: Counting) -> Se
     ImageError
         If there are more than 65,535 cells, or the settings do not fit the image.
     """
-    image = seen.image
+    image, model = seen.image, seen.model
     with watch.step("instances"):
         labels = label(seen.maps, seen.shape, model.maps, model.card.separation)
         if seen.shape != image.shape:

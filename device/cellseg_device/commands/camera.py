@@ -71,6 +71,7 @@ def camera(
     strict: bool,
     as_json: bool,
     model: Path | None,
+    accelerator: str,
     threads: int | None,
 ) -> None:
     """Take an image every so often, and segment it.
@@ -113,7 +114,7 @@ def camera(
             taking = opened(settings, source, timeout, retries, report.warn, alarm)
             show_focus(taking, alarm, count, as_json, preview)
             leave(taking, EXIT_OK)
-        worker = Worker(load(model, threads, report.warn), output, extras, counting)
+        worker = Worker(load(model, threads, accelerator, report.warn), output, extras, counting)
         open_output(worker, MAY_PASS)
         taking = opened(settings, source, timeout, retries, report.warn, alarm)
         for outcome in timelapse(taking, captures, worker, every, count, alarm):

@@ -65,6 +65,7 @@ def watch(
     strict: bool,
     as_json: bool,
     model: Path | None,
+    accelerator: str,
     threads: int | None,
 ) -> None:
     """Segment every image that is in FOLDER or comes into it.
@@ -98,9 +99,9 @@ def watch(
     timing = watching.Timing(settle, poll)
     look = watching.once if once else watching.watch
     try:
-        worker = Worker(load(model, threads, report.warn), output, extras, counting, decoder.decode)
+        worker = Worker(load(model, threads, accelerator, report.warn), output, extras, counting, decoder.decode)
         if not once:
-            worker.renewal = Renewal(worker.model, partial(load, model, threads, report.warn), report.warn)
+            worker.renewal = Renewal(worker.model, partial(load, model, threads, accelerator, report.warn), report.warn)
         for outcome in look(folder, worker, timing, alarm, recursive):
             report.add(outcome)
             if retention is not None:
