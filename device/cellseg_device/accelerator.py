@@ -194,7 +194,7 @@ def load(path: Path, threads: int, choice: str, warn: Warn) -> Model | Accelerat
             instead = f"name {plain}" if plain else "name what it was compiled from"
             raise ModelError(f"{path}: is compiled for an Edge TPU and does not run on the CPU: {instead}")
         return _plain_model(path, threads, warn)
-    compiled = path if is_compiled else compiled_beside(path)
+    compiled = path if is_compiled else _compiled_beside(path)
     if compiled is None:
         if choice == "edgetpu":
             raise ModelError(
@@ -220,10 +220,15 @@ def _plain_model(path: Path, threads: int, warn: Warn) -> Model:
     return model
 
 
-def compiled_beside(path: Path) -> Path | None:
+def _compiled_beside(path: Path) -> Path | None:
     """The model for the Edge TPU beside one for the CPU, if it is there."""
     compiled = path.with_name(f"{path.stem}{_ENDING}.tflite")
     return compiled if compiled.is_file() else None
+
+
+def is_pair(path: Path) -> bool:
+    """Whether a model is compiled for an Edge TPU, or has one beside it that is."""
+    return is_for_edgetpu(cards.read_model_file(path)) or _compiled_beside(path) is not None
 
 
 def _plain(compiled: Path) -> Path | None:

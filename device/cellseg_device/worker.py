@@ -24,6 +24,7 @@ from cellseg_device.ledger import DONE, FAILED, Entry
 from cellseg_device.model import Model
 from cellseg_device.output import Output, utc
 from cellseg_device.renewal import Renewal
+from cellseg_device.retention import Retention
 from cellseg_device.scan import Source
 from cellseg_device.segment import Look, Segmentation, Stopwatch
 
@@ -101,6 +102,8 @@ class Worker:
     ----------
     renewal : Renewal or None
         Where there is one, a new model is taken up when its file has been replaced.
+    retention : Retention or None
+        Where there is one, what has been kept for long enough is removed by `tidy`.
     """
 
     def __init__(
@@ -121,11 +124,17 @@ class Worker:
         self._refused: tuple[Source, str] | None = None  # the one begun ahead, and why it is no image
         self._network_thread = ThreadPoolExecutor(1, "cellseg-network")
         self.renewal: Renewal | None = None
+        self.retention: Retention | None = None
 
     @property
     def model_sha256(self) -> str:
         """Of the model's file; of a pair, the CPU's."""
         return self.model.sha256
+
+    def tidy(self) -> None:
+        """Remove what has been kept for long enough; to be called now and then, whether there is work or not."""
+        if self.retention is not None:
+            self.retention.tidy()
 
     def process(self, source: Source, stopwatch: Stopwatch | None = None, following: Source | None = None) -> Outcome:
         """Do one image, and record it as done or, for a fault of its own, as failed.
