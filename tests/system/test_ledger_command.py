@@ -93,15 +93,11 @@ def test_a_lost_ledger_is_made_anew_as_it_was(device, results):
 
 
 def test_images_with_names_that_cannot_be_printed_are_not_counted_again(device, tmp_path, write_image):
-    below = tmp_path / os.fsdecode(b"day\xff\t1")
-    below.mkdir()
-    for number, path in enumerate(
-        (below / "\na.png", below / "b.png", tmp_path / r"c\xfe.png", tmp_path / "plain.png")
-    ):
-        write_image(path, seed=number, mtime=1_700_000_000.123456)
-    image = tmp_path / "d.png"
-    write_image(image, seed=9, mtime=1_700_000_000.123456)
-    image.rename(tmp_path / os.fsdecode(b"d\xfe\r.png"))
+    (tmp_path / "day").mkdir()
+    for number, name in enumerate((b"day/\na.png", b"day/b.png", rb"c\xfe.png", b"d\xfe\r.png", b"plain.png")):
+        path = write_image(tmp_path / "new.png", seed=number, mtime=1_700_000_000.123456)
+        path.rename(tmp_path / os.fsdecode(name))
+    (tmp_path / "day").rename(tmp_path / os.fsdecode(b"day\xff\t1"))
     assert device("watch", tmp_path, "--once", "--recursive").returncode == 0
     out = tmp_path / "cellseg-results"
     before = rows(out)
