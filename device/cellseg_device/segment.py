@@ -190,7 +190,7 @@ def predict(image: Image, model: Model, watch: Stopwatch | None = None) -> Maps:
     watch = watch or Stopwatch()
     card = model.card
     with watch.step("normalise"):
-        levels = normalise.level_table(normalise.histogram(image.pixels), card.low_percentile, card.high_percentile)
+        levels = normalise.level_table(image.histogram, card.low_percentile, card.high_percentile)
         table = model.input_table(levels)
     with watch.step("tiles"):
         if model.tile:
