@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cellseg_device import focus, normalise, runs
+from cellseg_device import focus, runs
 from cellseg_device.image import Image
 from cellseg_device.measure import Cells
 
