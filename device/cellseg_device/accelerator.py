@@ -47,6 +47,8 @@ class Accelerated:
 
     Raises
     ------
+    ModelError
+        If `path` is not compiled, or `plain` is another model.
     AcceleratorError
         If no Edge TPU can be had and there is no spare.
     """
@@ -55,6 +57,8 @@ class Accelerated:
         self, path: Path, plain: Path | None, spare: Model | None, threads: int, warn: Warn, is_missed: bool
     ) -> None:
         compiled = cards.read_model_file(path)
+        if not is_for_edgetpu(compiled):
+            raise ModelError(f"{path}: is not compiled for an Edge TPU: make it anew with 'cellseg-host edgetpu'")
         self.path = plain or path
         self.card: Card = _card(path, compiled)
         self.threads = threads

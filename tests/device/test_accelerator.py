@@ -195,10 +195,9 @@ def test_an_image_in_whose_middle_it_fails_is_done_by_the_cpu(
     write_image(images[0], height=1000, width=1000, count=300)
     model = accelerator.load(pair[0], 1, "auto", warnings.append)
     field = segment.images.decode(images[0].read_bytes())
-    before_it = tpu.invokes
+    loaded = tpu.invokes
     model.look(field, segment.Stopwatch(), None)
-    tiles = tpu.invokes - before_it
-    assert tiles >= 3
+    assert tpu.invokes - loaded >= 3, "tiles"
     tpu.fails_at = tpu.invokes + 3
 
     def before(number):
@@ -281,6 +280,16 @@ def test_two_models_are_no_pair(tpu, pair, model_path, warnings):
     (line,) = warnings
     assert "not the same model" in line
     assert line.endswith("; counting on the CPU")
+
+
+def test_a_name_alone_makes_no_compiled_model(tpu, pair, warnings):
+    shutil.copyfile(pair[0], pair[1])
+    assert isinstance(accelerator.load(pair[0], 1, "auto", warnings.append), Model)
+    (line,) = warnings
+    assert "nuclei_edgetpu.tflite: is not compiled for an Edge TPU" in line
+    with pytest.raises(ModelError, match="is not compiled for an Edge TPU: make it anew"):
+        accelerator.load(pair[0], 1, "edgetpu", warnings.append)
+    assert tpu.opened == 0
 
 
 @pytest.mark.parametrize(("expected", "is_fine"), [(1.0, True), (1.04, True), (1.2, False), (0.5, False)])
