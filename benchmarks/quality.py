@@ -76,7 +76,7 @@ def main(dataset: Path) -> None:
             pixels = decode((dataset / "images" / f"{row['id']}.png").read_bytes()).pixels
             image = Image(np.ascontiguousarray(fault(pixels, float(row["median_diameter_px"]))))
             look = segment.look(image, model, Stopwatch())
-            flags.append(segment.finish(look, model, Stopwatch(), Counting()).counts.flags)
+            flags.append(segment.finish(look, Stopwatch(), Counting()).counts.flags)
         shares[name] = {flag: round(sum(flag in text for text in flags) / len(flags), 3) for flag in FLAGS}
     click.echo(f"{'fault':32}" + "".join(f"{flag:>14}" for flag in FLAGS))
     for name, share in shares.items():

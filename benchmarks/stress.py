@@ -86,7 +86,7 @@ def found_in(pixels: np.ndarray, model: Model, counting: Counting) -> metrics.La
     image = Image(pixels)
     try:
         seen = segment.look(image, model, Stopwatch(), counting.diameter_px(image))
-        return segment.finish(seen, model, Stopwatch(), counting).labels
+        return segment.finish(seen, Stopwatch(), counting).labels
     except ImageError:
         return np.zeros(image.shape, np.uint16)
 

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from cellseg_device import hardware
+from cellseg_device.accelerator import Accelerated
 from cellseg_device.errors import ImageError, OutputError
 from cellseg_device.memory import peak_rss_mb
 from cellseg_device.model import RUNTIME, Model
@@ -20,6 +21,8 @@ from cellseg_device.scan import Source
 from cellseg_device.segment import STEPS, Stopwatch
 from cellseg_device.selftest import known_image
 from cellseg_device.worker import Outcome, Worker
+
+_PROCESSORS = {"cpu": "CPU", "edgetpu": "Edge TPU"}
 
 
 def known_field(height: int, width: int) -> bytes:
@@ -32,7 +35,7 @@ def known_field(height: int, width: int) -> bytes:
 
 def bench(
     data: bytes,
-    model: Model,
+    model: Model | Accelerated,
     runs: int,
     folder: Path | None = None,
     on_run: Callable[[int], None] = lambda number: None,
@@ -43,7 +46,7 @@ def bench(
     ----------
     data : bytes
         An image file.
-    model : Model
+    model : Model or Accelerated
     runs : int
         A first one, which prepares the runtime for the image's size, is not counted.
     folder : Path or None
@@ -107,6 +110,7 @@ def bench(
             "quantization": model.card.quantization,
             "runtime": RUNTIME,
             "threads": model.threads,
+            "accelerator": model.accelerator,
         },
         "image": {"height_px": counts.height_px, "width_px": counts.width_px, "cells": counts.count},
         "runs": runs,
@@ -135,7 +139,10 @@ def as_text(result: dict[str, Any]) -> str:
         f"{image['width_px']}×{image['height_px']} px, {image['cells']} cells: "
         f"{result['megapixels_per_s']} megapixels/s, peak memory {result['peak_rss_mb']} MB, {result['runs']} runs"
     )
-    lines.append(f"{model['name']} ({model['quantization']}), {model['runtime']}, threads: {model['threads']}")
+    lines.append(
+        f"{model['name']} ({model['quantization']}), {model['runtime']}, on the {_PROCESSORS[model['accelerator']]}, "
+        f"threads: {model['threads']}"
+    )
     told = {k: v for k, v in machine.items() if v not in (None, [])}
     lines.append(", ".join(f"{k} {v}" for k, v in told.items()))
     return "\n".join(lines)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+from typing import Any
 
 import click
 
@@ -20,10 +22,27 @@ from cellseg_device.commands.run import run
 from cellseg_device.commands.snap import snap
 from cellseg_device.commands.summary import summary
 from cellseg_device.commands.watch import watch
+from cellseg_device.errors import EXIT_USAGE
+from cellseg_device.quiet import drop_pending_output, is_of_printing, say
 from cellseg_device.settings import config_option
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """Ends with a line, too, where what it prints cannot be written, on a full disk say."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        try:
+            return super().main(*arguments, **options)
+        except OSError as error:
+            if not is_of_printing(error):
+                raise  # a bug
+            drop_pending_output()
+            with suppress(OSError):
+                say(f"error: standard output cannot be written ({error.strerror}): send it elsewhere")
+            raise SystemExit(EXIT_USAGE) from None
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(cellseg_device.__version__, prog_name="cellseg-device")
 def main() -> None:
     """Segment and count cells in microscope images, on this computer, offline.

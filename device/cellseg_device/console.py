@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -12,22 +11,10 @@ import click
 
 from cellseg_device.errors import EXIT_IMAGES_FAILED, EXIT_OK
 from cellseg_device.ledger import DONE, FAILED
-from cellseg_device.quiet import say
+from cellseg_device.quiet import drop_pending_output, say
 from cellseg_device.worker import UNCHANGED, Outcome
 
 _CLEAR_LINE = "\r\x1b[K"
-
-
-def _drop_pending_output() -> None:
-    """Let go of what could not be written, or it would be tried again with every line and at the end."""
-    kept = os.dup(1)
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 1)
-        sys.stdout.flush()
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
 
 
 class Report:
@@ -86,7 +73,7 @@ class Report:
         except BrokenPipeError:
             raise
         except OSError as error:
-            _drop_pending_output()
+            drop_pending_output()
             if not self._has_lost_lines:
                 self.warn(f"standard output cannot be written ({error.strerror}): results go on being written")
             self._has_lost_lines = True

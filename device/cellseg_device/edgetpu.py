@@ -12,6 +12,9 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from cellseg_device.quiet import quiet_stderr
 
 LIBRARY = "libedgetpu.so.1"
 
@@ -56,6 +59,57 @@ class Library:
     version: str | None = None
     fault: str | None = None
     is_missing: bool = False
+
+
+@dataclass(frozen=True)
+class State:
+    """Whether there is an Edge TPU that works.
+
+    Attributes
+    ----------
+    devices : tuple of Device
+    library : Library
+    fault : str or None
+        What is wrong; None where one works.
+    fix : str or None
+        What to do about it.
+    """
+
+    devices: tuple[Device, ...]
+    library: Library
+    fault: str | None = None
+    fix: str | None = None
+
+    @property
+    def where(self) -> str:
+        """On which bus."""
+        return " and ".join(sorted({"PCI" if device.bus == "pci" else "USB" for device in self.devices}))
+
+
+def state(root: Path = Path("/")) -> State:
+    """Look whether there is an Edge TPU, and try it."""
+    found = devices(root)
+    is_ready = any(device.node is not None for device in found)
+    tried = library(with_device=is_ready)
+    version = f"libedgetpu {tried.version or 'of unknown version'}"
+    install = "install libedgetpu1-std (coral.ai/docs)"
+
+    def faulty(fault: str, fix: str) -> State:
+        return State(found, tried, fault, fix)
+
+    if not found and tried.is_missing:
+        return faulty("none, and no libedgetpu", f"to use one, plug it in and {install}")
+    if tried.is_missing:
+        return faulty("there is one, but no libedgetpu", install)
+    if not found:
+        return faulty(f"none ({version})", "plug it in, if there should be one")
+    if not is_ready:
+        return faulty("on PCI, without its driver", "install the gasket and apex kernel modules")
+    if tried.fault:
+        where = State(found, tried).where
+        fault = f"on {where}, but {version} does not work with this runtime: {tried.fault}"
+        return faulty(fault, "install a libedgetpu built for this version of the runtime")
+    return State(found, tried)
 
 
 def devices(root: Path = Path("/")) -> tuple[Device, ...]:
@@ -114,19 +168,27 @@ def try_library(with_device: bool) -> None:
         print(f"version={number[1] if number else words}", flush=True)
     if with_device:
         try:
-            _load_delegate()
+            delegate()
         except ValueError as error:
             print(f"fault={str(error).splitlines()[0]}", flush=True)
             raise SystemExit(1) from None
     print("done=yes", flush=True)
 
 
-def _load_delegate() -> None:
+def delegate() -> Any:
+    """Have the runtime load libedgetpu, which takes an Edge TPU until the delegate is let go of.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or it is not to be had.
+    """
     try:
         from ai_edge_litert.interpreter import load_delegate
     except ImportError:
         from tflite_runtime.interpreter import load_delegate
-    load_delegate(LIBRARY)
+    with quiet_stderr():
+        return load_delegate(LIBRARY)
 
 
 def _text(path: Path) -> str | None:

@@ -35,6 +35,10 @@ class ModelError(CellsegError):
     """A model file is missing, has no card, or its card does not fit the graph."""
 
 
+class AcceleratorError(ModelError):
+    """The Edge TPU that a model needs is missing, cannot be used, or failed: no fault of the image in hand."""
+
+
 class InputError(CellsegError):
     """A folder, dataset or argument is not what the command needs."""
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+# The one operator that the Edge TPU's compiler leaves of what it takes, as a flatbuffer holds its name
+_EDGETPU_OPERATOR = b"edgetpu-custom-op"
+_EDGETPU_MARK = len(_EDGETPU_OPERATOR).to_bytes(4, "little") + _EDGETPU_OPERATOR + b"\0"
+
 
 @dataclass(frozen=True)
 class Operator:
@@ -40,6 +44,11 @@ def operators(interpreter: Any) -> tuple[Operator, ...]:
         for op in interpreter._get_ops_details()
         if op["op_name"] != "DELEGATE"
     )
+
+
+def is_for_edgetpu(flatbuffer: bytes) -> bool:
+    """Whether a graph has been compiled for an Edge TPU; such a graph runs nowhere else."""
+    return _EDGETPU_MARK in flatbuffer
 
 
 def is_delegated(interpreter: Any) -> bool:

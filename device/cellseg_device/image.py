@@ -19,6 +19,7 @@ import struct
 import xml.etree.ElementTree as ET
 import zlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from cellseg_device import normalise
 from cellseg_device.errors import ImageError
 from cellseg_device.quiet import quiet_stderr
 
@@ -72,6 +74,11 @@ class Image:
     def shape(self) -> tuple[int, int]:
         """(height, width) in pixels."""
         return self.pixels.shape[0], self.pixels.shape[1]
+
+    @cached_property
+    def histogram(self) -> npt.NDArray[np.int64]:
+        """As `normalise.histogram`; wanted before the network and after it, so counted once."""
+        return normalise.histogram(self.pixels)
 
 
 @dataclass(frozen=True)

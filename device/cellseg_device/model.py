@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from cellseg_device import card as cards
 from cellseg_device.card import Card, Output
-from cellseg_device.errors import ModelError
+from cellseg_device.errors import AcceleratorError, ModelError
+from cellseg_device.graph import is_for_edgetpu
 from cellseg_device.quiet import quiet_stderr
 
 try:
@@ -117,6 +118,8 @@ class Model:
     path : Path
     threads : int
         Threads of one invoke.
+    delegate : Delegate or None
+        The runtime's, of an Edge TPU, for a graph that was compiled for one.
 
     Raises
     ------
@@ -124,16 +127,21 @@ class Model:
         If the file cannot be read, has no card, or its card does not fit the graph.
     """
 
-    def __init__(self, path: Path, threads: int = 1) -> None:
+    def __init__(self, path: Path, threads: int = 1, delegate: Any = None) -> None:
         self.path = path
         self.threads = threads
+        self.accelerator = "cpu" if delegate is None else "edgetpu"
         data = cards.read_model_file(path)
         self.sha256 = hashlib.sha256(data).hexdigest()
+        self.files = {path: self.sha256}
         try:
             self.card: Card = cards.read_from(data)
             if self.card.output("foreground") is None:
                 raise ModelError("tells whether there is a cell, not where: counting needs a model that draws maps")
-            self.interpreter = _interpreter(cards.strip(data), threads)
+            flatbuffer = cards.strip(data)
+            if delegate is None and is_for_edgetpu(flatbuffer):
+                raise ModelError("is compiled for an Edge TPU and runs nowhere else: name what it was compiled from")
+            self.interpreter = _interpreter(flatbuffer, threads, delegate)
             self._input = _input_detail(self.interpreter)
             signature = self._input["shape_signature"]
             # None for a graph that takes any size
@@ -181,11 +189,15 @@ class Model:
         ------
         ModelError
             If the runtime fails, for lack of memory say.
+        AcceleratorError
+            If it is on an Edge TPU.
         """
         try:
             self.interpreter.invoke()
         except RuntimeError as error:
-            raise ModelError(f"the runtime ({RUNTIME}) fails: {str(error).splitlines()[0]}") from None
+            if self.accelerator == "edgetpu":
+                raise AcceleratorError(f"the Edge TPU fails ({_first_line(error)})") from None
+            raise ModelError(f"the runtime ({RUNTIME}) fails: {_first_line(error)}") from None
 
     def run_blank(self, height: int, width: int) -> None:
         """Run once over zeros of this size."""
@@ -224,14 +236,19 @@ class Model:
             )
 
 
-def _interpreter(flatbuffer: bytes, threads: int) -> Any:
+def _interpreter(flatbuffer: bytes, threads: int, delegate: Any) -> Any:
+    delegates = None if delegate is None else [delegate]
     try:
         with quiet_stderr():  # it would greet the user with the name of its delegate
-            interpreter = Interpreter(model_content=flatbuffer, num_threads=threads)
+            interpreter = Interpreter(model_content=flatbuffer, num_threads=threads, experimental_delegates=delegates)
             interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as error:
-        raise ModelError(f"the runtime ({RUNTIME}) refuses the graph: {str(error).splitlines()[0]}") from None
+        raise ModelError(f"the runtime ({RUNTIME}) refuses the graph: {_first_line(error)}") from None
     return interpreter
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or ["no reason given"])[0]
 
 
 def _input_detail(interpreter: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cellseg_device import focus, normalise, runs
+from cellseg_device import focus, runs
 from cellseg_device.image import Image
 from cellseg_device.measure import Cells
 
@@ -81,7 +81,7 @@ def judge(image: Image, labels: npt.NDArray[np.uint16], cells: Cells, ratio_per_
     at_border = float(cells.columns["touches_border"].mean()) if count else 0.0
     covered = float(cells.columns["area_px"].sum()) / labels.size
     sharpness = edge_sharpness(grey, labels, cells)
-    saturated = saturated_fraction(image.pixels)
+    saturated = saturated_fraction(image.histogram)
     light = uneven_light(grey, labels)
     wrong = {
         "out of focus": sharpness is not None and sharpness < MIN_EDGE_SHARPNESS,
@@ -103,17 +103,16 @@ def judge(image: Image, labels: npt.NDArray[np.uint16], cells: Cells, ratio_per_
     )
 
 
-def saturated_fraction(pixels: npt.NDArray[Any]) -> float:
+def saturated_fraction(histogram: npt.NDArray[np.int64]) -> float:
     """Part of the pixels at the upper end of the range that the largest value of the image belongs to.
 
     Parameters
     ----------
-    pixels : ndarray of uint8 or uint16, shape (height, width) or (height, width, 3)
-        Of a camera of 12 bit, say, in 16.
+    histogram : ndarray of int64, shape (256,) or (65536,)
+        Of an image that may be of a camera of 12 bit, say, in 16.
     """
-    counts = normalise.histogram(pixels)
-    top = int(np.flatnonzero(counts)[-1])
-    return float(counts[top] / counts.sum()) if top in _FULL_SCALES else 0.0
+    top = int(np.flatnonzero(histogram)[-1])
+    return float(histogram[top] / histogram.sum()) if top in _FULL_SCALES else 0.0
 
 
 def edge_sharpness(grey: npt.NDArray[Any], labels: npt.NDArray[np.uint16], cells: Cells) -> float | None:

@@ -1,9 +1,14 @@
-"""Libraries that write on standard error are asked to keep it to themselves; what is for the user goes past them."""
+"""Libraries that write on standard error are asked to keep it to themselves; what is for the user goes past them.
+
+And what becomes of standard output that cannot be written.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -31,3 +36,21 @@ def say(text: str, nl: bool = True) -> None:
     """Print for the user on standard error, whatever other threads hold back."""
     with _STDERR:
         click.echo(text, nl=nl, err=True)
+
+
+def is_of_printing(error: OSError) -> bool:
+    """Whether an error came out of printing, rather than from a file of ours."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return frame.f_code is click.echo.__code__
+
+
+def drop_pending_output() -> None:
+    """Let go of what could not be written, or it would be tried again with every line and at the end."""
+    kept = os.dup(1)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+        sys.stdout.flush()
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 from cellseg_device import files, results
@@ -22,6 +23,7 @@ from cellseg_device.counting import Counts
 from cellseg_device.errors import ImageError, OutputError
 from cellseg_device.ledger import DONE, Entry, Ledger
 from cellseg_device.output import COUNTS_NAME, held, utc
+from cellseg_device.scan import printable
 
 _ASIDE = re.compile(r"counts-(\d+)\.csv")
 
@@ -71,7 +73,7 @@ def rebuild(folder: Path, originals: Path | None, step: Callable[[int], object])
 
 
 def _rebuilt(folder: Path, originals: Path, step: Callable[[int], object]) -> Rebuilt:
-    rows = _rows(folder)
+    rows, names = _rows(folder), cache(_names_as_printed)
     temporary = folder / f".cellseg-{os.getpid()}-0.tmp"
     temporary.unlink(missing_ok=True)
     ledger, left_out = Ledger(temporary), []
@@ -79,7 +81,7 @@ def _rebuilt(folder: Path, originals: Path, step: Callable[[int], object]) -> Re
         with ledger.transaction():
             for row in rows:
                 try:
-                    entry = _entry(folder, originals, row)
+                    entry = _entry(folder, row, _original(originals, row.get("image") or "", names))
                     owner = ledger.stem_owner(entry.stem or "")
                     if owner is not None:
                         raise ImageError(f"{row['labels']} is that of {owner}")
@@ -116,7 +118,7 @@ def _rows(folder: Path) -> list[dict[str, str]]:
     return list(latest.values())
 
 
-def _entry(folder: Path, originals: Path, row: dict[str, str]) -> Entry:
+def _entry(folder: Path, row: dict[str, str], original: Path) -> Entry:
     """Make an entry of a row and the files it names; raises ImageError where they do not bear it out."""
     labels = row.get("labels") or ""
     stem = labels.removesuffix(results.LABELS)
@@ -136,7 +138,7 @@ def _entry(folder: Path, originals: Path, row: dict[str, str]) -> Entry:
     return Entry(
         image=row["image"],
         size=made_from.image_bytes,
-        mtime_ns=_mtime_ns(originals / row["image"], made_from.image_bytes, row.get("captured_at") or ""),
+        mtime_ns=_mtime_ns(original, made_from.image_bytes, row.get("captured_at") or ""),
         sha256=made_from.image_sha256,
         status=DONE,
         reason=None,
@@ -165,6 +167,23 @@ def _counts(row: dict[str, str]) -> Counts:
         except ValueError:
             raise ImageError(f"its row in the counts is damaged ({field.name})") from None
     return Counts(**values)  # type: ignore[arg-type]
+
+
+def _original(originals: Path, image: str, names: Callable[[Path], dict[str, str]]) -> Path:
+    """Where the file of an image is, or was; its name may have been made printable."""
+    path = originals
+    for part in Path(image).parts:
+        is_as_printed = "\\" in part and not os.path.lexists(path / part)
+        path /= names(path).get(part, part) if is_as_printed else part
+    return path
+
+
+def _names_as_printed(folder: Path) -> dict[str, str]:
+    """What is in a folder, by its name made printable, where that is another."""
+    try:
+        return {printed: name for name in os.listdir(folder) if (printed := printable(name)) != name}  # noqa: PTH208
+    except OSError:
+        return {}
 
 
 def _mtime_ns(original: Path, size: int, captured_at: str) -> int:

@@ -53,6 +53,8 @@ class Provenance:
         Name of the model, and the digest of its file.
     settings : str
         `counting.Counting.key`.
+    accelerator : str
+        What the network ran on, ``"cpu"`` or ``"edgetpu"``; the latter rounds otherwise.
     """
 
     image: str
@@ -61,6 +63,7 @@ class Provenance:
     model: str
     model_sha256: str
     settings: str
+    accelerator: str = "cpu"
 
 
 def write(

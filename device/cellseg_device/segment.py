@@ -68,11 +68,14 @@ class Look:
         (height, width) at which the network saw it.
     maps : dict of str to ndarray of int8
         As from `predict`, at that size.
+    model : Model
+        Whose maps these are.
     """
 
     image: Image
     shape: tuple[int, int]
     maps: Maps
+    model: Model
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ def segment(
     """
     watch, counting = watch or Stopwatch(), counting or Counting()
     image = counting.sized(decode(data, watch))
-    return finish(look(image, model, watch, counting.diameter_px(image)), model, watch, counting)
+    return finish(look(image, model, watch, counting.diameter_px(image)), watch, counting)
 
 
 def decode(data: bytes, watch: Stopwatch) -> Image:
@@ -141,15 +144,15 @@ def look(image: Image, model: Model, watch: Stopwatch, diameter_px: float | None
         with watch.step("instances"):
             large_px = _large_diameter_px(maps["foreground"], image.shape, model)
         if large_px is None:
-            return Look(image, image.shape, maps)
+            return Look(image, image.shape, maps, model)
         maps.clear()
         diameter_px = large_px / _SCALED_RATIO
     with watch.step("normalise"):
         scaled = _scaled(image, diameter_px / model.card.cell_diameter_px)
-    return Look(image, scaled.shape, predict(scaled, model, watch))
+    return Look(image, scaled.shape, predict(scaled, model, watch), model)
 
 
-def separated(seen: Look, model: Model) -> npt.NDArray[np.uint16]:
+def separated(seen: Look) -> npt.NDArray[np.uint16]:
     """Labels, of the image's own shape.
 
     Raises
@@ -157,7 +160,8 @@ def separated(seen: Look, model: Model) -> npt.NDArray[np.uint16]:
     ImageError
         If there are more than 65,535 cells.
     """
-    separation, shape = model.card.separation, seen.image.shape
+    model, shape = seen.model, seen.image.shape
+    separation = model.card.separation
     labels = label(seen.maps, seen.shape, model.maps, separation)
     if seen.shape == shape:
         return labels
@@ -165,7 +169,7 @@ def separated(seen: Look, model: Model) -> npt.NDArray[np.uint16]:
     return instances.rescale(labels, seen.maps["foreground"], threshold, shape)
 
 
-def finish(seen: Look, model: Model, watch: Stopwatch, counting: Counting) -> Segmentation:
+def finish(seen: Look, watch: Stopwatch, counting: Counting) -> Segmentation:
     """Go the second half of the road: label the cells, measure and count them; the maps are let go of on the way.
 
     Raises
@@ -173,9 +177,9 @@ def finish(seen: Look, model: Model, watch: Stopwatch, counting: Counting) -> Se
     ImageError
         If there are more than 65,535 cells, or the settings do not fit the image.
     """
-    image = seen.image
+    image, model = seen.image, seen.model
     with watch.step("instances"):
-        labels = separated(seen, model)
+        labels = separated(seen)
     seen.maps.clear()
     with watch.step("measure"):
         return counted(image, labels, seen.shape[0] / image.shape[0] / model.card.cell_diameter_px, counting)
@@ -215,7 +219,7 @@ def predict(image: Image, model: Model, watch: Stopwatch | None = None) -> Maps:
     watch = watch or Stopwatch()
     card = model.card
     with watch.step("normalise"):
-        levels = normalise.level_table(normalise.histogram(image.pixels), card.low_percentile, card.high_percentile)
+        levels = normalise.level_table(image.histogram, card.low_percentile, card.high_percentile)
         table = model.input_table(levels)
     with watch.step("tiles"):
         if model.tile:

@@ -134,6 +134,7 @@ def once(folder: Path, worker: Worker, timing: Timing, alarm: Alarm, recursive: 
     check_folder(folder)
     open_output(worker)
     note_counts_made_otherwise(worker)
+    worker.tidy()
     waiting = set()
     for source in listed(folder, worker.output.folder, recursive):
         try:
@@ -208,7 +209,11 @@ class Batch:
         self._reading: dict[str, Patience] = {}
 
     def work(self, sources: list[Source]) -> Iterator[Outcome]:
-        """Do these images; after a fault of the output's disk wait, and leave the rest for the next time."""
+        """Do these images; after a fault of the output's disk wait, and leave the rest for the next time.
+
+        To be called without images as well: the worker tidies up between.
+        """
+        self._worker.tidy()
         reading = self._reading
         self._reading = {s.image: reading[s.image] for s in sources if s.image in reading}
         for source, following in _with_next(sources):
@@ -227,6 +232,7 @@ class Batch:
                 self._alarm.sleep(self._writing.fault(error))
                 return
             self._writing.passed()
+            self._worker.tidy()
             notify.status(f"{source.image}: {outcome.reason or f'{outcome.cells} cells'}")
             if outcome.status != FAILED or os.path.lexists(source.path):
                 yield outcome

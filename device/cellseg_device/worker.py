@@ -14,15 +14,17 @@ from pathlib import Path
 
 import cv2
 
-from cellseg_device import formats, overlay, results, segment
+from cellseg_device import accelerator, formats, overlay, results, segment
+from cellseg_device.accelerator import Accelerated
 from cellseg_device.counting import Counting, Counts
 from cellseg_device.decoder import Decode, decode_here
-from cellseg_device.errors import ImageError, ModelError
+from cellseg_device.errors import AcceleratorError, ImageError, ModelError
 from cellseg_device.image import Image
 from cellseg_device.ledger import DONE, FAILED, Entry
 from cellseg_device.model import Model
 from cellseg_device.output import Output, utc
 from cellseg_device.renewal import Renewal
+from cellseg_device.retention import Retention
 from cellseg_device.scan import Source
 from cellseg_device.segment import Look, Segmentation, Stopwatch
 
@@ -86,7 +88,7 @@ class Worker:
 
     Parameters
     ----------
-    model : Model
+    model : Model or Accelerated
     output : Output
         Opened by the first image, and again after a fault of its disk.
     extras : collection of str
@@ -100,11 +102,13 @@ class Worker:
     ----------
     renewal : Renewal or None
         Where there is one, a new model is taken up when its file has been replaced.
+    retention : Retention or None
+        Where there is one, what has been kept for long enough is removed by `tidy`.
     """
 
     def __init__(
         self,
-        model: Model,
+        model: Model | Accelerated,
         output: Output,
         extras: Collection[str] = (),
         counting: Counting | None = None,
@@ -120,11 +124,17 @@ class Worker:
         self._refused: tuple[Source, str] | None = None  # the one begun ahead, and why it is no image
         self._network_thread = ThreadPoolExecutor(1, "cellseg-network")
         self.renewal: Renewal | None = None
+        self.retention: Retention | None = None
 
     @property
     def model_sha256(self) -> str:
-        """Of the model's file."""
+        """Of the model's file; of a pair, the CPU's."""
         return self.model.sha256
+
+    def tidy(self) -> None:
+        """Remove what has been kept for long enough; to be called now and then, whether there is work or not."""
+        if self.retention is not None:
+            self.retention.tidy()
 
     def process(self, source: Source, stopwatch: Stopwatch | None = None, following: Source | None = None) -> Outcome:
         """Do one image, and record it as done or, for a fault of its own, as failed.
@@ -144,6 +154,8 @@ class Worker:
             If it could not be read now; nothing is recorded.
         OSError
             If its results could not be written now; nothing is recorded.
+        AcceleratorError
+            If it takes an Edge TPU and that fails; nothing is recorded.
         """
         start = time.perf_counter()
         stopwatch = stopwatch or Stopwatch()
@@ -158,9 +170,10 @@ class Worker:
                 self._ahead = self._begun_ahead(following)
             stem = self.output.stem_for(source.image)
             with _as_faults_of_the_image():
-                result = segment.finish(begun.look.result(), self.model, stopwatch, self.counting)
+                seen = begun.look.result()
+                result = segment.finish(seen, stopwatch, self.counting)
             with stopwatch.step("write"):
-                written = self._write(stem, result, source, sha256)
+                written = self._write(stem, result, source, sha256, seen.model.accelerator)
                 ms = _ms_since(start)
                 entry = self._entry(source, sha256, ms, stem=stem, counts=result.counts, files=json.dumps(written))
                 self.output.record(entry)
@@ -199,7 +212,7 @@ class Worker:
             sha256, image = self._decoded(source.path, stopwatch)
         image = self.counting.sized(image)
         diameter_px = self.counting.diameter_px(image)
-        look = self._network_thread.submit(segment.look, image, self.model, stopwatch, diameter_px)
+        look = self._network_thread.submit(accelerator.look, image, self.model, stopwatch, diameter_px)
         return _Begun(source, sha256, image, look)
 
     def _decoded(self, path: Path, stopwatch: Stopwatch) -> tuple[str, Image]:
@@ -251,10 +264,18 @@ class Worker:
             source.image, UNCHANGED, entry.counts.count, labels=entry.stem + results.LABELS, flags=entry.counts.flags
         )
 
-    def _write(self, stem: str, result: Segmentation, source: Source, sha256: str) -> dict[str, str]:
+    def _write(
+        self, stem: str, result: Segmentation, source: Source, sha256: str, accelerated_by: str
+    ) -> dict[str, str]:
         extras = self._encoded(source.image, result)
         provenance = results.Provenance(
-            Path(source.image).name, sha256, source.size, self.model.card.name, self.model_sha256, self.settings
+            Path(source.image).name,
+            sha256,
+            source.size,
+            self.model.card.name,
+            self.model_sha256,
+            self.settings,
+            accelerated_by,
         )
         try:
             return results.write(self.output.folder, stem, result, provenance, extras)
@@ -310,6 +331,8 @@ def _as_faults_of_the_image() -> Iterator[None]:
     """Turn a lack of memory, and what the model cannot do with an image, into a fault of the image."""
     try:
         yield
+    except AcceleratorError:
+        raise
     except ModelError as error:
         raise ImageError(error.message) from None
     except MemoryError:

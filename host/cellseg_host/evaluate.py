@@ -129,7 +129,7 @@ def judge(model: Model, entry: Entry, image: Image, true: Labels) -> Judged:
     """Label one image by the model, and score the labels."""
     seen = look(image, model, Stopwatch())
     try:
-        labels = separated(seen, model)
+        labels = separated(seen)
     except ImageError:  # more specks than labels
         labels = np.zeros(image.shape, np.uint16)
     (height, width), threshold = seen.shape, model.maps["foreground"].threshold(BASELINE_THRESHOLD)

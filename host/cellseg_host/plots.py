@@ -138,7 +138,7 @@ def outline(panel: np.ndarray, labels: np.ndarray, colour: tuple[int, int, int],
 def _pair(model: Model, dataset: Dataset, entry: Entry, score: ImageScore, name: str) -> np.ndarray:
     """Truth and prediction of the middle of an image, side by side under a line of text."""
     image = dataset.image(entry)
-    predicted = separated(look(image, model, Stopwatch()), model)
+    predicted = separated(look(image, model, Stopwatch()))
     side = min(*image.shape, WINDOW_PX)
     top, left = ((n - side) // 2 for n in image.shape)
     window = np.s_[top : top + side, left : left + side]

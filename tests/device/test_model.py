@@ -51,7 +51,7 @@ def load(monkeypatch, tmp_path):
     """Load a model file with this card; its graph is a `Graph`."""
 
     def load(card=CARD, inputs=(INT8_INPUT,), outputs=tuple(INT8_MAPS)):
-        monkeypatch.setattr(models, "_interpreter", lambda flatbuffer, threads: Graph(inputs, outputs))
+        monkeypatch.setattr(models, "_interpreter", lambda flatbuffer, threads, delegate: Graph(inputs, outputs))
         path = tmp_path / "fake.tflite"
         path.write_bytes(cards.attach(b"\x1c\0\0\0TFL3" + bytes(100), card))
         return Model(path)

@@ -135,7 +135,7 @@ def nuclei(diameter: float, dtype=np.uint8) -> tuple[np.ndarray, int]:
 @pytest.mark.parametrize("diameter", [9, 17, 40, 90])
 def test_cells_of_a_told_diameter_are_found_whole_at_any_size(model, diameter, dtype):
     pixels, count = nuclei(diameter, dtype)
-    found = segment.finish(segment.look(Image(pixels), model, Stopwatch(), diameter), model, Stopwatch(), Counting())
+    found = segment.finish(segment.look(Image(pixels), model, Stopwatch(), diameter), Stopwatch(), Counting())
     assert found.labels.shape == pixels.shape
     assert len(found.cells) == pytest.approx(count, rel=0.06)
     assert found.counts.median_diameter_px == pytest.approx(diameter, rel=0.25)
@@ -150,7 +150,7 @@ def test_large_cells_are_noticed_without_being_told(model, diameter):
     seen = segment.look(image, model, Stopwatch())
     scaled = 1.2 * pixels.shape[0] * model.card.cell_diameter_px / diameter
     assert seen.shape[0] == pytest.approx(scaled, rel=0.2)
-    found = segment.finish(seen, model, Stopwatch(), Counting())
+    found = segment.finish(seen, Stopwatch(), Counting())
     assert len(found.cells) == pytest.approx(count, rel=0.06)
     assert found.counts.diameter_ratio == pytest.approx(1.2, abs=0.3)
 
@@ -172,5 +172,5 @@ def test_a_diameter_near_the_models_leaves_the_image_as_it_is(model):
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (33, 9)])
 def test_absurd_diameters_and_sizes_end_well(model, diameter, shape):
     image = Image(np.zeros(shape, np.uint8))
-    found = segment.finish(segment.look(image, model, Stopwatch(), diameter), model, Stopwatch(), Counting())
+    found = segment.finish(segment.look(image, model, Stopwatch(), diameter), Stopwatch(), Counting())
     assert found.labels.shape == shape

@@ -150,28 +150,26 @@ CAMERA = ("char-video4linux", "char-media", "char-dma_heap")
 
 
 @pytest.mark.parametrize(
-    ("source", "accelerator", "buses", "devices"),
+    ("source", "wants_edgetpu", "buses", "devices"),
     [
-        (None, None, "usb", ()),
-        (None, "cpu", "usb", ()),
-        (None, "auto", "", ()),
-        (None, "auto", "usb", ("char-usb_device",)),
-        (None, "auto", "pci", ("char-apex",)),
-        (None, "edgetpu", "", ("char-apex", "char-usb_device")),
-        ("picamera2", None, "", CAMERA),
-        ("picamera2:1", "edgetpu", "usb", (*CAMERA, "char-usb_device")),
-        ("usb:0", None, "", USB),
-        ("/dev/video0", None, "", USB),
-        ("rtsp://camera/stream", None, "", ()),
-        ("/films/a.avi", None, "", ()),
+        (None, False, "usb", ()),
+        (None, True, "usb", ("char-usb_device",)),
+        (None, True, "pci", ("char-apex",)),
+        (None, True, "", ("char-apex", "char-usb_device")),
+        ("picamera2", False, "", CAMERA),
+        ("picamera2:1", True, "usb", (*CAMERA, "char-usb_device")),
+        ("usb:0", False, "", USB),
+        ("/dev/video0", False, "", USB),
+        ("rtsp://camera/stream", False, "", ()),
+        ("/films/a.avi", False, "", ()),
     ],
 )
-def test_which_devices_a_command_needs(monkeypatch, source, accelerator, buses, devices):
+def test_which_devices_a_command_needs(monkeypatch, source, wants_edgetpu, buses, devices):
     monkeypatch.setattr(edgetpu, "devices", lambda: [edgetpu.Device(bus, None) for bus in buses.split()])
-    found, groups = install_service._hardware(source, accelerator)
+    found, groups = install_service._hardware(source, wants_edgetpu)
     assert found == devices
     assert ("video" in groups) == ("char-video4linux" in devices)
-    assert ("plugdev" in groups) == (accelerator == "edgetpu" or (accelerator == "auto" and bool(buses)))
+    assert ("plugdev" in groups) == wants_edgetpu
 
 
 def test_a_disk_that_is_not_mounted_is_waited_for():

@@ -153,6 +153,18 @@ def test_first_result_within_a_second(device, tmp_path, write_image):
     assert min(times) < 1.0
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["doctor"], ["info"], ["info", "--json"], ["config"], ["--help"], ["--version"], ["run", "--help"]],
+    ids=" ".join,
+)
+def test_a_full_disk_under_the_answer_is_told_in_a_line(device, tmp_path, arguments):
+    with open("/dev/full", "w") as full:
+        done = device(*arguments, cwd=tmp_path, capture_output=False, stdout=full, stderr=subprocess.PIPE)
+    assert done.stderr == "error: standard output cannot be written (No space left on device): send it elsewhere\n"
+    assert done.returncode == 2
+
+
 def test_a_full_disk_under_the_log_does_not_stop_the_work(device, tmp_path, write_image):
     paths = [write_image(tmp_path / f"{n}.png", seed=n) for n in range(3)]
     with open("/dev/full", "w") as full:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from cellseg_device.graph import _EDGETPU_MARK
+
 
 @pytest.fixture
 def install(device, tmp_path):
@@ -37,7 +39,7 @@ def test_the_unit_is_written_and_what_to_run_is_said(install, captures, tmp_path
     assert f"ExecStart={sys.executable} -m cellseg_device watch " in text
     assert text.count('cap tures 100%% \\"é\\" $$HOME') == 2  # folder and output
     assert text.count('"/') == 3
-    assert "--overlay --threads 3\n" in text
+    assert "--overlay --threads 3 --keep-free 1GB\n" in text
     assert unit.stat().st_mode & 0o777 == 0o644
     first, *steps = done.stdout.splitlines()
     assert first.startswith(f"wrote {unit}: runs as ")
@@ -69,8 +71,41 @@ def test_print_writes_nothing(install, captures, tmp_path):
 def test_relative_paths_become_whole_ones(device, tmp_path):
     (tmp_path / "captures").mkdir()
     done = device("install-service", "--watch", "captures", "--out", "results/new", "--print", cwd=tmp_path)
-    assert f" watch {tmp_path}/captures --out {tmp_path}/results/new\n" in done.stdout
+    assert f" watch {tmp_path}/captures --out {tmp_path}/results/new --keep-free 1GB\n" in done.stdout
     assert f"ReadWritePaths={tmp_path}/results/new\n" in done.stdout
+
+
+@pytest.mark.parametrize("where", ["flag", "file"])
+def test_room_to_keep_free_may_be_chosen(device, tmp_path, where):
+    (tmp_path / "a.toml").write_text('keep-free = "5GB"\n')
+    chosen = ["--config", tmp_path / "a.toml"] if where == "file" else ["--keep-free", "5GB"]
+    done = device("install-service", "--camera", "usb:0", "--out", tmp_path, "--print", "--", *chosen)
+    assert done.returncode == 0, done.stderr
+    assert "1GB" not in done.stdout
+    assert ("--keep-free 5GB" in done.stdout) is (where == "flag")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "is_let_in"),
+    [
+        ([], False),
+        (["--accelerator", "auto"], False),
+        (["--accelerator", "edgetpu"], True),
+        (["--model", "{}/a.tflite"], False),
+        (["--model", "{}/b.tflite"], True),
+        (["--model", "{}/b_edgetpu.tflite"], True),
+        (["--model", "{}/b.tflite", "--accelerator", "cpu"], False),
+    ],
+)
+def test_an_edge_tpu_is_let_in_where_it_may_be_used(device, model_path, tmp_path, arguments, is_let_in):
+    for name in ("a", "b"):
+        shutil.copyfile(model_path, tmp_path / f"{name}.tflite")
+    (tmp_path / "b_edgetpu.tflite").write_bytes(_EDGETPU_MARK.join([b"\0\0\0\0TFL3", b""]))
+    chosen = [argument.replace("{}", str(tmp_path)) for argument in arguments]
+    done = device("install-service", "--watch", tmp_path, "--print", "--", *chosen)
+    assert done.returncode == 0, done.stderr
+    assert ("DeviceAllow=char-apex" in done.stdout) is is_let_in
+    assert all(argument in done.stdout for argument in chosen)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a folder away")

@@ -92,6 +92,22 @@ def test_a_lost_ledger_is_made_anew_as_it_was(device, results):
     assert "0 done, 1 failed, 4 done before" in again.stdout
 
 
+def test_images_with_names_that_cannot_be_printed_are_not_counted_again(device, tmp_path, write_image):
+    (tmp_path / "day").mkdir()
+    for number, name in enumerate((b"day/\na.png", b"day/b.png", rb"c\xfe.png", b"d\xfe\r.png", b"plain.png")):
+        path = write_image(tmp_path / "new.png", seed=number, mtime=1_700_000_000.123456)
+        path.rename(tmp_path / os.fsdecode(name))
+    (tmp_path / "day").rename(tmp_path / os.fsdecode(b"day\xff\t1"))
+    assert device("watch", tmp_path, "--once", "--recursive").returncode == 0
+    out = tmp_path / "cellseg-results"
+    before = rows(out)
+    remove_ledger(out)
+    result = device("ledger", "rebuild", out)
+    assert result.stdout == "5 images in the ledger, 0 left out\n"
+    assert rows(out) == before
+    assert "0 done, 0 failed, 5 done before" in device("watch", tmp_path, "--once", "--recursive").stdout
+
+
 def test_a_ledger_lost_unnoticed_is_made_anew_from_the_table_kept_aside(device, results, write_image):
     before = {row[0]: row for row in rows(results)}
     remove_ledger(results)

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -49,6 +50,20 @@ def test_folders_below_are_watched(watching, tmp_path, write_image, check_result
         "day 2-a.labels.tif",
         "day 3-b.labels.tif",
     }
+
+
+def test_old_overlays_go_from_an_idle_watch(device, watching, tmp_path, write_image):
+    write_image(tmp_path / "a.png")
+    out = tmp_path / "cellseg-results"
+    assert device("watch", tmp_path, "--once", "--overlay").returncode == 0
+    with sqlite3.connect(out / "cellseg.sqlite") as connection:
+        connection.execute("UPDATE images SET recorded_at = '2026-01-01T00:00:00Z'")
+    connection.close()
+    watch = watching(tmp_path, "--retain", "1d", "--poll", "0.2")
+    watch.until(lambda: not (out / "a.overlay.jpg").exists())
+    assert watch.stop() == 0
+    assert (watch.stdout, watch.stderr) == ("", "")
+    assert (out / "a.labels.tif").exists()
 
 
 def test_once_goes_into_folders_below_and_does_nothing_twice(device, tmp_path, write_image, check_results):

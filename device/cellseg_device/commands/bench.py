@@ -10,6 +10,7 @@ import click
 
 from cellseg_device.commands.common import PATH, load, model_options
 from cellseg_device.options import parse_size
+from cellseg_device.quiet import say
 
 
 @click.command()
@@ -28,6 +29,7 @@ def bench(
     out: Path | None,
     as_json: bool,
     model: Path | None,
+    accelerator: str,
     threads: int | None,
 ) -> None:
     """Measure each step from an image file to results on the disk, on this computer.
@@ -44,7 +46,7 @@ def bench(
 
     if image is None and max(size) > images.MAX_SIDE_PX:
         raise click.BadParameter(f"at most {images.MAX_SIDE_PX} pixels a side", param_hint="--size")
-    runner = load(model, threads)
+    runner = load(model, threads, accelerator, lambda line: say(f"warning: {line}"))
     data = images.read(image) if image else benching.known_field(*size)
     with click.progressbar(length=runs, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
         result = benching.bench(data, runner, runs, out, lambda number: bar.update(1))

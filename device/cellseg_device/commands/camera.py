@@ -71,6 +71,7 @@ def camera(
     strict: bool,
     as_json: bool,
     model: Path | None,
+    accelerator: str,
     threads: int | None,
 ) -> None:
     """Take an image every so often, and segment it.
@@ -104,7 +105,6 @@ def camera(
         raise click.UsageError("--preview goes with --focus-aid")
     report = Report(as_json, strict, count)
     output = Output(out, report.warn, keep_free)
-    retention = Retention(output, retain) if retain is not None else None
     settings = Settings(size, exposure, gain, awb, warm_up)
     captures = Captures(out, keep_originals)
     taking = None
@@ -113,13 +113,12 @@ def camera(
             taking = opened(settings, source, timeout, retries, report.warn, alarm)
             show_focus(taking, alarm, count, as_json, preview)
             leave(taking, EXIT_OK)
-        worker = Worker(load(model, threads, report.warn), output, extras, counting)
+        worker = Worker(load(model, threads, accelerator, report.warn), output, extras, counting)
+        worker.retention = Retention(output, retain) if retain is not None else None
         open_output(worker, MAY_PASS)
         taking = opened(settings, source, timeout, retries, report.warn, alarm)
         for outcome in timelapse(taking, captures, worker, every, count, alarm):
             report.add(outcome)
-            if retention is not None:
-                retention.tidy()
     except CameraError as error:
         fail(taking, error)
     finally:

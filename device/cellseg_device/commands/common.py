@@ -15,6 +15,7 @@ from cellseg_device.memory import return_large_blocks
 from cellseg_device.options import amount_of_bytes, duration
 
 if TYPE_CHECKING:
+    from cellseg_device.accelerator import Accelerated
     from cellseg_device.decoder import Decoder
     from cellseg_device.model import Model
     from cellseg_device.wake import Alarm
@@ -22,15 +23,25 @@ if TYPE_CHECKING:
 RESULTS_NAME = "cellseg-results"
 _MOST_THREADS = 4  # more bring nothing on the small computers this is for
 
+ACCELERATORS = ("auto", "cpu", "edgetpu")
+
 PATH = click.Path(path_type=Path)
 
 
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --model and --threads to a command."""
+    """Add --model, --accelerator and --threads to a command."""
     command = click.option(
         "--threads",
         type=click.IntRange(1, 64),
         help=f"Threads for the network.  [default: one per core, at most {_MOST_THREADS}]",
+    )(command)
+    command = click.option(
+        "--accelerator",
+        type=click.Choice(ACCELERATORS),
+        default="auto",
+        show_default=True,
+        help="What the network runs on. With auto, where there is a NAME_edgetpu.tflite beside NAME.tflite, an Edge "
+        "TPU as long as it works; with edgetpu nothing goes without it.",
     )(command)
     return click.option("--model", type=PATH, help="A .tflite model with a card.  [default: the bundled one]")(command)
 
@@ -80,19 +91,13 @@ def upkeep_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
-def load(path: Path | None, threads: int | None, warn: Callable[[str], None] | None = None) -> Model:
-    """Load a model; with `warn`, it has to give the known answer first."""
+def load(path: Path | None, threads: int | None, accelerator: str, warn: Callable[[str], None]) -> Model | Accelerated:
+    """Load a model; where it differs from the known answer, that is told."""
     return_large_blocks()
-    from cellseg_device.model import Model, bundled_path
+    from cellseg_device import accelerator as accelerators
+    from cellseg_device.model import bundled_path
 
-    model = Model(path or bundled_path(), threads or _default_threads())
-    if warn is not None:
-        from cellseg_device import selftest
-
-        warning = selftest.check(model)
-        if warning:
-            warn(warning)
-    return model
+    return accelerators.load(path or bundled_path(), threads or _default_threads(), accelerator, warn)
 
 
 def fork_decoder() -> Decoder:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from cellseg_device.commands.common import PATH, load
+from cellseg_device.commands.common import PATH
+from cellseg_device.memory import return_large_blocks
 
 
 @click.command()
@@ -22,6 +23,8 @@ def info(model: Path | None, as_json: bool) -> None:
       cellseg-device info mine.tflite --json
     """
     from cellseg_device import info as infos
+    from cellseg_device.model import Model, bundled_path
 
-    description = infos.describe(load(model, 1))
+    return_large_blocks()
+    description = infos.describe(Model(model or bundled_path()))
     click.echo(json.dumps(description, indent=2, ensure_ascii=False) if as_json else infos.as_text(description))

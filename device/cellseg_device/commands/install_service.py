@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from cellseg_device.commands.common import PATH, RESULTS_NAME
 from cellseg_device.errors import InputError
@@ -16,6 +17,7 @@ from cellseg_device.errors import InputError
 if TYPE_CHECKING:
     from cellseg_device.service import Service
 
+_KEEP_FREE = ("--keep-free", "1GB")  # a full disk stops more than this service
 _UNITS = Path("/etc/systemd/system")
 _SYSTEM_USER = "cellseg"
 
@@ -52,7 +54,7 @@ def install_service(
 
     The service starts at boot, and again whenever it fails or hangs. It may write into the folder for the results and
     nowhere else, sees no hardware and no network but what it needs, and takes at most three quarters of the memory.
-    Flags for the watch or the camera itself go after --.
+    Flags for the watch or the camera itself go after --; --keep-free is 1GB unless it is given there.
 
     \b
     Examples:
@@ -117,7 +119,9 @@ def _plan(
     if rights.is_there(out) and not out.is_dir():
         raise InputError(f"{out} is not a folder: choose another --out")
     words += ["--out", str(out), *arguments]
-    settings, named = _parsed(context, words)
+    settings, named, given = _parsed(context, words)
+    if "keep_free" not in given:
+        words += _KEEP_FREE
     name = name or words[0]
     if not re.fullmatch(r"[\w.-]{1,200}", name, re.ASCII):
         raise InputError(f"{name!r} cannot be the name of a service: use letters, digits, '-', '_' and '.'")
@@ -126,7 +130,7 @@ def _plan(
     if user is not None and rights.user_named(user).uid is None:
         raise InputError(f"there is no user {user}: make it with 'sudo useradd --system {user}', or leave --user out")
     owner = rights.owner(out)
-    devices, groups = _hardware(source, settings.get("accelerator"))
+    devices, groups = _hardware(source, _wants_edgetpu(settings["accelerator"], settings["model"]))
     mount = rights.mount_of(out)
     return Service(
         name=name,
@@ -143,7 +147,7 @@ def _plan(
     )
 
 
-def _parsed(context: click.Context, words: list[str]) -> tuple[dict[str, Any], list[Path]]:
+def _parsed(context: click.Context, words: list[str]) -> tuple[dict[str, Any], list[Path], set[str]]:
     """Parse a command line as it will be when the service starts, and refuse what makes no sense in one.
 
     Returns
@@ -152,6 +156,8 @@ def _parsed(context: click.Context, words: list[str]) -> tuple[dict[str, Any], l
         By parameter.
     paths : list of Path
         The files and folders it names.
+    given : set of str
+        The parameters that are not left to their defaults.
     """
     from cellseg_device import calibrations, rights
 
@@ -162,6 +168,7 @@ def _parsed(context: click.Context, words: list[str]) -> tuple[dict[str, Any], l
         raise InputError(f"this cellseg-device has no command '{words[0]}': update it, or use --watch")
     with command.make_context(words[0], words[1:], parent=root) as parsed:
         settings = dict(parsed.params)
+        given = {name for name in settings if parsed.get_parameter_source(name) is not ParameterSource.DEFAULT}
         written, _, _ = command.make_parser(parsed).parse_args(words[1:])
     for flag in ("once", "focus_aid"):
         if settings.get(flag):
@@ -181,7 +188,8 @@ def _parsed(context: click.Context, words: list[str]) -> tuple[dict[str, Any], l
             raise InputError(f"{value}: no such file: check the path")
         if rights.is_there(path) and not path.is_absolute():
             raise InputError(f"a service starts in another folder: write {path.absolute()} instead of {value}")
-    return settings, [Path(value) for value in written.values() if isinstance(value, str) and value.startswith("/")]
+    named = [Path(value) for value in written.values() if isinstance(value, str) and value.startswith("/")]
+    return settings, named, given
 
 
 def _program() -> list[Path]:
@@ -192,15 +200,24 @@ def _program() -> list[Path]:
     return [Path(sys.executable).resolve(), Path(sys.prefix), Path(sys.base_prefix), package]
 
 
-def _hardware(source: str | None, accelerator: str | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _wants_edgetpu(accelerator: str, model: Path | None) -> bool:
+    """Whether the work may run on an Edge TPU: one that is plugged in later has to be let in, too."""
+    if accelerator != "auto" or model is None:  # the bundled model is not compiled for one
+        return accelerator == "edgetpu"
+    from cellseg_device.accelerator import is_pair
+
+    return is_pair(model)
+
+
+def _hardware(source: str | None, wants_edgetpu: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Devices to allow, and the groups that own them."""
     from cellseg_device import edgetpu
 
     kind = "usb" if (source or "").startswith("/dev/") else (source or "").partition(":")[0]
     devices = [f"char-{name}" for name in _CAMERA_DEVICES.get(kind, ())]
     groups = ["video"] if devices else []
-    found = {device.bus for device in edgetpu.devices()}
-    if accelerator == "edgetpu" or (accelerator == "auto" and found):
+    if wants_edgetpu:
+        found = {device.bus for device in edgetpu.devices()}
         devices += [f"char-{_TPU_DEVICES[bus]}" for bus in sorted(found or _TPU_DEVICES)]
         groups += ["plugdev", "apex"]
     return tuple(devices), tuple(groups)

@@ -37,6 +37,7 @@ def run(
     strict: bool,
     as_json: bool,
     model: Path | None,
+    accelerator: str,
     threads: int | None,
 ) -> None:
     """Segment the named images (PNG, JPEG, 8- or 16-bit TIFF).
@@ -60,7 +61,7 @@ def run(
     report = Report(as_json, strict, len(images))
     output = Output(out, report.warn)
     try:
-        worker = Worker(load(model, threads, report.warn), output, extras, counting, decoder.decode)
+        worker = Worker(load(model, threads, accelerator, report.warn), output, extras, counting, decoder.decode)
         for outcome in watching.run(images, worker, alarm):
             report.add(outcome)
     finally:

@@ -65,6 +65,7 @@ def watch(
     strict: bool,
     as_json: bool,
     model: Path | None,
+    accelerator: str,
     threads: int | None,
 ) -> None:
     """Segment every image that is in FOLDER or comes into it.
@@ -94,17 +95,15 @@ def watch(
     out = out or folder / RESULTS_NAME
     report = Report(as_json, strict, len(watching.listed(folder, out, recursive)) if once else None)
     output = Output(out, report.warn, keep_free)
-    retention = Retention(output, retain) if retain is not None else None
     timing = watching.Timing(settle, poll)
     look = watching.once if once else watching.watch
     try:
-        worker = Worker(load(model, threads, report.warn), output, extras, counting, decoder.decode)
+        worker = Worker(load(model, threads, accelerator, report.warn), output, extras, counting, decoder.decode)
+        worker.retention = Retention(output, retain) if retain is not None else None
         if not once:
-            worker.renewal = Renewal(worker.model, partial(load, model, threads, report.warn), report.warn)
+            worker.renewal = Renewal(worker.model, partial(load, model, threads, accelerator, report.warn), report.warn)
         for outcome in look(folder, worker, timing, alarm, recursive):
             report.add(outcome)
-            if retention is not None:
-                retention.tidy()
     finally:
         output.close()
     if not once:

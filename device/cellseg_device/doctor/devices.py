@@ -47,31 +47,14 @@ def camera(asked: Asked) -> Finding:
 
 def edge_tpu(asked: Asked) -> Finding:
     """Edge TPUs, their driver, and whether libedgetpu works with the runtime."""
-    devices = edgetpu.devices(asked.root)
-    ready = any(device.node is not None for device in devices)
-    library = edgetpu.library(with_device=ready)
-    if library.is_missing:
-        if not devices:
-            return Finding("edge tpu", ABSENT, "none, and no libedgetpu")
-        return Finding(
-            "edge tpu", WARNING, "there is one, but no libedgetpu", "install libedgetpu1-std (coral.ai/docs)"
-        )
-    version = f"libedgetpu {library.version or 'of unknown version'}"
-    if not devices:
-        return Finding("edge tpu", ABSENT, f"none ({version})", "plug it in, if there should be one")
-    where = " and ".join(sorted({"PCI" if device.bus == "pci" else "USB" for device in devices}))
-    if not ready:
-        return Finding("edge tpu", PROBLEM, "on PCI, without its driver", "install the gasket and apex kernel modules")
-    if library.fault:
-        return Finding(
-            "edge tpu",
-            PROBLEM,
-            f"on {where}, but {version} does not work with this runtime: {library.fault}",
-            "install a libedgetpu built for this version of the runtime",
-        )
-    if any(device.speed_mbps == _USB_2_MBPS for device in devices):
-        return Finding("edge tpu", WARNING, f"on USB 2, {version}: slow", "plug it into a blue USB 3 socket")
-    return Finding("edge tpu", OK, f"on {where}, {version}")
+    state = edgetpu.state(asked.root)
+    if state.fault:
+        level = ABSENT if not state.devices else WARNING if state.library.is_missing else PROBLEM
+        return Finding("edge tpu", level, state.fault, state.fix)
+    text = f"on {state.where}, libedgetpu {state.library.version or 'of unknown version'}"
+    if any(device.speed_mbps == _USB_2_MBPS for device in state.devices):
+        return Finding("edge tpu", WARNING, f"{text}, but USB 2: slow", "plug it into a blue USB 3 socket")
+    return Finding("edge tpu", OK, text)
 
 
 def rights(asked: Asked) -> Finding:
