@@ -42,10 +42,11 @@ class Candidate:
 
 
 BOTH = ("--heads", "foreground,distance")
+# The baseline as published: the mask alone, by cross-entropy
+UNET = Candidate("unet", "mask", ("--arch", "unet", "--heads", "foreground", "--loss", "bce", "--monitor", "mean_iou"))
 CANDIDATES = (
     Candidate("edge-unet", "mask, distance", ("--arch", "edge-unet", *BOTH)),
-    # The baseline as published: the mask alone, by cross-entropy
-    Candidate("unet", "mask", ("--arch", "unet", "--heads", "foreground", "--loss", "bce", "--monitor", "mean_iou")),
+    UNET,
     Candidate("hrnet-w18-small", "mask, distance", ("--arch", "hrnet-w18-small", *BOTH)),
     Candidate("unetpp", "mask, distance", ("--arch", "unetpp", *BOTH)),
 )

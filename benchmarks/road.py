@@ -37,6 +37,8 @@ from cellseg_device.counting import Counting
 from cellseg_device.model import RUNTIME, Model, bundled_path
 from cellseg_device.segment import Segmentation, Stopwatch
 
+from runners.otsu import otsu_labels
+
 HEIGHT, WIDTH, CELLS = 1200, 1600, 500
 TILE = 512  # for the comparison on equal tiles
 JSON = Path(__file__).with_name("road.json")
@@ -82,22 +84,6 @@ def network_road(data: bytes, model: Model, folder: Path) -> dict[str, float]:
     with watch.step("write"):
         write_results(folder, result)
     return watch.ms
-
-
-def otsu_labels(pixels: np.ndarray) -> np.ndarray:
-    """Otsu's threshold, distance transform, watershed: https://docs.opencv.org/4.x/d3/db4/tutorial_py_watershed.html."""
-    grey = cv2.GaussianBlur(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), (5, 5), 0)
-    _, mask = cv2.threshold(grey, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
-    mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8), iterations=2)
-    sure_background = cv2.dilate(mask, np.ones((3, 3), np.uint8), iterations=3)
-    distance = cv2.distanceTransform(mask, cv2.DIST_L2, 5)
-    _, seeds = cv2.threshold(distance, 0.5 * distance.max(), 255, 0)
-    seeds = seeds.astype(np.uint8)
-    _, markers = cv2.connectedComponents(seeds)
-    markers += 1
-    markers[cv2.subtract(sure_background, seeds) == 255] = 0
-    markers = cv2.watershed(pixels, markers)
-    return np.where(markers > 1, markers - 1, 0).astype(np.uint16)
 
 
 def otsu_road(data: bytes, folder: Path) -> dict[str, float]:

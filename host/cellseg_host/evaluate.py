@@ -17,7 +17,7 @@ from cellseg_device.model import MapSpec, Model
 from cellseg_device.segment import Maps, Stopwatch, foreground_mask, label, look, separated
 from cellseg_host import metrics
 from cellseg_host.data.dataset import Dataset, Entry
-from cellseg_host.metrics import Labels
+from cellseg_host.metrics import Labels, Mask
 
 # Threshold of the published baseline's two-class mean IoU
 BASELINE_THRESHOLD = 0.4
@@ -136,17 +136,30 @@ def judge(model: Model, entry: Entry, image: Image, true: Labels) -> Judged:
     mask = foreground_mask(seen.maps["foreground"], seen.shape, threshold)[:height, :width]
     if seen.shape != image.shape:
         mask = cv2.resize(mask, image.shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
-    score = ImageScore(
+    return Judged(score(entry, true, labels, mask > 0), labels)
+
+
+def score(entry: Entry, true: Labels, labels: Labels, mask: Mask) -> ImageScore:
+    """Compare labels and a foreground, whoever made them, with the truth.
+
+    Parameters
+    ----------
+    entry : Entry
+    true, labels : ndarray of uint16, shape (height, width)
+        Numbered from 1 without gaps; 0 is background.
+    mask : ndarray of bool, shape (height, width)
+        For `ImageScore.mean_iou`.
+    """
+    return ImageScore(
         entry.id,
         entry.modality,
         entry.cells,
         int(labels.max(initial=0)),
         metrics.foreground_iou(true > 0, labels > 0),
         metrics.dice(true > 0, labels > 0),
-        metrics.two_class_iou(true > 0, mask > 0),
+        metrics.two_class_iou(true > 0, mask),
         tuple(float(p) for p in metrics.average_precision(true, labels)),
     )
-    return Judged(score, labels)
 
 
 def labelled(maps: Maps, shape: tuple[int, int], specs: Mapping[str, MapSpec], separation: Separation) -> Labels:

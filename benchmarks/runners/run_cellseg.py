@@ -1,0 +1,46 @@
+"""A model file on the device package as a peer: cellseg's own, or the baseline U-Net with connected components."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+from protocol import Found, serve
+
+from cellseg_device import __version__, segment
+from cellseg_device import image as images
+from cellseg_device.errors import ImageError
+from cellseg_device.model import RUNTIME, Model
+from cellseg_device.segment import Stopwatch
+
+FOREGROUND = 0.4  # of the published mean IoU
+
+
+def label(model: Model, path: Path) -> Found:
+    """Read the file and label it, with the code that the watch runs."""
+    watch = Stopwatch()
+    image = segment.decode(images.read(path), watch)
+    seen = segment.look(image, model, watch)
+    try:
+        labels = segment.separated(seen)
+    except ImageError:  # more specks than labels: the device gives such an image up
+        labels = np.zeros(image.shape, np.uint16)
+
+    def mask() -> np.ndarray:
+        (height, width), threshold = seen.shape, model.maps["foreground"].threshold(FOREGROUND)
+        found = segment.foreground_mask(seen.maps["foreground"], seen.shape, threshold)[:height, :width]
+        return cv2.resize(found, image.shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT) > 0
+
+    return Found(labels, watch.ms["invoke"], mask)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    cv2.setNumThreads(arguments.threads)
+    model = Model(arguments.model, arguments.threads)
+    serve(lambda path: label(model, path), {"cellseg-device": __version__, "runtime": RUNTIME})

@@ -1,0 +1,56 @@
+"""Trains StarDist on an imported dataset, in StarDist's environment; goes on where it was stopped."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import stardist_data
+from stardist.models import StarDist2D
+
+CHECKPOINT = "weights_now.h5"
+
+
+def augment(pixels: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Turned, mirrored, and of another intensity: as StarDist's example of training has it."""
+    turns = int(np.random.randint(4))
+    pixels, labels = np.rot90(pixels, turns), np.rot90(labels, turns)
+    if np.random.rand() < 0.5:
+        pixels, labels = pixels[::-1], labels[::-1]
+    pixels = pixels * np.random.uniform(0.6, 2) + np.random.uniform(-0.2, 0.2)
+    return pixels + 0.02 * np.random.uniform() * np.random.normal(size=pixels.shape), labels
+
+
+def main() -> None:
+    """Train what is missing, then choose the thresholds on the validation split."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path, help="the model's folder")
+    parser.add_argument("--epochs", type=int, required=True)
+    arguments = parser.parse_args()
+    folder, epochs = arguments.out, arguments.epochs
+    progress = folder / "epochs.txt"
+    done = int(progress.read_text()) if progress.exists() else 0
+    if done >= epochs and (folder / "thresholds.json").exists():
+        return
+    model = StarDist2D(stardist_data.configuration(), name=folder.name, basedir=str(folder.parent))
+    train, val = (stardist_data.pairs(arguments.data, split) for split in ("train", "val"))
+    if done < epochs:
+        model.prepare_for_training()
+        if done:  # the optimizer's state begins anew
+            kept = CHECKPOINT if (folder / CHECKPOINT).exists() else "weights_last.h5"
+            model.load_weights(kept)
+        from tensorflow.keras.callbacks import LambdaCallback
+
+        # After the checkpoint's own callback, which stands before it in the list
+        count = LambdaCallback(on_epoch_end=lambda epoch, logs: progress.write_text(str(done + epoch + 1)))
+        model.callbacks.append(count)
+        model.train(*train, validation_data=val, augmenter=augment, epochs=epochs - done, seed=done)
+    else:
+        model.load_weights("weights_best.h5")
+    model.optimize_thresholds(*val)
+
+
+if __name__ == "__main__":
+    main()
