@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DEVICE = "cellseg-device"  # stands for this working copy's package, not an index's
 
 
-class Unavailable(Exception):
+class UnavailableError(Exception):
     """A peer cannot take part; the message says why."""
 
 
@@ -46,7 +46,7 @@ def ready(environment: Environment, folder: Path) -> Path:
 
     Raises
     ------
-    Unavailable
+    UnavailableError
         If it cannot be installed.
     """
     place = folder.resolve() / environment.name
@@ -59,14 +59,14 @@ def ready(environment: Environment, folder: Path) -> Path:
     try:
         venv.create(place, with_pip=False, symlinks=True)
     except (OSError, subprocess.SubprocessError) as error:
-        raise Unavailable(f"no virtual environment could be made: {error}") from None
+        raise UnavailableError(f"no virtual environment could be made: {error}") from None
     with tempfile.TemporaryDirectory() as temporary:
         named = [_device(Path(temporary)) if r == DEVICE else r for r in environment.requirements]
         # The peer's environment is left without pip, so that its size is the peer's alone
         command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", *named]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise Unavailable(f"not installed: {_reason(done.stderr)}")
+        raise UnavailableError(f"not installed: {_reason(done.stderr)}")
     stamp.write_text(wanted)
     return python
 

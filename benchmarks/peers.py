@@ -11,36 +11,31 @@ cores. Writes peers.json beside this file, and its table into README.md. Trainin
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import statistics
+import shlex
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import date
 from pathlib import Path
-from typing import Any
 
 import architectures
 import click
-import numpy as np
 import peers_page
 import road
-from environments import DEVICE, ROOT, Environment, Unavailable, ready, size_mb
+from contest import RUNNERS, Contest, Peer, variables
+from environments import DEVICE, ROOT, Environment, UnavailableError, ready
 
-from cellseg_device import card, files, hardware
-from cellseg_host import evaluate
+from cellseg_device import files, hardware
+from cellseg_device.errors import InputError
 from cellseg_host.data import dataset as datasets
-from cellseg_host.data.dataset import Dataset, Entry
 
 HERE = Path(__file__).resolve().parent
-RUNNERS = HERE / "runners"
-JSON, README = HERE / "peers.json", HERE / "README.md"
+JSON, README = "peers.json", "README.md"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cellseg-peers"
 MODELS = tuple(ROOT / "models" / name for name in ("nuclei.tflite", "nuclei-nano.tflite"))
 UNET_ROADS = ("dynamic", "int8")  # the first as published, the second the faster one
-TURN_MS = 500  # a peer that is quicker is run again within its turn
 
 CELLSEG = Environment("cellseg", (DEVICE,))
 OTSU = Environment("otsu", ("opencv-python-headless>=4.10",))
@@ -48,244 +43,157 @@ STARDIST = Environment(
     "stardist",
     (
         "stardist==0.9.2",
-        'tensorflow-cpu==2.15.1; python_version < "3.12"',  # a quarter of the size of those that came after
+        'tensorflow-cpu==2.15.1; python_version < "3.12"',  # the last before Keras 3, which StarDist does without
         'tensorflow~=2.21.0; python_version >= "3.12"',
         'tf-keras~=2.21.0; python_version >= "3.12"',
     ),
 )
-# The build for CPUs alone, 4 GB smaller; where pip does not find it, PyTorch's own index has it (PIP_EXTRA_INDEX_URL)
+# The build for CPUs alone; where pip does not find it, PyTorch's own index has it (PIP_EXTRA_INDEX_URL)
 CELLPOSE = Environment("cellpose", ("torch==2.13.0+cpu", "cellpose==3.1.1"))
 
 
-@dataclass(frozen=True)
-class Peer:
-    """One that takes part.
-
-    Attributes
-    ----------
-    name : str
-    about : str
-        How it came by its weights, in a few words.
-    environment : Environment
-    command : tuple of str
-        The runner's file in `RUNNERS`, and its arguments.
-    judged : bool
-        Whether it gives labels that mean something; else its network alone is timed.
-    """
-
-    name: str
-    about: str
-    environment: Environment
-    command: tuple[str, ...]
-    judged: bool = True
+def cellseg_peers(models: tuple[Path, ...]) -> list[Peer]:
+    """The device package with each model, the default model first."""
+    chosen = models or tuple(path for path in MODELS if path.exists())
+    return [
+        Peer(
+            "cellseg" if path == MODELS[0] else f"cellseg, {path.stem}",
+            f"`{path.name}`, {path.stat().st_size / 1e3:.0f} kB, int8, through the code of the watch",
+            CELLSEG,
+            ("run_cellseg.py", str(path.resolve())),
+        )
+        for path in chosen
+    ]
 
 
-class Runner:
-    """A peer's process, bound to as many cores as it has threads.
-
-    Parameters
-    ----------
-    peer : Peer
-    python : Path
-        Of its environment.
-    threads : int
-    log : Path
-        Receives what it prints.
-    """
-
-    def __init__(self, peer: Peer, python: Path, threads: int, log: Path) -> None:
-        self.peer, self._log = peer, log
-        cores = sorted(os.sched_getaffinity(0))[:threads]
-        names = ("OMP", "OPENBLAS", "MKL", "NUMBA")
-        limits = {f"{name}_NUM_THREADS": str(threads) for name in names} | {"TF_CPP_MIN_LOG_LEVEL": "2"}
-        with log.open("wb") as file:
-            self._process = subprocess.Popen(
-                [str(python), str(RUNNERS / peer.command[0]), *peer.command[1:], "--threads", str(threads)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=file,
-                text=True,
-                env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | limits,
-                preexec_fn=lambda: os.sched_setaffinity(0, cores),
-            )
-        self.versions: dict[str, str] = {}
-
-    def start(self) -> None:
-        """Wait until it has loaded.
-
-        Raises
-        ------
-        Unavailable
-            If it ends.
-        """
-        self.versions = self._read()["versions"]
-
-    def ask(self, image: Path, labels: Path | None = None, mask: Path | None = None) -> dict[str, Any]:
-        """Have one image segmented; see ``runners/protocol.py``.
-
-        Raises
-        ------
-        Unavailable
-            If it ends.
-        """
-        request = {k: None if v is None else str(v) for k, v in (("image", image), ("labels", labels), ("mask", mask))}
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            pass  # `_read` tells why
-        return self._read()
-
-    def stop(self) -> None:
-        """End it."""
-        self._process.kill()
-        self._process.communicate()
-
-    def _read(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            code = self._process.wait()
-            said = [text for text in self._log.read_text(errors="replace").splitlines() if text.strip()]
-            raise Unavailable(f"stopped ({code}): {said[-1].strip() if said else 'without a word'}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+def unet_peers(given: Path | None, train: bool, data: Path, work: Path) -> list[Peer]:
+    """The baseline U-Net: trained now, or a run or a model file that is given, or with random weights."""
+    budget = f"trained here, `{' '.join(architectures.BUDGET)}`"
+    if train:
+        given = architectures.trained(architectures.UNET, data, work)
+    elif given is None:
+        path = road.baseline(work).resolve()
+        about = "1,941,105 parameters; its weights are random, so that its labels are not judged"
+        return [Peer("baseline U-Net, dynamic", about, CELLSEG, ("run_cellseg.py", str(path)), judged=False)]
+    else:
+        budget = f"`{given.name}`"
+    if given.is_dir():
+        models = {f"baseline U-Net, {kind}": _quantized(given, kind, data, work) for kind in UNET_ROADS}
+    else:
+        models = {"baseline U-Net": given}
+    about = f"1,941,105 parameters, mask by cross-entropy, connected components; {budget}"
+    return [Peer(name, about, CELLSEG, ("run_cellseg.py", str(path.resolve()))) for name, path in models.items()]
 
 
-Outcome = dict[str, Any]
+def _quantized(run: Path, kind: str, data: Path, work: Path) -> Path:
+    """A run as a model file; made again where the run is newer."""
+    path = work / f"unet-{kind}.tflite"
+    if not path.exists() or path.stat().st_mtime < (run / "model.keras").stat().st_mtime:
+        architectures.host("quantize", run, f"--{kind}", "--data", data, "--out", path)
+    return path
 
 
-def judge(runner: Runner, data: Dataset, entries: Sequence[Entry], folder: Path) -> dict[str, evaluate.Summary]:
-    """Accuracy of a peer by modality, from the label images that it writes into `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    scores = []
-    for entry in entries:
-        labels, mask = folder / f"{entry.id}.npy", folder / f"{entry.id}.mask.npy"
-        runner.ask((data.root / "images" / f"{entry.id}.png").resolve(), labels, mask)
-        scores.append(evaluate.score(entry, data.labels(entry), numbered(np.load(labels)), np.load(mask)))
-    return evaluate.by_modality(scores)
+def stardist_peer(epochs: int | None, data: Path, environments: Path, work: Path) -> Peer:
+    """StarDist: trained now to so many epochs, or with random weights."""
+    if epochs is None:
+        about = "2D, 32 rays, grid 2; its weights are random, so that its network alone is timed"
+        return Peer("StarDist", about, STARDIST, ("run_stardist.py",), judged=False)
+    folder = (work / "stardist").resolve()
+    done = "not trained"
+    with contextlib.suppress(UnavailableError):  # the contest says so again, and leaves it out
+        python = ready(STARDIST, environments)
+        train = [python, RUNNERS / "train_stardist.py", data.resolve(), folder, "--epochs", str(epochs)]
+        subprocess.run(train, check=True, env=variables())
+        done = (folder / "epochs.txt").read_text()
+    about = (
+        f"2D, 32 rays, grid 2, RGB; trained here from nothing, {done} epochs of 50 steps of 16 views of 128 × 128 "
+        "pixels, augmented as in its examples, thresholds chosen by it on the validation split"
+    )
+    return Peer("StarDist", about, STARDIST, ("run_stardist.py", "--model", str(folder)))
 
 
-def numbered(labels: np.ndarray) -> np.ndarray:
-    """The same cells, numbered from 1 without gaps."""
-    present = np.unique(labels[labels > 0])
-    table = np.zeros(int(labels.max(initial=0)) + 1, np.uint16)
-    table[present] = np.arange(1, len(present) + 1)
-    return table[labels]
+CELLPOSE_PEER = Peer(
+    "Cellpose 3",
+    "CPnet as `cyto3` has it, in tiles of 224, the image not resized; its weights are random, so that its network "
+    "alone is timed",
+    CELLPOSE,
+    ("run_cellpose.py",),
+    judged=False,
+)
+OTSU_PEER = Peer("Otsu + watershed", "OpenCV's tutorial; dark nuclei are seen to", OTSU, ("run_otsu.py",))
+PATH = click.Path(path_type=Path)
+EXISTING = click.Path(path_type=Path, exists=True)
 
 
-def in_turn(runners: Sequence[Runner], field: Path, rounds: int) -> dict[str, list[dict[str, Any]]]:
-    """What each peer answers, a median turn per round, all in turn; one run before is not counted."""
-    for runner in runners:
-        runner.ask(field)
-    answers: dict[str, list[dict[str, Any]]] = {runner.peer.name: [] for runner in runners}
-    for number in range(rounds):
-        print(f"round {number + 1} of {rounds}", flush=True)
-        for runner in runners:
-            turn = [runner.ask(field)]
-            while sum(answer["ms"] for answer in turn) < TURN_MS:
-                turn.append(runner.ask(field))
-            answers[runner.peer.name].append(sorted(turn, key=_ms)[len(turn) // 2])
-    return answers
+@click.command(help=__doc__)
+@click.argument("data", type=EXISTING)
+@click.option("--split", default="val", show_default=True, help="Whose images are judged.")
+@click.option("--model", "models", type=EXISTING, multiple=True, help="Of cellseg.  [default: those in models/]")
+@click.option("--unet", type=EXISTING, help="The baseline U-Net: a run, or a .tflite.  [default: random weights]")
+@click.option("--train-unet", is_flag=True, help="Train it, with the budget of architectures.py.")
+@click.option("--train-stardist", type=click.IntRange(1), help="Train StarDist to so many epochs of 50 steps.")
+@click.option("--threads", type=click.IntRange(1), multiple=True, default=(1, 2), show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
+@click.option(
+    "--environments", type=PATH, default=CACHE, show_default=True, help="Virtual environments are kept there."
+)
+@click.option("--work", type=PATH, default=Path("runs/peers"), show_default=True, help="Trained models, labels, logs.")
+@click.option("--out", type=PATH, default=HERE, help="peers.json and README.md go there.  [default: benchmarks]")
+def main(
+    data: Path,
+    split: str,
+    models: tuple[Path, ...],
+    unet: Path | None,
+    train_unet: bool,
+    train_stardist: int | None,
+    threads: tuple[int, ...],
+    rounds: int,
+    environments: Path,
+    work: Path,
+    out: Path,
+) -> None:
+    """Compare them."""
+    dataset = datasets.load(data)
+    entries = dataset.split(split)
+    cores = len(os.sched_getaffinity(0))
+    if max(threads) > cores:
+        raise InputError(f"--threads {max(threads)}: this computer has {cores} cores")
+    work.mkdir(parents=True, exist_ok=True)
+    peers = [
+        *cellseg_peers(models),
+        OTSU_PEER,
+        *unet_peers(unet, train_unet, data, work),
+        stardist_peer(train_stardist, data, environments, work),
+        CELLPOSE_PEER,
+    ]
+    contest = Contest(peers, environments, work)
+    contest.judge(dataset, entries, max(threads))
+    field = (work / "field.png").resolve()
+    field.write_bytes(road.field()["png"])
+    for count in threads:
+        contest.time(field, count, rounds)
+    document = {
+        "made": f"{date.today():%Y-%m-%d}",
+        "command": shlex.join(["python", "benchmarks/peers.py", *sys.argv[1:]]),
+        "hardware": hardware.describe(),
+        "accuracy_on": {
+            "dataset": data.resolve().name,
+            "split": split,
+            "images": len(entries),
+            "cells": sum(entry.cells for entry in entries),
+        },
+        "field": f"{road.HEIGHT} × {road.WIDTH} RGB with {road.CELLS} synthetic nuclei",
+        "threads": threads,
+        "rounds": rounds,
+        "peers": contest.reached,
+        "left_out": contest.left_out,
+    }
+    section = peers_page.section(document)
+    files.write(out / JSON, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
+    page = out / README
+    files.write(page, peers_page.placed(page.read_text() if page.exists() else "", section).encode())
+    click.echo(section)
 
 
-def _ms(answer: dict[str, Any]) -> float:
-    """From the file to the labels; of the network alone where there are no labels."""
-    return float(answer["ms"] if "cells" in answer else answer["network_ms"])
-
-
-class Contest:
-    """Who takes part, what each has reached, and who is left out.
-
-    Parameters
-    ----------
-    peers : sequence of Peer
-        The first is the one that the others are measured by.
-    environments : Path
-        Holds the environments.
-    work : Path
-        Label images and logs go there.
-    """
-
-    def __init__(self, peers: Sequence[Peer], environments: Path, work: Path) -> None:
-        self.work = work
-        self.left_out: dict[str, str] = {}
-        self.reached: dict[str, Outcome] = {}
-        self._pythons: dict[str, Path] = {}
-        self.peers: list[Peer] = []
-        for peer in peers:
-            try:
-                self._pythons[peer.name] = ready(peer.environment, environments)
-            except Unavailable as error:
-                self._leave_out(peer, error)
-                continue
-            self.peers.append(peer)
-            self.reached[peer.name] = {"about": peer.about, "install_mb": round(size_mb(self._pythons[peer.name]), 1)}
-
-    def judge(self, data: Dataset, entries: Sequence[Entry], threads: int) -> None:
-        """Accuracy of all, one after the other."""
-        for peer in [p for p in self.peers if p.judged]:
-            print(f"{peer.name}: {len(entries)} images", flush=True)
-
-            def judged(runner: Runner, peer: Peer = peer) -> None:
-                found = judge(runner, data, entries, self.work / "labels" / _file_name(peer))
-                self.reached[peer.name]["accuracy"] = {k: vars(summary) for k, summary in found.items()}
-
-            runner = self._started(peer, threads)
-            if runner:
-                self._with(runner, judged)
-                runner.stop()
-
-    def time(self, field: Path, threads: int, rounds: int) -> None:
-        """Seconds of all for the field, in turn, on so many threads; and the memory that each has taken."""
-        runners = [runner for peer in list(self.peers) if (runner := self._started(peer, threads))]
-        try:
-            while True:
-                try:
-                    answers = in_turn(runners, field, rounds)
-                    break
-                except Unavailable as error:  # without the one that has ended, from the first round again
-                    ended = next(runner for runner in runners if runner.ended)
-                    self._leave_out(ended.peer, error)
-                    runners.remove(ended)
-        finally:
-            for runner in runners:
-                runner.stop()
-        first = answers[self.peers[0].name] if self.peers else []
-        for name, own in answers.items():
-            ratios = [_ms(a) / _ms(b) for a, b in zip(own, first, strict=True)]
-            told = {"seconds": statistics.median(_ms(a) for a in own) / 1e3, "times_first": statistics.median(ratios)}
-            if own[0]["network_ms"] is not None:
-                told["network_seconds"] = statistics.median(a["network_ms"] for a in own) / 1e3
-            timing = {k: float(f"{v:.4g}") for k, v in told.items()}
-            timing["peak_rss_mb"] = round(max(a["peak_rss_mb"] for a in own))
-            self.reached[name].setdefault("threads", {})[str(threads)] = timing
-            self.reached[name]["cells_in_field"] = own[0].get("cells")
-
-    def _started(self, peer: Peer, threads: int) -> Runner | None:
-        log = self.work / "logs" / f"{_file_name(peer)}.{threads}.txt"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        runner = Runner(peer, self._pythons[peer.name], threads, log)
-        self._with(runner, lambda runner: runner.start())
-        if runner.ended:
-            return None
-        self.reached[peer.name]["versions"] = runner.versions
-        return runner
-
-    def _with(self, runner: Runner, work: Callable[[Runner], None]) -> None:
-        try:
-            work(runner)
-        except Unavailable as error:
-            self._leave_out(runner.peer, error)
-        except BaseException:
-            runner.stop()
-            raise
-
-    def _leave_out(self, peer: Peer, error: Unavailable) -> None:
-        print(f"{peer.name} is left out: {error}", flush=True)
-        self.left_out[peer.name] = str(error)
-        self.peers = [p for p in self.peers if p != peer]
-        self.reached.pop(peer.name, None)
-
-
+if __name__ == "__main__":
+    main()

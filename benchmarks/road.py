@@ -28,7 +28,7 @@ from typing import Any
 
 import click
 import cv2
-import numpy as np
+from runners.otsu import otsu_labels
 
 from cellseg_device import bench, files, hardware, instances, memory, results, segment
 from cellseg_device import image as images
@@ -36,8 +36,6 @@ from cellseg_device.card import Card, attach
 from cellseg_device.counting import Counting
 from cellseg_device.model import RUNTIME, Model, bundled_path
 from cellseg_device.segment import Segmentation, Stopwatch
-
-from runners.otsu import otsu_labels
 
 HEIGHT, WIDTH, CELLS = 1200, 1600, 500
 TILE = 512  # for the comparison on equal tiles

@@ -1,4 +1,4 @@
-"""How a peer is asked for labels: one JSON object a line, from the driver on standard input, answered on standard output.
+"""How a peer is asked for labels: one JSON object a line, on standard input, and answered on standard output.
 
 Uses the standard library and NumPy alone, since every peer has these.
 """
@@ -39,8 +39,8 @@ class Found:
 def serve(segment: Callable[[Path], Found], versions: dict[str, str]) -> None:
     """Answer requests until standard input ends.
 
-    A request is ``{"image": PATH, "labels": PATH or null, "mask": PATH or null}``; the arrays are written there as .npy.
-    The answer tells the milliseconds from the file to the labels, in ``ms``.
+    A request is ``{"image": PATH, "labels": PATH or null, "mask": PATH or null}``; the arrays are written there, as
+    .npy. The answer tells the milliseconds from the file to the labels, in ``ms``.
     """
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print must not get between the answers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,19 @@ from stardist.models import StarDist2D
 CHECKPOINT = "weights_now.h5"
 
 
-def augment(pixels: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Turned, mirrored, and of another intensity: as StarDist's example of training has it."""
-    turns = int(np.random.randint(4))
-    pixels, labels = np.rot90(pixels, turns), np.rot90(labels, turns)
-    if np.random.rand() < 0.5:
-        pixels, labels = pixels[::-1], labels[::-1]
-    pixels = pixels * np.random.uniform(0.6, 2) + np.random.uniform(-0.2, 0.2)
-    return pixels + 0.02 * np.random.uniform() * np.random.normal(size=pixels.shape), labels
+def augmenter(seed: int) -> Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Views turned, mirrored, and of another intensity: as in StarDist's example of training."""
+    rng = np.random.default_rng(seed)
+
+    def augment(pixels: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        turns = int(rng.integers(4))
+        pixels, labels = np.rot90(pixels, turns), np.rot90(labels, turns)
+        if rng.random() < 0.5:
+            pixels, labels = pixels[::-1], labels[::-1]
+        pixels = pixels * rng.uniform(0.6, 2) + rng.uniform(-0.2, 0.2)
+        return pixels + 0.02 * rng.random() * rng.normal(size=pixels.shape), labels
+
+    return augment
 
 
 def main() -> None:
@@ -46,7 +52,7 @@ def main() -> None:
         # After the checkpoint's own callback, which stands before it in the list
         count = LambdaCallback(on_epoch_end=lambda epoch, logs: progress.write_text(str(done + epoch + 1)))
         model.callbacks.append(count)
-        model.train(*train, validation_data=val, augmenter=augment, epochs=epochs - done, seed=done)
+        model.train(*train, validation_data=val, augmenter=augmenter(done), epochs=epochs - done, seed=done)
     else:
         model.load_weights("weights_best.h5")
     model.optimize_thresholds(*val)
