@@ -17,6 +17,7 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
@@ -35,19 +36,13 @@ HERE = Path(__file__).resolve().parent
 JSON, README = "peers.json", "README.md"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cellseg-peers"
 MODELS = tuple(ROOT / "models" / name for name in ("nuclei.tflite", "nuclei-nano.tflite"))
+PEERS = ("cellseg", "otsu", "unet", "stardist", "cellpose")  # the others are measured by the first
 UNET_ROADS = ("dynamic", "int8")  # the first as published, the second the faster one
 
 CELLSEG = Environment("cellseg", (DEVICE,))
 OTSU = Environment("otsu", ("opencv-python-headless>=4.10",))
-STARDIST = Environment(
-    "stardist",
-    (
-        "stardist==0.9.2",
-        'tensorflow-cpu==2.15.1; python_version < "3.12"',  # the last before Keras 3, which StarDist does without
-        'tensorflow~=2.21.0; python_version >= "3.12"',
-        'tf-keras~=2.21.0; python_version >= "3.12"',
-    ),
-)
+# The last TensorFlow with Keras 2 inside, for CPUs alone: a third of the size of today's; for Python up to 3.11
+STARDIST = Environment("stardist", ("stardist==0.9.2", "tensorflow-cpu==2.15.1"))
 # The build for CPUs alone; where pip does not find it, PyTorch's own index has it (PIP_EXTRA_INDEX_URL)
 CELLPOSE = Environment("cellpose", ("torch==2.13.0+cpu", "cellpose==3.1.1"))
 
@@ -127,6 +122,7 @@ EXISTING = click.Path(path_type=Path, exists=True)
 
 @click.command(help=__doc__)
 @click.argument("data", type=EXISTING)
+@click.option("--peer", "chosen", type=click.Choice(PEERS), multiple=True, help="Only these; several may be given.")
 @click.option("--split", default="val", show_default=True, help="Whose images are judged.")
 @click.option("--model", "models", type=EXISTING, multiple=True, help="Of cellseg.  [default: those in models/]")
 @click.option("--unet", type=EXISTING, help="The baseline U-Net: a run, or a .tflite.  [default: random weights]")
@@ -141,6 +137,7 @@ EXISTING = click.Path(path_type=Path, exists=True)
 @click.option("--out", type=PATH, default=HERE, help="peers.json and README.md go there.  [default: benchmarks]")
 def main(
     data: Path,
+    chosen: tuple[str, ...],
     split: str,
     models: tuple[Path, ...],
     unet: Path | None,
@@ -159,19 +156,22 @@ def main(
     if max(threads) > cores:
         raise InputError(f"--threads {max(threads)}: this computer has {cores} cores")
     work.mkdir(parents=True, exist_ok=True)
-    peers = [
-        *cellseg_peers(models),
-        OTSU_PEER,
-        *unet_peers(unet, train_unet, data, work),
-        stardist_peer(train_stardist, data, environments, work),
-        CELLPOSE_PEER,
-    ]
+    makers: dict[str, Callable[[], list[Peer]]] = {
+        "cellseg": lambda: cellseg_peers(models),
+        "otsu": lambda: [OTSU_PEER],
+        "unet": lambda: unet_peers(unet, train_unet, data, work),
+        "stardist": lambda: [stardist_peer(train_stardist, data, environments, work)],
+        "cellpose": lambda: [CELLPOSE_PEER],
+    }
+    peers = [peer for name in PEERS if name in (chosen or PEERS) for peer in makers[name]()]
     contest = Contest(peers, environments, work)
     contest.judge(dataset, entries, max(threads))
     field = (work / "field.png").resolve()
     field.write_bytes(road.field()["png"])
     for count in threads:
         contest.time(field, count, rounds)
+    if not contest.reached:
+        raise InputError("no peer could take part, for the reasons above: nothing is written")
     document = {
         "made": f"{date.today():%Y-%m-%d}",
         "command": shlex.join(["python", "benchmarks/peers.py", *sys.argv[1:]]),

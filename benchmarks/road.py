@@ -62,9 +62,11 @@ def baseline(folder: Path) -> Path:
     from cellseg_host import architectures
     from cellseg_host.quantize import convert
 
-    arch = architectures.get("unet")
-    data = convert(arch.build(), "dynamic", (TILE, TILE), lambda: iter(()))
-    card = Card("unet", "dynamic", arch.outputs, arch.stride, arch.margin, 1.0, 99.9, 17.0)
+    arch, heads = architectures.get("unet"), ("foreground",)
+    network = arch.build(heads)
+    data = convert(network, "dynamic", (TILE, TILE), lambda: iter(()))
+    outputs = architectures.outputs_of(network, heads)
+    card = Card("unet", "dynamic", outputs, arch.stride, arch.margin, 1.0, 99.9, 17.0)
     (folder / "unet.tflite").write_bytes(attach(data, card))
     return folder / "unet.tflite"
 
