@@ -17,6 +17,7 @@ import os
 import shlex
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -63,29 +64,35 @@ def cellseg_peers(models: tuple[Path, ...]) -> list[Peer]:
 
 def unet_peers(given: Path | None, train: bool, data: Path, work: Path) -> list[Peer]:
     """The baseline U-Net: trained now, or a run or a model file that is given, or with random weights."""
-    budget = f"trained here, `{' '.join(architectures.BUDGET)}`"
+    what = "1,941,105 parameters"
     if train:
         given = architectures.trained(architectures.UNET, data, work)
-    elif given is None:
+    if given is None:
         path = road.baseline(work).resolve()
-        about = "1,941,105 parameters; its weights are random, so that its labels are not judged"
+        about = f"{what}; its weights are random, so that its labels are not judged"
         return [Peer("baseline U-Net, dynamic", about, CELLSEG, ("run_cellseg.py", str(path)), judged=False)]
-    else:
-        budget = f"`{given.name}`"
     if given.is_dir():
-        models = {f"baseline U-Net, {kind}": _quantized(given, kind, data, work) for kind in UNET_ROADS}
+        models = {f"baseline U-Net, {kind}": quantized(given, kind, data, work) for kind in UNET_ROADS}
+        about = f"{what}, mask by cross-entropy, connected components; trained here, {budget(given)}"
     else:
-        models = {"baseline U-Net": given}
-    about = f"1,941,105 parameters, mask by cross-entropy, connected components; {budget}"
+        models, about = {"baseline U-Net": given}, f"{what}; `{given.name}`"
     return [Peer(name, about, CELLSEG, ("run_cellseg.py", str(path.resolve()))) for name, path in models.items()]
 
 
-def _quantized(run: Path, kind: str, data: Path, work: Path) -> Path:
+def quantized(run: Path, kind: str, data: Path, work: Path) -> Path:
     """A run as a model file; made again where the run is newer."""
-    path = work / f"unet-{kind}.tflite"
+    path = work / f"unet-{zlib.crc32(bytes(run.resolve())):08x}-{kind}.tflite"
     if not path.exists() or path.stat().st_mtime < (run / "model.keras").stat().st_mtime:
         architectures.host("quantize", run, f"--{kind}", "--data", data, "--out", path)
     return path
+
+
+def budget(run: Path) -> str:
+    """How long a run was trained."""
+    settings = json.loads((run / "run.json").read_text())["settings"]
+    epochs = len((run / "history.csv").read_text().splitlines()) - 1
+    side = settings["side"]
+    return f"{epochs} epochs of {settings['steps']} steps of {settings['batch']} views of {side} × {side} pixels"
 
 
 def stardist_peer(epochs: int | None, data: Path, environments: Path, work: Path) -> Peer:
@@ -156,6 +163,8 @@ def main(
     if max(threads) > cores:
         raise InputError(f"--threads {max(threads)}: this computer has {cores} cores")
     work.mkdir(parents=True, exist_ok=True)
+    if unet is not None and unet.is_dir() and not (unet / "run.json").is_file():
+        raise InputError(f"--unet: {unet} is no training run (no run.json)")
     makers: dict[str, Callable[[], list[Peer]]] = {
         "cellseg": lambda: cellseg_peers(models),
         "otsu": lambda: [OTSU_PEER],
