@@ -14,9 +14,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shlex
 import subprocess
-import sys
 import zlib
 from collections.abc import Callable
 from datetime import date
@@ -105,7 +103,8 @@ def stardist_peer(epochs: int | None, data: Path, environments: Path, work: Path
     with contextlib.suppress(UnavailableError):  # the contest says so again, and leaves it out
         python = ready(STARDIST, environments)
         train = [python, RUNNERS / "train_stardist.py", data.resolve(), folder, "--epochs", str(epochs)]
-        subprocess.run(train, check=True, env=variables())
+        if subprocess.run(train, check=False, env=variables()).returncode:
+            raise InputError("StarDist's training has stopped, for the reason above")
         done = (folder / "epochs.txt").read_text()
     about = (
         f"2D, 32 rays, grid 2, RGB; trained here from nothing, {done} epochs of 50 steps of 16 views of 128 × 128 "
@@ -163,6 +162,8 @@ def main(
     if max(threads) > cores:
         raise InputError(f"--threads {max(threads)}: this computer has {cores} cores")
     work.mkdir(parents=True, exist_ok=True)
+    if unet is not None and train_unet:
+        raise InputError("--unet and --train-unet: give one of them")
     if unet is not None and unet.is_dir() and not (unet / "run.json").is_file():
         raise InputError(f"--unet: {unet} is no training run (no run.json)")
     makers: dict[str, Callable[[], list[Peer]]] = {
@@ -181,9 +182,11 @@ def main(
         contest.time(field, count, rounds)
     if not contest.reached:
         raise InputError("no peer could take part, for the reasons above: nothing is written")
+    command = f"python benchmarks/peers.py {data.resolve().name} --split {split}"
+    command += " --train-unet" * train_unet + (f" --train-stardist {train_stardist}" if train_stardist else "")
     document = {
         "made": f"{date.today():%Y-%m-%d}",
-        "command": shlex.join(["python", "benchmarks/peers.py", *sys.argv[1:]]),
+        "command": command,
         "hardware": hardware.describe(),
         "accuracy_on": {
             "dataset": data.resolve().name,
