@@ -38,6 +38,8 @@ MODELS = tuple(ROOT / "models" / name for name in ("nuclei.tflite", "nuclei-nano
 PEERS = ("cellseg", "otsu", "unet", "stardist", "cellpose")  # the others are measured by the first
 UNET_ROADS = ("dynamic", "int8")  # the first as published, the second the faster one
 
+ONCE = ("run_cellseg.py", "--once")  # the baseline as published has no second look at another size
+
 CELLSEG = Environment("cellseg", (DEVICE,))
 OTSU = Environment("otsu", ("opencv-python-headless>=4.10",))
 # The last TensorFlow with Keras 2 inside, for CPUs alone: a third of the size of today's; for Python up to 3.11
@@ -68,13 +70,13 @@ def unet_peers(given: Path | None, train: bool, data: Path, work: Path) -> list[
     if given is None:
         path = road.baseline(work).resolve()
         about = f"{what}; its weights are random, so that its labels are not judged"
-        return [Peer("baseline U-Net, dynamic", about, CELLSEG, ("run_cellseg.py", str(path)), judged=False)]
+        return [Peer("baseline U-Net, dynamic", about, CELLSEG, (*ONCE, str(path)), judged=False)]
     if given.is_dir():
         models = {f"baseline U-Net, {kind}": quantized(given, kind, data, work) for kind in UNET_ROADS}
         about = f"{what}, mask by cross-entropy, connected components; trained here, {budget(given)}"
     else:
         models, about = {"baseline U-Net": given}, f"{what}; `{given.name}`"
-    return [Peer(name, about, CELLSEG, ("run_cellseg.py", str(path.resolve()))) for name, path in models.items()]
+    return [Peer(name, about, CELLSEG, (*ONCE, str(path.resolve()))) for name, path in models.items()]
 
 
 def quantized(run: Path, kind: str, data: Path, work: Path) -> Path:

@@ -18,11 +18,17 @@ from cellseg_device.segment import Stopwatch
 FOREGROUND = 0.4  # of the published mean IoU
 
 
-def label(model: Model, path: Path) -> Found:
-    """Read the file and label it, with the code that the watch runs."""
+def label(model: Model, path: Path, once: bool) -> Found:
+    """Read the file and label it, with the code that the watch runs.
+
+    It looks at an image of much larger cells once more, at a smaller size; with `once` it does not.
+    """
     watch = Stopwatch()
     image = segment.decode(images.read(path), watch)
-    seen = segment.look(image, model, watch)
+    if once:
+        seen = segment.Look(image, image.shape, segment.predict(image, model, watch), model)
+    else:
+        seen = segment.look(image, model, watch)
     try:
         labels = segment.separated(seen)
     except ImageError:  # more specks than labels: the device gives such an image up
@@ -39,8 +45,9 @@ def label(model: Model, path: Path) -> Found:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path)
+    parser.add_argument("--once", action="store_true", help="see every image at its own size")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     cv2.setNumThreads(arguments.threads)
     model = Model(arguments.model, arguments.threads)
-    serve(lambda path: label(model, path), {"cellseg-device": __version__, "runtime": RUNTIME})
+    serve(lambda path: label(model, path, arguments.once), {"cellseg-device": __version__, "runtime": RUNTIME})
