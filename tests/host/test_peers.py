@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,39 @@ def test_timed_takes_the_ratio_of_each_round(contest):
     assert timing == {"seconds": 3.0, "network_seconds": 1.5, "times_first": 10.0, "peak_rss_mb": 8000.0}
     alone = [{"ms": 500.0, "network_ms": 400.0, "peak_rss_mb": 9.0}]
     assert contest.timed(alone, None) == {"seconds": 0.4, "network_seconds": 0.4, "peak_rss_mb": 9.0}
+
+
+def _write_wheel(folder: Path, version: str) -> Path:
+    """A package of one module."""
+    path, info = folder / f"lone-{version}-py3-none-any.whl", f"lone-{version}.dist-info"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr("lone.py", f"version = {version!r}\n")
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: lone\nVersion: {version}\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    return path
+
+
+def test_an_environment_is_made_once_and_anew_for_other_requirements(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from environments import Environment, ready, size_mb
+
+    def version(python: Path) -> str:
+        command = [python, "-c", "import lone, numpy; print(lone.version)"]
+        assert "No module named 'numpy'" in subprocess.run(command, capture_output=True, text=True, check=False).stderr
+        command[2] = "import lone; print(lone.version)"
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    first, second = (_write_wheel(tmp_path, v) for v in ("1.0", "2.0"))
+    python = ready(Environment("lone", (str(first),)), tmp_path)
+    assert version(python) == "1.0"
+    assert 0 < size_mb(python) < 0.1
+    left = python.parent / "left-by-this-test"
+    left.touch()
+    assert ready(Environment("lone", (str(first),)), tmp_path) == python
+    assert left.exists()
+    assert version(ready(Environment("lone", (str(second),)), tmp_path)) == "2.0"
+    assert not left.exists()
 
 
 def test_a_peer_that_cannot_be_installed_is_left_out_with_its_reason(environment, tiny_dataset, tmp_path):
