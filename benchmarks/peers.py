@@ -1,5 +1,6 @@
 """cellseg beside what people would use instead: one run, the same images, the same threads.
 
+\b
     cellseg-host data import --format labels DSB2018 nuclei-data
     python benchmarks/peers.py nuclei-data --split test --train-unet --train-stardist 25
 
@@ -54,7 +55,7 @@ def cellseg_peers(models: tuple[Path, ...]) -> list[Peer]:
     return [
         Peer(
             "cellseg" if path == MODELS[0] else f"cellseg, {path.stem}",
-            f"`{path.name}`, {path.stat().st_size / 1e3:.0f} kB, int8, through the code of the watch",
+            f"`{path.name}`, {path.stat().st_size / 1e3:.0f} kB, int8, through the code of the watch; its training is told in models/",
             CELLSEG,
             ("run_cellseg.py", str(path.resolve())),
         )
