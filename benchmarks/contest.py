@@ -61,14 +61,17 @@ class Runner:
     def __init__(self, peer: Peer, python: Path, threads: int, log: Path) -> None:
         self.peer, self._log = peer, log
         limits = {f"{name}_NUM_THREADS": str(threads) for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
-        with log.open("wb") as file, on_cores(threads):
+        answers, answering = os.pipe()
+        self._answers = os.fdopen(answers)
+        with log.open("wb") as file, os.fdopen(answering, "wb"), on_cores(threads):
             self._process = subprocess.Popen(
                 [str(python), str(RUNNERS / peer.command[0]), *peer.command[1:], "--threads", str(threads)],
                 stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+                stdout=file,
                 stderr=file,
                 text=True,
-                env=variables() | limits,
+                pass_fds=(answering,),
+                env=variables() | limits | {"ANSWERS_FD": str(answering)},
             )
 
     def versions(self) -> dict[str, str]:
@@ -103,14 +106,13 @@ class Runner:
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            assert pipe is not None
-            with contextlib.suppress(BrokenPipeError):
-                pipe.close()
+        self._answers.close()
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
 
     def _read(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        line = self._answers.readline()
         if not line:
             code = self._process.wait()
             said = [text for text in self._log.read_text(errors="replace").splitlines() if text.strip()]

@@ -55,7 +55,7 @@ def cellseg_peers(models: tuple[Path, ...]) -> list[Peer]:
     return [
         Peer(
             "cellseg" if path == MODELS[0] else f"cellseg, {path.stem}",
-            f"`{path.name}`, {path.stat().st_size / 1e3:.0f} kB, int8, through the code of the watch; its training is told in models/",
+            f"`{path.name}`, {path.stat().st_size / 1e3:.0f} kB, int8, as the watch runs it; trained as models/ tells",
             CELLSEG,
             ("run_cellseg.py", str(path.resolve())),
         )

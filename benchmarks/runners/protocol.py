@@ -1,6 +1,7 @@
-"""How a peer is asked for labels: one JSON object a line, on standard input, and answered on standard output.
+"""How a peer is asked for labels: one JSON object a line on standard input, and answered on a pipe of its own.
 
-Uses the standard library and NumPy alone, since every peer has these.
+What libraries print does not get between the answers. Uses the standard library and NumPy alone, since every peer has
+these.
 """
 
 from __future__ import annotations
@@ -42,8 +43,7 @@ def serve(segment: Callable[[Path], Found], versions: dict[str, str]) -> None:
     A request is ``{"image": PATH, "labels": PATH or null, "mask": PATH or null}``; the arrays are written there, as
     .npy. The answer tells the milliseconds from the file to the labels, in ``ms``.
     """
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what libraries print must not get between the answers
+    answers = os.fdopen(int(os.environ["ANSWERS_FD"]), "w", buffering=1)
     answers.write(json.dumps({"versions": versions}) + "\n")
     for line in sys.stdin:
         answers.write(json.dumps(_answer(segment, json.loads(line))) + "\n")
