@@ -74,7 +74,7 @@ def unet_peers(given: Path | None, train: bool, data: Path, work: Path) -> list[
         return [Peer("baseline U-Net, dynamic", about, CELLSEG, (*ONCE, str(path)), judged=False)]
     if given.is_dir():
         models = {f"baseline U-Net, {kind}": quantized(given, kind, data, work) for kind in UNET_ROADS}
-        about = f"{what}, mask by cross-entropy, connected components; trained here, {budget(given)}"
+        about = f"{what}, mask by cross-entropy, connected components, the field at once; trained here, {budget(given)}"
     else:
         models, about = {"baseline U-Net": given}, f"{what}; `{given.name}`"
     return [Peer(name, about, CELLSEG, (*ONCE, str(path.resolve()))) for name, path in models.items()]
