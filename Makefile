@@ -15,11 +15,14 @@ demo: $(DEMO_VENV)/ready
 	@echo && cut -d, -f1-5 .demo/results/counts.csv
 	@echo && echo "Look at .demo/results: *.overlay.jpg, *.labels.tif, *.cells.csv, counts.csv"
 
+# Two at a time, but for the tests of whole commands, where it matters when a thing happens
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 tests/device tests/host
+	$(BIN)/python -m pytest tests/system
 
 check: lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n 2 -m "not slow" tests/device tests/host
+	$(BIN)/python -m pytest -m "not slow" tests/system
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

@@ -3,7 +3,7 @@
 Images of three kinds and two sizes come as fast as they are done, a damaged one among a hundred. Every few seconds
 the memory of the watch and its decoder is read (what they share is counted once), and the open files are counted.
 
-    python benchmarks/soak.py --minutes 60
+    python benchmarks/soak.py --minutes 60 > benchmarks/soak.json
 """
 
 from __future__ import annotations
