@@ -125,7 +125,7 @@ def test_help_names_every_command_and_shows_examples(device):
 
 
 def test_the_output_may_be_cut_off(environment, model_path, tmp_path, write_image):
-    paths = [str(write_image(tmp_path / f"{i}.png", seed=i)) for i in range(20)]
+    paths = [str(write_image(tmp_path / f"{i}.png", seed=i)) for i in range(100)]
     command = [sys.executable, "-u", "-m", "cellseg_device", "run", *paths, "--out", str(tmp_path / "out")]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, env=environment, **pipes) as process:
