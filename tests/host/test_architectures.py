@@ -223,8 +223,8 @@ def test_a_classifier_learns_nothing_but_presence():
 
 
 # The others take up to two minutes each; `cellseg-host edgetpu --arch NAME` gave what is listed
-MAPPED = ("edge-unet", "edge-unet-nano", "unet", "unet-128", "hrnet-w18-small")
-LEAN = ("edge-unet", "edge-unet-nano", "unet-128")
+MAPPED = ("edge-unet", "unet", "unet-128", "hrnet-w18-small")
+LEAN = ("edge-unet", "unet-128")
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in LEAN else pytest.mark.slow) for n in MAPPED])

@@ -6,8 +6,6 @@ What keeps it fast, by the measured cost of int8 operators:
   foreground as four channels, which the device spreads out while it stitches;
 - plain 3 × 3 convolutions in multiples of 8 channels: a depthwise one costs three times as much per multiply-add;
 - skips are added, not concatenated: no rescaling of int8 tensors;
-- most convolutions are where they are cheap, at strides 8 and 16; those that keep the size add to what they were given
-  (He et al., Deep residual learning, CVPR 2016), which trains better and costs nothing;
 - nearest-neighbour upsampling, which an Edge TPU can do and which takes any size;
 - one output tensor per quantity, so that each has an int8 scale of its own.
 """
@@ -21,17 +19,15 @@ import tf_keras as keras
 from tf_keras import layers
 
 STRIDE = 16
-# The options of a network of under a third of the cost
-NANO = {"encoder": (8, 16, 32, 48), "decoder": (24, 16, 8)}
 # More than the receptive field reaches to a side, so a cut shows nowhere (tests/device/test_seams.py)
-MARGIN = 96
+MARGIN = 80
 
 
 def build(
     heads: Sequence[str],
     *,
-    encoder: tuple[int, ...] = (16, 24, 64, 96),
-    convs: tuple[int, ...] = (0, 1, 1, 2),
+    encoder: tuple[int, ...] = (16, 32, 64, 88),
+    convs: tuple[int, ...] = (0, 1, 1, 1),
     decoder: tuple[int, ...] = (48, 32, 16),
 ) -> keras.Model:
     """The network.
@@ -57,17 +53,14 @@ def build(
     x = image = keras.Input((None, None, 3), name="image")
     skips = []
     for level, (filters, more) in enumerate(zip(encoder, convs, strict=True)):
-        x = _conv(x, filters, f"encoder{level}_conv0", strides=2)
-        for number in range(1, 1 + more):
-            name = f"encoder{level}_conv{number}"
-            x = layers.Add(name=f"{name}_add")([x, _normed(x, filters, 3, name)])
-            x = layers.ReLU(name=f"{name}_relu")(x)
+        for number in range(1 + more):
+            x = _conv(x, filters, f"encoder{level}_conv{number}", strides=1 if number else 2)
         skips.append(x)
     for level, (filters, skip) in enumerate(zip(decoder, reversed(skips[:-1]), strict=True)):
-        x = _normed(x, filters, 1, f"decoder{level}_project")
+        x = _project(x, filters, f"decoder{level}_project")
         x = layers.UpSampling2D(2, interpolation="nearest", name=f"decoder{level}_up")(x)
         if skip.shape[-1] != filters:
-            skip = _normed(skip, filters, 1, f"decoder{level}_lateral")
+            skip = _project(skip, filters, f"decoder{level}_lateral")
         x = layers.Add(name=f"decoder{level}_add")([x, skip])
         x = layers.ReLU(name=f"decoder{level}_relu")(x)
         x = _conv(x, filters, f"decoder{level}_conv")
@@ -77,9 +70,10 @@ def build(
 
 
 def _conv(x: Any, filters: int, name: str, strides: int = 1) -> Any:
-    return layers.ReLU(name=f"{name}_relu")(_normed(x, filters, 3, name, strides))
+    x = layers.Conv2D(filters, 3, strides, padding="same", use_bias=False, name=name)(x)
+    return layers.ReLU(name=f"{name}_relu")(layers.BatchNormalization(name=f"{name}_bn")(x))
 
 
-def _normed(x: Any, filters: int, size: int, name: str, strides: int = 1) -> Any:
-    x = layers.Conv2D(filters, size, strides, padding="same", use_bias=False, name=name)(x)
+def _project(x: Any, filters: int, name: str) -> Any:
+    x = layers.Conv2D(filters, 1, use_bias=False, name=name)(x)
     return layers.BatchNormalization(name=f"{name}_bn")(x)

@@ -38,8 +38,7 @@ class Facts:
 _SCALED = "qat: the scaling of its encoder's input has no quantization-aware version"
 
 FACTS = {
-    "edge-unet": Facts(326_789, 3_970, "wholly"),
-    "edge-unet-nano": Facts(84_805, 1_112, "wholly"),
+    "edge-unet": Facts(234_117, 3_923, "wholly"),
     "unet": Facts(1_941_105, 46_272, "doubtful"),
     "unet-128": Facts(1_941_105, 46_272, "partly", _FLOAT, "int8, qat: TFLite computes ELU in float32 only"),
     "unet-200": Facts(1_929_825, 140_672, "doubtful"),

@@ -18,15 +18,6 @@ ARCHITECTURES = {
             "this project",
             ("foreground", "distance"),
         ),
-        Architecture(
-            "edge-unet-nano",
-            edge_unet.build,
-            edge_unet.STRIDE,
-            edge_unet.MARGIN,
-            "this project",
-            ("foreground", "distance"),
-            edge_unet.NANO,
-        ),
         Architecture("unet", unet.build, unet.STRIDE, unet.MARGIN, unet.PAPER),
         # The variants of the published work on DSB2018 crops of 128 px, and on fields of 200 × 200
         Architecture(
