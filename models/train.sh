@@ -1,32 +1,36 @@
 #!/bin/sh
-# Make a model of this folder again: sh models/train.sh nuclei|nuclei-nano DATASET [WORK]
+# Make the bundled model again: sh models/train.sh DATASET [WORK]
 # DATASET is DSB2018 as a folder of images/, labels/ and manifest.csv with the splits of nuclei.split.csv; WORK (runs)
-# gets the imported data and the run. It may be stopped at any time: the same command goes on. cellseg-host is to be on
-# the PATH.
+# gets the data and the runs. It may be stopped at any time: the same command goes on. cellseg-host must be on the PATH.
 set -eu
-[ $# -ge 2 ] || { sed -n 2p "$0" >&2; exit 2; }
-name=$1 dataset=$2 work=${3:-runs}
-case $name in
-nuclei) arch=edge-unet ;;
-nuclei-nano) arch=edge-unet-nano ;;
-*) echo "$0: there is no model $name: nuclei or nuclei-nano" >&2; exit 2 ;;
-esac
-data=$work/nuclei-data run=$work/$name
+[ $# -ge 1 ] || { sed -n 2,4p "$0" >&2; exit 2; }
+dataset=$1 work=${2:-runs}
+data=$work/nuclei-data more=$work/nuclei-data-and-empty
+
+train() {  # OUT DATA OPTIONS...
+    out=$1 from=$2
+    shift 2
+    if [ -e "$out/checkpoint" ]; then
+        cellseg-host train "$from" --out "$out" --resume
+    else
+        cellseg-host train "$from" --out "$out" "$@"
+    fi
+}
 
 if [ ! -e "$data/manifest.csv" ]; then
     cellseg-host data import --format labels "$dataset" "$data" || [ $? -eq 1 ]  # 1: some images were left out
 fi
-if ! grep -q '^empty-' "$data/manifest.csv"; then
-    # Fields without a nucleus, 46 among 462: what is counted in them is counted wrongly
+train "$work/base" "$data" --epochs 110 --patience 40
+
+# Fine-tuned with fields without a nucleus among the others, so that nothing is counted in them
+if [ ! -e "$more/manifest.csv" ]; then
+    rm -rf "$more.part" && cp -r "$data" "$more.part"
     for kind in fluorescence histology; do
-        cellseg-host synth "$data" --kind $kind --empty -n 8 --seed 100 --size 260x348 --split train --force
+        cellseg-host synth "$more.part" --kind $kind --empty -n 8 --seed 100 --size 260x348 --split train --force
     done
-    cellseg-host synth "$data" --kind empty -n 30 --seed 100 --size 260x348 --split train --force
+    cellseg-host synth "$more.part" --kind empty -n 30 --seed 100 --size 260x348 --split train --force
+    mv "$more.part" "$more"
 fi
-if [ -e "$run/checkpoint" ]; then
-    cellseg-host train "$data" --out "$run" --resume
-else
-    cellseg-host train "$data" --arch $arch --out "$run" --epochs 52 --steps 250 --patience 52 --precision bfloat16 \
-        --augment scale=0.5,2.4 --augment invert=0.08
-fi
-cellseg-host quantize "$run" --int8 --data "$data" --name "$name" --out "$(dirname "$0")/$name.tflite"
+train "$work/nuclei" "$more" --init "$work/base" --learning-rate 5e-4 --epochs 16 --steps 200 --patience 16 \
+    --augment scale=0.5,2.0 --precision bfloat16
+cellseg-host quantize "$work/nuclei" --int8 --data "$more" --name nuclei --out "$(dirname "$0")/nuclei.tflite"
