@@ -23,12 +23,11 @@ import cv2
 import numpy as np
 
 from cellseg_device import files, segment
-from cellseg_device.counting import Counting, Length
-from cellseg_device.errors import ImageError, OutputError
+from cellseg_device.errors import OutputError
 from cellseg_device.image import Image
 from cellseg_device.model import Model
 from cellseg_device.segment import Stopwatch
-from cellseg_host import faults, metrics
+from cellseg_host import evaluate, faults, metrics
 from cellseg_host.console import print_table, tracked
 from cellseg_host.data.dataset import Dataset, Entry, load
 from cellseg_host.faults import FAULTS, STRENGTHS, Field
@@ -81,14 +80,9 @@ VARIANTS = (
 )
 
 
-def found_in(pixels: np.ndarray, model: Model, counting: Counting) -> metrics.Labels:
-    """Labels of the cells that the device's road finds; none where it gives up, for too many specks."""
-    image = Image(pixels)
-    try:
-        seen = segment.look(image, model, Stopwatch(), counting.diameter_px(image))
-        return segment.finish(seen, Stopwatch(), counting).labels
-    except ImageError:
-        return np.zeros(image.shape, np.uint16)
+def found_in(pixels: np.ndarray, model: Model, diameter_px: float | None = None) -> metrics.Labels:
+    """Labels of the cells that the device's road finds."""
+    return evaluate.labels_of(segment.look(Image(pixels), model, Stopwatch(), diameter_px))
 
 
 def judge(model: Model, field: Field, entry: Entry, variant: Variant) -> Score:
@@ -96,8 +90,7 @@ def judge(model: Model, field: Field, entry: Entry, variant: Variant) -> Score:
     if variant.fault != UNTOUCHED:
         field = faults.faulty(field, variant.fault, variant.strength, entry.id)
     is_told = variant.is_told and field.diameter_px > 0  # an image without a cell has no diameter
-    counting = Counting(diameter=Length(field.diameter_px, "px") if is_told else None)
-    labels = found_in(field.pixels, model, counting)
+    labels = found_in(field.pixels, model, field.diameter_px if is_told else None)
     ap = metrics.average_precision(field.labels, labels)
     return Score(variant, entry.modality, int(field.labels.max()), int(labels.max()), float(ap[0]), float(ap.mean()))
 
@@ -134,7 +127,7 @@ def in_empty_fields(model: Model) -> dict[str, list[int]]:
     """Cells found in fields without any, by kind; the first of each kind is the one of the tests."""
     return {
         kind: [
-            int(found_in(empties.make_empty(kind, empties.TEST_SHAPE, seed), model, Counting()).max())
+            int(found_in(empties.make_empty(kind, empties.TEST_SHAPE, seed), model).max())
             for seed in empties.TEST_SEEDS
         ]
         for kind in empties.KINDS

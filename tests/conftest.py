@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -109,6 +110,19 @@ def model(model_path: Path):
     from cellseg_device.model import Model
 
     return Model(model_path)
+
+
+@pytest.fixture
+def let_in() -> Callable[[Path], None]:
+    """Open a path, and the way to it from the temporary folder, to every user, however deep pytest puts it."""
+
+    def open_way(path: Path) -> None:
+        for part in (path, *path.parents):
+            if part == Path(tempfile.gettempdir()):
+                break
+            part.chmod(0o755)
+
+    return open_way
 
 
 @pytest.fixture(scope="session")

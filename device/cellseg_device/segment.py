@@ -33,7 +33,7 @@ MAX_TILE_PX = 500_000
 _NEAR_RATIO = 1.15
 _MOST_ENLARGED = 4.0
 # Cells so many times as large as the model's fall to pieces: without being told, the image is scaled for them, to this
-# size (benchmarks/stress.py: at 65 px, AP@0.5 0.70 becomes 0.83, and the untouched images lose 0.002).
+# size (models/NOTES.md: at 65 px AP@0.5 0.689 became 0.793, and the untouched images lost 0.003).
 _LARGE_RATIO, _SCALED_RATIO = 2.6, 1.2
 _GLANCE = 2  # every other pixel of the foreground is enough to tell
 _MAX_ENLARGED_PX = 16_000_000
@@ -265,7 +265,8 @@ def _relief(maps: Maps, specs: Mapping[str, MapSpec], settings: Separation) -> t
 def _large_diameter_px(foreground: npt.NDArray[np.int8], shape: tuple[int, int], model: Model) -> int | None:
     """Diameter of the cells in pixels of the image, if they are much larger than those the model knows."""
     threshold = model.maps["foreground"].threshold(model.card.separation.foreground)
-    inside = foreground_mask(foreground, shape, threshold)[::_GLANCE, ::_GLANCE]
+    height, width = (-(-n // _GLANCE) for n in shape)
+    inside = foreground_mask(foreground[::_GLANCE, ::_GLANCE], (height, width), threshold)
     reduction = _GLANCE * model.maps["foreground"].reduction
     return size.large_diameter_px(inside, reduction, _LARGE_RATIO * model.card.cell_diameter_px)
 

@@ -14,7 +14,7 @@ from cellseg_device.card import Separation
 from cellseg_device.errors import ImageError
 from cellseg_device.image import Image
 from cellseg_device.model import MapSpec, Model
-from cellseg_device.segment import Maps, Stopwatch, foreground_mask, label, look, separated
+from cellseg_device.segment import Look, Maps, Stopwatch, foreground_mask, label, look, separated
 from cellseg_host import metrics
 from cellseg_host.data.dataset import Dataset, Entry
 from cellseg_host.metrics import Labels, Mask
@@ -128,15 +128,20 @@ def evaluate(model: Model, dataset: Dataset, entries: Iterable[Entry]) -> Iterat
 def judge(model: Model, entry: Entry, image: Image, true: Labels) -> Judged:
     """Label one image by the model, and score the labels."""
     seen = look(image, model, Stopwatch())
-    try:
-        labels = separated(seen)
-    except ImageError:  # more specks than labels
-        labels = np.zeros(image.shape, np.uint16)
+    labels = labels_of(seen)
     (height, width), threshold = seen.shape, model.maps["foreground"].threshold(BASELINE_THRESHOLD)
     mask = foreground_mask(seen.maps["foreground"], seen.shape, threshold)[:height, :width]
     if seen.shape != image.shape:
         mask = cv2.resize(mask, image.shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     return Judged(score(entry, true, labels, mask > 0), labels)
+
+
+def labels_of(seen: Look) -> Labels:
+    """Labels as on the device; none where it gives the image up, for more specks than labels."""
+    try:
+        return separated(seen)
+    except ImageError:
+        return np.zeros(seen.image.shape, np.uint16)
 
 
 def score(entry: Entry, true: Labels, labels: Labels, mask: Mask) -> ImageScore:

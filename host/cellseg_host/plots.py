@@ -14,10 +14,10 @@ from cellseg_device import files, normalise
 from cellseg_device.image import Image
 from cellseg_device.model import Model
 from cellseg_device.overlay import outlines
-from cellseg_device.segment import Stopwatch, look, separated
+from cellseg_device.segment import Stopwatch, look
 from cellseg_host import history as histories
 from cellseg_host.data.dataset import Dataset, Entry
-from cellseg_host.evaluate import ImageScore
+from cellseg_host.evaluate import ImageScore, labels_of
 from cellseg_host.history import Epoch
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def outline(panel: np.ndarray, labels: np.ndarray, colour: tuple[int, int, int],
 def _pair(model: Model, dataset: Dataset, entry: Entry, score: ImageScore, name: str) -> np.ndarray:
     """Truth and prediction of the middle of an image, side by side under a line of text."""
     image = dataset.image(entry)
-    predicted = separated(look(image, model, Stopwatch()))
+    predicted = labels_of(look(image, model, Stopwatch()))
     side = min(*image.shape, WINDOW_PX)
     top, left = ((n - side) // 2 for n in image.shape)
     window = np.s_[top : top + side, left : left + side]

@@ -4,7 +4,6 @@ import dataclasses
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -202,12 +201,9 @@ def test_a_folder_that_may_not_be_written_to(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")
-def test_a_folder_that_may_not_even_be_looked_into(tmp_path, environment):
+def test_a_folder_that_may_not_even_be_looked_into(tmp_path, environment, let_in):
     (tmp_path / "closed/in").mkdir(parents=True)
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder == Path(tempfile.gettempdir()):
-            break
-        folder.chmod(0o755)
+    let_in(tmp_path)
     (tmp_path / "closed").chmod(0o700)
     script = (
         "import os, sys; from pathlib import Path; from cellseg_device.doctor import storage, finding\n"

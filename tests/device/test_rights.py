@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -16,15 +15,12 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become ano
 
 
 @pytest.fixture
-def tree(tmp_path):
+def tree(tmp_path, let_in):
     """A file two folders down, open to all; the way to it as well."""
     path = tmp_path / "a" / "b" / "file"
     path.parent.mkdir(parents=True)
     path.write_text("x")
-    for part in [path, *path.parents]:
-        if part == Path(tempfile.gettempdir()):
-            break
-        part.chmod(0o755)
+    let_in(path)
     return path
 
 

@@ -212,9 +212,8 @@ main(sys.argv[1:])
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")
-def test_what_another_user_may_not_even_look_at(environment, tmp_path):
-    for folder in [tmp_path, *tmp_path.parents[:2]]:
-        folder.chmod(0o755)
+def test_what_another_user_may_not_even_look_at(environment, tmp_path, let_in):
+    let_in(tmp_path)
     closed, open_ = tmp_path / "closed", tmp_path / "open"
     (closed / "in").mkdir(parents=True)
     closed.chmod(0o700)
