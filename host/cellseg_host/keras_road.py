@@ -18,7 +18,8 @@ from cellseg_host.architectures import as_list
 
 def levels(image: Image, card: Card) -> np.ndarray:
     """The image as the device normalises it: uint8 levels, same shape as its pixels."""
-    return normalise.level_table(image.histogram, card.low_percentile, card.high_percentile)[image.pixels]
+    counts = normalise.histogram(image.pixels)
+    return normalise.level_table(counts, card.low_percentile, card.high_percentile)[image.pixels]
 
 
 def predict(network: keras.Model, outputs: Sequence[Output], stride: int, image_levels: np.ndarray) -> Maps:

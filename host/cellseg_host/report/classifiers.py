@@ -186,7 +186,7 @@ def _road(data: bytes, classifier: Classifier, watch: Stopwatch) -> None:
     """From the file of a view to its probability."""
     image, card = decode(data, watch), classifier.card
     with watch.step("normalise"):
-        table = normalise.level_table(image.histogram, card.low_percentile, card.high_percentile)
+        table = normalise.level_table(normalise.histogram(image.pixels), card.low_percentile, card.high_percentile)
         levels = np.empty((1, *image.shape, 3), np.uint8)
         normalise.apply_table(table, image.pixels, levels[0])
     with watch.step("invoke"):
