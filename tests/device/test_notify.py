@@ -73,9 +73,9 @@ def test_the_interval_is_half_of_what_the_manager_allows(monkeypatch, allowed, s
 
 
 def test_waiting_is_being_alive(manager, monkeypatch):
-    monkeypatch.setenv("WATCHDOG_USEC", "100000")
-    Alarm().wait(0.5)
-    assert 8 <= heard(manager).count("WATCHDOG=1") <= 12
+    monkeypatch.setenv("WATCHDOG_USEC", "400000")
+    Alarm().wait(1)
+    assert 3 <= heard(manager).count("WATCHDOG=1") <= 6  # five on an idle machine; a busy one wakes up late
 
 
 def test_a_call_still_ends_a_long_wait(monkeypatch):
@@ -91,4 +91,4 @@ def test_a_wait_is_as_long_as_asked(monkeypatch):
     monkeypatch.setenv("WATCHDOG_USEC", "100000")
     start = time.monotonic()
     Alarm().sleep(0.42)
-    assert 0.4 < time.monotonic() - start < 1
+    assert 0.4 < time.monotonic() - start < 5
