@@ -12,6 +12,7 @@ from protocol import Found, serve
 from cellseg_device import __version__, segment
 from cellseg_device import image as images
 from cellseg_device.errors import ImageError
+from cellseg_device.instances import mask_of
 from cellseg_device.model import RUNTIME, Model
 from cellseg_device.segment import Stopwatch
 
@@ -36,7 +37,7 @@ def label(model: Model, path: Path, once: bool) -> Found:
 
     def mask() -> np.ndarray:
         (height, width), threshold = seen.shape, model.maps["foreground"].threshold(FOREGROUND)
-        found = segment.foreground_mask(seen.maps["foreground"], seen.shape, threshold)[:height, :width]
+        found = mask_of(seen.maps["foreground"], seen.shape, threshold)[:height, :width]
         return cv2.resize(found, image.shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT) > 0
 
     return Found(labels, watch.ms["invoke"], mask)

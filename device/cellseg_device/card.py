@@ -20,7 +20,7 @@ from typing import Any
 from cellseg_device.errors import ModelError
 
 CARD_NAME = "cellseg.json"
-CARD_FORMAT = 2
+CARD_FORMAT = 3
 QUANTITIES = ("foreground", "distance", "centre", "outline", "presence")
 SCALES = ("logit", "probability")
 
@@ -55,23 +55,51 @@ class Output:
 
 
 @dataclass(frozen=True)
+class Join:
+    """When two touching pieces are one cell: where bias + Σ weight · feature is above 0.
+
+    A logistic regression, fitted to the contacts of the training images. The features are those of
+    `contacts.Contacts`, with maps in logits and lengths in pixels of the distance map.
+
+    Attributes
+    ----------
+    bias : float
+    depth, foreground, width, median, whole : float
+        Weight of each feature.
+    """
+
+    bias: float
+    depth: float
+    foreground: float
+    width: float
+    median: float
+    whole: float
+
+
+@dataclass(frozen=True)
 class Separation:
-    """How cells are told apart; chosen on the validation split.
+    """How cells are told apart; chosen on the validation split, `join` fitted on the training split.
 
     Attributes
     ----------
     foreground : float
         Probability from which a pixel belongs to a cell.
     rise : float
-        A peak of the distance or centre map is a cell of its own if it rises so far above the saddle towards a higher
-        one, in logits; of the outline map, a pit that is so deep.
+        A peak of the distance or centre map is a piece of its own if it rises so far above the saddle towards a
+        higher one, in logits; of the outline map, a pit that is so deep.
     min_area_px : int
         Smaller cells are dropped.
+    confidence : float
+        So are cells whose mean foreground, in logits if the map is, stands for less than this probability.
+    join : Join or None
+        Which touching pieces are one cell; None for none.
     """
 
     foreground: float = 0.5
     rise: float = 0.7
     min_area_px: int = 16
+    confidence: float = 0.5
+    join: Join | None = None
 
 
 @dataclass(frozen=True)
@@ -162,7 +190,7 @@ def parse(text: str | bytes) -> Card:
         answer = raw.pop("known_answer", None)
         card = Card(
             outputs=tuple(Output(**o) for o in raw.pop("outputs")),
-            separation=Separation(**raw.pop("separation")),
+            separation=_separation(**raw.pop("separation")),
             known_answer=KnownAnswer(**answer) if answer else None,
             **raw,
         )
@@ -170,6 +198,10 @@ def parse(text: str | bytes) -> Card:
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"the model's card is incomplete or wrong ({error}): quantize the model again") from None
     return card
+
+
+def _separation(join: dict[str, float] | None = None, **others: Any) -> Separation:
+    return Separation(join=Join(**join) if join else None, **others)
 
 
 def _check(card: Card) -> None:
@@ -192,6 +224,9 @@ def _check(card: Card) -> None:
     need(0 <= card.low_percentile < card.high_percentile <= 100, "percentiles out of order")
     need(0 < card.separation.foreground < 1, "threshold not between 0 and 1")
     need(0 < card.separation.rise < math.inf, "rise not positive")
+    need(0 < card.separation.confidence < 1, "confidence not between 0 and 1")
+    weights = dataclasses.astuple(card.separation.join) if card.separation.join else ()
+    need(all(isinstance(w, (int, float)) and math.isfinite(w) for w in weights), "a weight of the join is no number")
     need(math.isfinite(card.cell_diameter_px) and card.cell_diameter_px > 0, "cell diameter not positive")
 
 

@@ -1,40 +1,65 @@
 """From maps to labels: one number per cell.
 
-Seeds are the distinct peaks of the distance map; a watershed grows them over the foreground. Separation works at the
-distance map's resolution (half the image's, for our models: a quarter of the work) and the outline comes from the
-foreground at full resolution. All of it is integer arithmetic, so every machine gives the same labels.
+Seeds are the distinct peaks of the distance map; a watershed grows them over the foreground to pieces; pieces that
+are one cell are joined. Separation works at the distance map's resolution (half the image's, for our models: a quarter
+of the work) and the outline comes from the foreground at full resolution. It is integer arithmetic, but for the weights
+of a join, so every machine gives the same labels.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cellseg_device import runs
-from cellseg_device.card import Separation
+from cellseg_device import contacts, runs
 from cellseg_device.errors import ImageError
 
 MAX_CELLS = 65_535
 
 
+@dataclass(frozen=True)
+class Limits:
+    """A `Separation` in the int8 values of a model's maps.
+
+    Attributes
+    ----------
+    foreground : int
+        Smallest value of the foreground map inside a cell, -128 to 128.
+    rise : int
+        How far a peak of the distance map rises above the saddle towards a higher one, to be a piece of its own; 1 to
+        255.
+    confidence : int
+        Smallest mean of the foreground map over a cell.
+    join : tuple of float
+        Bias, and the weights of `contacts.Contacts.features`; empty for no joining.
+    min_area_px : int
+        Smallest area of a cell, in pixels of the image.
+    """
+
+    foreground: int
+    rise: int = 1
+    confidence: int = -128
+    join: tuple[float, ...] = ()
+    min_area_px: int = 1
+
+
 def separate(
-    foreground: npt.NDArray[np.uint8],
-    distance: npt.NDArray[np.int8] | None,
-    rise: int,
-    settings: Separation,
+    foreground: npt.NDArray[np.int8], distance: npt.NDArray[np.int8] | None, shape: tuple[int, int], limits: Limits
 ) -> npt.NDArray[np.uint16]:
     """Label the cells.
 
     Parameters
     ----------
-    foreground : ndarray of uint8, shape (height, width)
-        0 outside, 255 inside cells.
+    foreground : ndarray of int8, shape (height, width)
+        The foreground map.
     distance : ndarray of int8, shape (height / r, width / r), or None
         Distance map for a whole reduction r; None for a model without one: cells are then the connected components.
-    rise : int
-        How far a peak of `distance` rises above the saddle towards a higher one, to be a cell of its own; 1 to 255.
-    settings : Separation
+    shape : (int, int)
+        (height, width) of the image, which the maps may exceed; there are no cells beyond.
+    limits : Limits
 
     Returns
     -------
@@ -46,17 +71,50 @@ def separate(
     ImageError
         If there are more than 65,535 cells.
     """
+    mask = mask_of(foreground, shape, limits.foreground)
     if distance is None:
-        count, regions = cv2.connectedComponents(foreground, connectivity=8, ltype=cv2.CV_32S)
-        return number(_as_uint16(regions, count - 1), settings.min_area_px)
+        count, found = cv2.connectedComponents(mask, connectivity=8, ltype=cv2.CV_32S)
+        regions = _confident(_as_uint16(found, count - 1), foreground, limits)
+        return number(regions, limits.min_area_px)
     reduction = foreground.shape[0] // distance.shape[0]
-    inside = _any_in_block(foreground, reduction)
-    regions = _grow(_seeds(inside, distance, rise), inside, distance)
+    sampled = foreground[::reduction, ::reduction]
+    regions = _join(pieces(mask, distance, limits.rise), distance, sampled, limits)
+    regions = _confident(regions, sampled, limits)
     if reduction > 1:
         height, width = foreground.shape
         regions = cv2.resize(regions, (width, height), interpolation=cv2.INTER_NEAREST)
-    regions = cv2.copyTo(regions, foreground)  # under the same name: the former is let go of
-    return number(regions, settings.min_area_px)
+    regions = cv2.copyTo(regions, mask)  # under the same name: the former is let go of
+    return number(regions, limits.min_area_px)
+
+
+def mask_of(foreground: npt.NDArray[np.int8], shape: tuple[int, int], threshold: int) -> npt.NDArray[np.uint8]:
+    """255 where the map reaches `threshold`, 0 elsewhere and beyond the image's `shape`; in the map's own shape."""
+    mask: npt.NDArray[np.uint8] = np.negative((foreground >= threshold).view(np.int8)).view(np.uint8)
+    mask[shape[0] :] = 0
+    mask[:, shape[1] :] = 0
+    return mask
+
+
+def pieces(mask: npt.NDArray[np.uint8], distance: npt.NDArray[np.int8], rise: int) -> npt.NDArray[np.uint16]:
+    """What the peaks of the distance map cut the foreground into.
+
+    Parameters
+    ----------
+    mask : ndarray of uint8, shape (height, width)
+        As from `mask_of`.
+    distance : ndarray of int8, shape (height / r, width / r)
+    rise : int
+        As in `Limits`.
+
+    Returns
+    -------
+    ndarray of uint16, shape (height / r, width / r)
+        Numbered from 1, 0 outside.
+    """
+    inside = _any_in_block(mask, mask.shape[0] // distance.shape[0])
+    # The flooding goes a little beyond the inside
+    found: npt.NDArray[np.uint16] = cv2.copyTo(_grow(_seeds(inside, distance, rise), inside, distance), inside)
+    return found
 
 
 def number(regions: npt.NDArray[np.uint16], min_area_px: int) -> npt.NDArray[np.uint16]:
@@ -113,6 +171,29 @@ def rescale(
             left = cv2.bitwise_and(cv2.compare(larger, 0, cv2.CMP_EQ), mask)
             cv2.copyTo(cv2.dilate(larger, _CROSS), left, larger)
     return number(larger, 1)
+
+
+def _join(
+    regions: npt.NDArray[np.uint16], distance: npt.NDArray[np.int8], foreground: npt.NDArray[np.int8], limits: Limits
+) -> npt.NDArray[np.uint16]:
+    if not limits.join:
+        return regions
+    found = contacts.find(regions, distance, foreground)
+    bias, *weights = limits.join
+    return contacts.joined(regions, found, found.features @ np.array(weights) + bias > 0)
+
+
+def _confident(
+    regions: npt.NDArray[np.uint16], foreground: npt.NDArray[np.int8], limits: Limits
+) -> npt.NDArray[np.uint16]:
+    """Without the cells whose mean foreground is too low."""
+    if limits.confidence <= limits.foreground:
+        return regions
+    found = runs.find(regions)
+    flat = np.ascontiguousarray(foreground).reshape(-1)
+    total = np.bincount(found.label, np.add.reduceat(flat, found.start, dtype=np.int64))
+    kept = total >= limits.confidence * np.bincount(found.label, found.length)
+    return np.where(kept, np.arange(len(kept), dtype=np.uint16), np.uint16(0))[regions]
 
 
 def _any_in_block(mask: npt.NDArray[np.uint8], block: int) -> npt.NDArray[np.uint8]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
 import time
@@ -19,6 +20,7 @@ from cellseg_device import instances, normalise, quality, size, tiling
 from cellseg_device.card import QUANTITIES, Separation
 from cellseg_device.counting import Counting, Counts, select, sum_up
 from cellseg_device.image import Image
+from cellseg_device.instances import Limits
 from cellseg_device.measure import Cells, measure
 from cellseg_device.model import MapSpec, Model
 
@@ -247,26 +249,41 @@ def label(
     maps: Maps, shape: tuple[int, int], specs: Mapping[str, MapSpec], settings: Separation
 ) -> npt.NDArray[np.uint16]:
     """Labels, shape `shape`, from the maps of `predict` and what their values mean."""
-    foreground = foreground_mask(maps["foreground"], shape, specs["foreground"].threshold(settings.foreground))
-    relief, rise = _relief(maps, specs, settings)
-    labels = instances.separate(foreground, relief, rise, settings)
+    relief, spec = relief_of(maps, specs)
+    labels = instances.separate(maps["foreground"], relief, shape, limits(specs["foreground"], spec, settings))
     return np.ascontiguousarray(labels[: shape[0], : shape[1]])
 
 
-def _relief(maps: Maps, specs: Mapping[str, MapSpec], settings: Separation) -> tuple[npt.NDArray[np.int8] | None, int]:
-    """The map that is high inside cells and low between them, if there is one, and how far a cell rises in it."""
+def relief_of(maps: Maps, specs: Mapping[str, MapSpec]) -> tuple[npt.NDArray[np.int8] | None, MapSpec | None]:
+    """The map that is high inside cells and low between them, and what its values mean; None where there is none."""
     for quantity in ("distance", "centre", "outline"):
         if quantity in specs:
-            relief = ~maps[quantity] if quantity == "outline" else maps[quantity]  # ~v = -1 - v: turned over, exactly
-            return relief, specs[quantity].rise(settings.rise)
-    return None, 1
+            # ~v = -1 - v: turned over, exactly
+            return ~maps[quantity] if quantity == "outline" else maps[quantity], specs[quantity]
+    return None, None
+
+
+def limits(foreground: MapSpec, relief: MapSpec | None, settings: Separation) -> Limits:
+    """The settings in int8 values of these maps."""
+    join: tuple[float, ...] = ()
+    if settings.join and relief:
+        bias, depth, sure, *others = dataclasses.astuple(settings.join)
+        sure *= foreground.step
+        join = (bias - sure * foreground.zero, depth * relief.step, sure, *others)
+    return Limits(
+        foreground.threshold(settings.foreground),
+        relief.rise(settings.rise) if relief else 1,
+        foreground.threshold(settings.confidence),
+        join,
+        settings.min_area_px,
+    )
 
 
 def _large_diameter_px(foreground: npt.NDArray[np.int8], shape: tuple[int, int], model: Model) -> int | None:
     """Diameter of the cells in pixels of the image, if they are much larger than those the model knows."""
     threshold = model.maps["foreground"].threshold(model.card.separation.foreground)
     height, width = (-(-n // _GLANCE) for n in shape)
-    inside = foreground_mask(foreground[::_GLANCE, ::_GLANCE], (height, width), threshold)
+    inside = instances.mask_of(foreground[::_GLANCE, ::_GLANCE], (height, width), threshold)
     reduction = _GLANCE * model.maps["foreground"].reduction
     return size.large_diameter_px(inside, reduction, _LARGE_RATIO * model.card.cell_diameter_px)
 
@@ -281,14 +298,6 @@ def _scaled(image: Image, ratio: float) -> Image:
     # Exact, so that every machine gives the same bits
     how = cv2.INTER_AREA if ratio > 1 else cv2.INTER_LINEAR_EXACT
     return Image(cv2.resize(image.pixels, size, interpolation=how))
-
-
-def foreground_mask(foreground: npt.NDArray[np.int8], shape: tuple[int, int], threshold: int) -> npt.NDArray[np.uint8]:
-    """255 where the map reaches `threshold`, 0 elsewhere and beyond the image's `shape`; in the map's own shape."""
-    mask: npt.NDArray[np.uint8] = np.negative((foreground >= threshold).view(np.int8)).view(np.uint8)
-    mask[shape[0] :] = 0
-    mask[:, shape[1] :] = 0
-    return mask
 
 
 def maps_digest(maps: Maps) -> str:

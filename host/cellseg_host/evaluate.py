@@ -13,8 +13,9 @@ import numpy as np
 from cellseg_device.card import Separation
 from cellseg_device.errors import ImageError
 from cellseg_device.image import Image
+from cellseg_device.instances import mask_of
 from cellseg_device.model import MapSpec, Model
-from cellseg_device.segment import Look, Maps, Stopwatch, foreground_mask, label, look, separated
+from cellseg_device.segment import Look, Maps, Stopwatch, label, look, separated
 from cellseg_host import metrics
 from cellseg_host.data.dataset import Dataset, Entry
 from cellseg_host.metrics import Labels, Mask
@@ -130,7 +131,7 @@ def judge(model: Model, entry: Entry, image: Image, true: Labels) -> Judged:
     seen = look(image, model, Stopwatch())
     labels = labels_of(seen)
     (height, width), threshold = seen.shape, model.maps["foreground"].threshold(BASELINE_THRESHOLD)
-    mask = foreground_mask(seen.maps["foreground"], seen.shape, threshold)[:height, :width]
+    mask = mask_of(seen.maps["foreground"], seen.shape, threshold)[:height, :width]
     if seen.shape != image.shape:
         mask = cv2.resize(mask, image.shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     return Judged(score(entry, true, labels, mask > 0), labels)

@@ -1,53 +1,65 @@
-"""The thresholds that tell cells apart, chosen on the validation split for the best AP."""
+"""What tells cells apart: thresholds chosen on the validation split for the best AP, the join learnt from training."""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from cellseg_device.card import Separation
 from cellseg_device.model import MapSpec
 from cellseg_device.segment import Maps
-from cellseg_host import metrics
+from cellseg_host import joining, metrics
 from cellseg_host.evaluate import labelled
 
 FOREGROUND = (0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
-RISE = (0.35, 0.5, 0.6, 0.7, 0.85, 1.0, 1.25, 1.5)
+RISE = (0.35, 0.5, 0.7, 1.0, 1.4)
+CONFIDENCE = (0.5, 0.75, 0.8, 0.84, 0.88, 0.91, 0.94)
 # Up to the area of the smallest nuclei that the network is meant for, about 6 px across
 MIN_AREA_PX = (8, 12, 16, 24, 32)
 
+Drawn = Sequence[tuple[Maps, np.ndarray]]
 
-def tune(maps: Sequence[Maps], truth: Sequence[np.ndarray], specs: dict[str, MapSpec]) -> Separation:
-    """Choose the separation with the best AP: foreground threshold and rise together, then the smallest cell.
+
+def tune(known: Drawn, judged: Drawn, specs: Mapping[str, MapSpec]) -> Separation:
+    """Choose the separation with the best AP: foreground threshold and rise together, then what is dropped.
 
     The score is the mean of AP@0.5, which is about the count, and of the mean AP, which is about outlines as well.
+    Pieces are joined by what the contacts of the training images teach, anew for each threshold and rise.
 
     Parameters
     ----------
-    maps : sequence of dict
-        One per validation image, from `predict`.
-    truth : sequence of ndarray of uint16
-        The true labels of each.
+    known, judged : sequence of (dict, ndarray of uint16)
+        Maps, from `predict`, and the true labels of each training image, and of each validation image.
     specs : dict
         What the maps' values mean.
     """
 
     def score(separation: Separation) -> float:
         return float(
-            np.mean(
-                [
-                    _score(metrics.average_precision(t, labelled(m, t.shape, specs, separation)))
-                    for m, t in zip(maps, truth, strict=True)
-                ]
-            )
+            np.mean([_score(metrics.average_precision(t, labelled(m, t.shape, specs, separation))) for m, t in judged])
         )
 
-    rises = RISE if {"distance", "centre", "outline"} & specs.keys() else RISE[:1]
-    both = [Separation(f, r) for f, r in itertools.product(FOREGROUND, rises)]
+    if {"distance", "centre", "outline"} & specs.keys():
+        both = [_joined(Separation(f, r), known, specs) for f, r in itertools.product(FOREGROUND, RISE)]
+    else:
+        both = [Separation(f) for f in FOREGROUND]
     best = max(both, key=score)
-    return max((Separation(best.foreground, best.rise, area) for area in MIN_AREA_PX), key=score)
+    for name, values in {"confidence": CONFIDENCE, "min_area_px": MIN_AREA_PX}.items():
+        best = max((_with(best, name, value) for value in values), key=score)
+    return best
+
+
+def _joined(separation: Separation, known: Drawn, specs: Mapping[str, MapSpec]) -> Separation:
+    contacts = joining.examples((m for m, _ in known), (t for _, t in known), specs, separation)
+    return dataclasses.replace(separation, join=joining.fit(contacts))
+
+
+def _with(separation: Separation, name: str, value: Any) -> Separation:
+    return dataclasses.replace(separation, **{name: value})
 
 
 def _score(precision: np.ndarray) -> float:

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from cellseg_device.card import Output, Separation
-from cellseg_device.segment import foreground_mask
+from cellseg_device.instances import mask_of
 from cellseg_host import augment, feed, keras_road, metrics
 from cellseg_host.architectures import as_list
 from cellseg_host.augment import Sample
@@ -61,7 +61,7 @@ class Maps:
             height, width = sample.labels.shape
             labels = labelled(maps, (height, width), self.specs, Separation())
             threshold = self.specs["foreground"].threshold(BASELINE_THRESHOLD)
-            mask = foreground_mask(maps["foreground"], (height, width), threshold)[:height, :width] > 0
+            mask = mask_of(maps["foreground"], (height, width), threshold)[:height, :width] > 0
             precision = metrics.average_precision(sample.labels, labels)
             rows.append(
                 {

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cellseg_device import card as cards
-from cellseg_device.card import Card, KnownAnswer, Output, Separation
+from cellseg_device.card import Card, Join, KnownAnswer, Output, Separation
 from cellseg_device.errors import ModelError
 
 FLATBUFFER = b"\x1c\0\0\0TFL3" + bytes(range(256)) * 8
@@ -22,7 +22,7 @@ CARD = Card(
     low_percentile=1.0,
     high_percentile=99.9,
     cell_diameter_px=18.1,
-    separation=Separation(0.4, 0.35, 24),
+    separation=Separation(0.4, 0.35, 24, 0.8, Join(-2.5, -1.25, 0.2, 0.75, 0.5, -1.0)),
     cell_diameter_um=8.5,
     known_answer=KnownAnswer("ab" * 32, 26),
     provenance={"data": "dsb2018", "µ": ["é", 1, None]},
@@ -84,6 +84,7 @@ def test_the_interpreter_runs_a_file_with_its_card(model, model_path):
 
 
 FOREGROUND = {"quantity": "foreground", "index": 0, "scale": "logit"}
+JOIN = [field.name for field in dataclasses.fields(Join)]
 MAY_BE_MISSING = {"cell_diameter_um", "known_answer", "provenance", "metrics"}
 REQUIRED = [field.name for field in dataclasses.fields(Card) if field.name not in MAY_BE_MISSING]
 
@@ -122,11 +123,15 @@ def test_a_card_without_a_field_is_refused_and_names_it(name):
         ({"separation": {"foreground": 0}}, "threshold not between 0 and 1"),
         ({"separation": {"rise": 0}}, "rise not positive"),
         ({"separation": {"seeds": 0.5}}, "seeds"),
+        ({"separation": {"confidence": 1}}, "confidence not between 0 and 1"),
+        ({"separation": {"join": {"bias": 1.0}}}, "depth"),
+        ({"separation": {"join": dict.fromkeys(JOIN, float("inf"))}}, "weight of the join is no number"),
+        ({"separation": {"join": dict.fromkeys(JOIN, "1")}}, "weight of the join is no number"),
         ({"cell_diameter_px": 0}, "cell diameter"),
         ({"cell_diameter_px": float("inf")}, "cell diameter"),
         ({"colour": "blue"}, "colour"),
-        ({"format": 3}, "not of format 2.*update cellseg-device"),
-        ({"format": ...}, "not of format 2"),
+        ({"format": 2}, "not of format 3.*update cellseg-device"),
+        ({"format": ...}, "not of format 3"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -138,7 +143,7 @@ def test_a_card_that_says_nonsense_is_refused(fields, reason):
 
 @pytest.mark.parametrize("text", ["", "{", "null", "[]", "3", b"\xff\xfe\0", "{} {}"])
 def test_what_is_no_json_object_is_refused(text):
-    with pytest.raises(ModelError, match=r"the model's card is not (JSON|of format 2)"):
+    with pytest.raises(ModelError, match=r"the model's card is not (JSON|of format 3)"):
         cards.parse(text)
 
 

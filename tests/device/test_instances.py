@@ -11,11 +11,8 @@ from skimage.morphology import local_maxima, reconstruction
 from skimage.segmentation import watershed
 
 from cellseg_device import instances
-from cellseg_device.card import Separation
 from cellseg_device.errors import ImageError
-from cellseg_device.instances import number, separate
-
-KEEP_ALL = Separation(min_area_px=0)
+from cellseg_device.instances import Limits, mask_of, number
 
 
 def discs(shape, *circles):
@@ -28,6 +25,12 @@ def discs(shape, *circles):
 
 def mask(text):
     return np.array([[255 if c != "." else 0 for c in row] for row in text.split()], np.uint8)
+
+
+def separate(inside, distance, rise, smallest=0):
+    """Separate a mask, as a network sees it that is sure of everything."""
+    foreground = np.where(inside > 0, 100, -100).astype(np.int8)
+    return instances.separate(foreground, distance, inside.shape, Limits(0, rise, min_area_px=smallest))
 
 
 def flat(foreground, value=0):
@@ -55,7 +58,7 @@ def assert_numbered(labels):
 def test_two_touching_discs_are_two_cells(reduction):
     foreground, distance = discs((40, 64), (20, 20, 12), (20, 42, 12))
     assert cv2.connectedComponents(foreground)[0] == 2  # one of them is the background
-    labels = separate(foreground, np.ascontiguousarray(distance[::reduction, ::reduction]), 64, Separation())
+    labels = separate(foreground, np.ascontiguousarray(distance[::reduction, ::reduction]), 64)
     assert labels.max() == 2
     assert labels.dtype == np.uint16
     assert np.array_equal(labels > 0, foreground > 0)
@@ -66,7 +69,7 @@ def test_two_touching_discs_are_two_cells(reduction):
 
 def test_without_a_distance_map_cells_are_what_hangs_together():
     foreground = mask("11...1 11...1 ..1... ...... 1.1.11")
-    labels = separate(foreground, None, 1, KEEP_ALL)
+    labels = separate(foreground, None, 1)
     assert labels.tolist() == [
         [1, 1, 0, 0, 0, 2],
         [1, 1, 0, 0, 0, 2],
@@ -87,7 +90,7 @@ def test_small_cells_are_dropped_and_the_numbers_close_up(smallest, left):
     labels = number(regions, smallest)
     assert labels.max() == left
     assert_numbered(labels)
-    assert separate((regions > 0).astype(np.uint8) * 255, flat(regions), 128, Separation(min_area_px=100)).max() == 0
+    assert separate((regions > 0).astype(np.uint8) * 255, flat(regions), 128, 100).max() == 0
 
 
 @pytest.mark.parametrize("distance", [None, -128, 0, 127])
@@ -96,36 +99,36 @@ def test_small_cells_are_dropped_and_the_numbers_close_up(smallest, left):
 def test_plain_fields(shape, distance, rise):
     maps = None if distance is None else np.full(shape, distance, np.int8)
     nothing, everything = np.zeros(shape, np.uint8), np.full(shape, 255, np.uint8)
-    assert separate(nothing, maps, rise, KEEP_ALL).max() == 0
-    labels = separate(everything, maps, rise, KEEP_ALL)
+    assert separate(nothing, maps, rise).max() == 0
+    labels = separate(everything, maps, rise)
     assert labels.shape == shape
     assert (labels == 1).all()
 
 
 def test_where_no_peak_rises_far_enough_the_components_are_left():
     foreground, distance = discs((40, 90), (20, 20, 12), (20, 42, 12), (20, 75, 9))
-    labels = separate(foreground, distance, 255, KEEP_ALL)
+    labels = separate(foreground, distance, 255)
     assert np.array_equal(labels, connected_parts(foreground, connectivity=1))
 
 
 @pytest.mark.parametrize(("saddle", "cells"), [(79, 2), (80, 2), (81, 1)])
 def test_a_peak_counts_if_it_rises_by_no_less_than_told(saddle, cells):
     profile = [0, 120, saddle, 100, 0]
-    labels = separate(mask("11111"), np.array([profile], np.int8), 20, KEEP_ALL)
+    labels = separate(mask("11111"), np.array([profile], np.int8), 20)
     assert labels.max() == cells
 
 
 def test_a_low_cell_counts_beside_a_high_one_that_has_ripples():
     """No threshold does both: above the ripples the low cell has no seed."""
     profile = [20, 90, 84, 95, 88, 92, 20, -60, -30, -60]
-    labels = separate(mask("1111111111"), np.array([profile], np.int8), 15, KEEP_ALL)
+    labels = separate(mask("1111111111"), np.array([profile], np.int8), 15)
     assert labels.max() == 2
 
 
 def test_a_component_counts_however_flat_it_is():
     foreground, distance = discs((40, 90), (20, 20, 12), (20, 75, 5))
     distance[:, 60:] = -128
-    assert separate(foreground, distance, 64, Separation()).max() == 2
+    assert separate(foreground, distance, 64).max() == 2
 
 
 @pytest.mark.parametrize("reduction", [1, 2, 4])
@@ -133,7 +136,7 @@ def test_single_pixels_survive_any_reduction(reduction):
     foreground = np.zeros((16, 16), np.uint8)
     foreground[5, 9] = foreground[15, 0] = 255
     distance = np.full((16 // reduction, 16 // reduction), -128, np.int8)
-    labels = separate(foreground, distance, 1, KEEP_ALL)
+    labels = separate(foreground, distance, 1)
     assert np.array_equal(labels > 0, foreground > 0)
     assert labels.max() == 2
 
@@ -151,7 +154,7 @@ def maps(draw):
 @given(maps(), st.integers(1, 255))
 def test_every_foreground_pixel_belongs_to_a_cell_and_no_other(maps, rise):
     foreground, distance = maps
-    labels = separate(foreground, distance, rise, KEEP_ALL)
+    labels = separate(foreground, distance, rise)
     assert np.array_equal(labels > 0, foreground > 0)
     assert_numbered(labels)
 
@@ -159,8 +162,8 @@ def test_every_foreground_pixel_belongs_to_a_cell_and_no_other(maps, rise):
 @settings(max_examples=100, deadline=None)
 @given(maps(), st.integers(1, 255), st.integers(0, 6))
 def test_dropping_small_cells_changes_no_other(maps, rise, smallest):
-    every = separate(*maps, rise, KEEP_ALL)
-    kept = separate(*maps, rise, Separation(min_area_px=smallest))
+    every = separate(*maps, rise)
+    kept = separate(*maps, rise, smallest)
     large = np.bincount(every.ravel()) >= smallest
     large[0] = False
     assert np.array_equal(kept > 0, large[every])
@@ -198,7 +201,7 @@ def test_peaks_are_the_h_maxima_of_scikit_image(maps, rise):
 @pytest.mark.parametrize("seed", range(5))
 def test_cells_of_smooth_maps_are_of_one_piece(seed):
     inside, distance = smooth(seed)
-    labels = separate(inside, distance, 20, KEEP_ALL)
+    labels = separate(inside, distance, 20)
     assert labels.max() > 5
     assert connected_parts(labels, connectivity=1).max() == labels.max()
 
@@ -241,7 +244,7 @@ def test_a_valley_parts_two_hills_not_the_middle_between_them():
     # the valley is at column 30; halfway between the peaks would be 18
     profile = np.interp(np.arange(40), [3, 30, 33], [120, -100, 120])
     distance = np.broadcast_to(profile, (21, 40)).astype(np.int8).copy()
-    labels = separate(np.full(distance.shape, 255, np.uint8), distance, 100, KEEP_ALL)
+    labels = separate(np.full(distance.shape, 255, np.uint8), distance, 100)
     assert labels.max() == 2
     edges = np.argmax(labels == 2, axis=1)
     assert (np.abs(edges - 30) <= 1).all()
@@ -253,7 +256,7 @@ def test_the_labels_do_not_depend_on_the_number_of_threads():
     for threads in (1, 2, 4):
         cv2.setNumThreads(threads)
         try:
-            answers.append(separate(inside, distance, 20, Separation()))
+            answers.append(separate(inside, distance, 20))
         finally:
             cv2.setNumThreads(-1)
     assert np.array_equal(answers[0], answers[1])
@@ -274,9 +277,22 @@ def test_the_largest_number_of_cells_fits_and_one_more_is_refused(with_distance,
         foreground = pixels_apart(count)
         distance = flat(foreground) if with_distance else None
         if count <= instances.MAX_CELLS:
-            labels = separate(foreground, distance, rise, KEEP_ALL)
+            labels = separate(foreground, distance, rise)
             assert labels.max() == count
             assert_numbered(labels)
         else:
             with pytest.raises(ImageError, match=r"has 65536 cells, over the limit of 65535.*crop or split it"):
-                separate(foreground, distance, rise, KEEP_ALL)
+                separate(foreground, distance, rise)
+
+
+@pytest.mark.parametrize("shape", [(4, 1), (1, 4), (8, 12)])
+@pytest.mark.parametrize("threshold", [-128, -5, 0, 127, 128])
+def test_the_mask_is_what_reaches_the_threshold_inside_the_image(shape, threshold):
+    values = np.random.default_rng(2).integers(-128, 128, shape).astype(np.int8)
+    values.flat[0] = 127
+    inside = max(shape[0] - 2, 1), max(shape[1] - 3, 1)
+    mask = mask_of(values, inside, threshold)
+    expected = np.zeros(shape, np.uint8)
+    expected[: inside[0], : inside[1]] = (values.astype(int) >= threshold)[: inside[0], : inside[1]] * 255
+    assert mask.dtype == np.uint8
+    assert np.array_equal(mask, expected)

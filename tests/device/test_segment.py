@@ -11,7 +11,7 @@ from cellseg_device.card import Output, Separation
 from cellseg_device.counting import Counting
 from cellseg_device.image import Image
 from cellseg_device.model import MapSpec
-from cellseg_device.segment import Stopwatch, foreground_mask, maps_digest
+from cellseg_device.segment import Stopwatch, maps_digest
 from cellseg_device.tiling import Tile
 
 
@@ -60,19 +60,6 @@ def test_thin_images_are_mirrored_too(shape):
     assert (view == 72).all()
 
 
-@pytest.mark.parametrize("shape", [(4, 1), (1, 4), (8, 12)])
-@pytest.mark.parametrize("threshold", [-128, -5, 0, 127, 128])
-def test_the_mask_is_what_reaches_the_threshold_inside_the_image(shape, threshold):
-    values = np.random.default_rng(2).integers(-128, 128, shape).astype(np.int8)
-    values.flat[0] = 127
-    inside = max(shape[0] - 2, 1), max(shape[1] - 3, 1)
-    mask = foreground_mask(values, inside, threshold)
-    expected = np.zeros(shape, np.uint8)
-    expected[: inside[0], : inside[1]] = (values.astype(int) >= threshold)[: inside[0], : inside[1]] * 255
-    assert mask.dtype == np.uint8
-    assert np.array_equal(mask, expected)
-
-
 def test_the_digest_is_of_the_maps_in_the_order_of_their_quantities():
     foreground, distance = np.arange(6, dtype=np.int8).reshape(2, 3), np.full((1, 2), -3, np.int8)
     expected = hashlib.sha256(foreground.tobytes() + distance.tobytes()).hexdigest()
@@ -114,9 +101,9 @@ def test_each_kind_of_relief_tells_touching_cells_apart(quantity):
 def test_an_outline_map_is_turned_over_and_a_rise_is_in_its_steps():
     spec = MapSpec(Output("outline", 0, "logit"), 1, 1, 1 / 16, 3)
     values = np.arange(-128, 128, dtype=np.int8).reshape(16, 16)
-    relief, rise = segment._relief({"outline": values}, {"outline": spec}, Separation(rise=0.5))
+    relief, of = segment.relief_of({"outline": values}, {"outline": spec})
     assert np.array_equal(relief.astype(int), -1 - values.astype(int))
-    assert rise == 8
+    assert segment.limits(spec, of, Separation(rise=0.5)).rise == 8
 
 
 def nuclei(diameter: float, dtype=np.uint8) -> tuple[np.ndarray, int]:

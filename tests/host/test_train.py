@@ -164,7 +164,8 @@ def test_tuning_finds_the_thresholds_that_were_used(tiny_dataset, tiny_run):
         maps.append({"foreground": float_to_int8(logits, "logit"), "distance": float_to_int8(distance, "logit")})
     from cellseg_device.segment import label
 
-    best = tune.tune(maps, truth, specs)
+    drawn = list(zip(maps, truth, strict=True))
+    best = tune.tune(drawn, drawn, specs)
     scores = [metrics.average_precision(t, label(m, t.shape, specs, best))[0] for m, t in zip(maps, truth, strict=True)]
     assert np.mean(scores) > 0.85
 

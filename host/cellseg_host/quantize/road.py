@@ -15,6 +15,7 @@ from cellseg_device import files
 from cellseg_device.card import Card, Output
 from cellseg_device.errors import InputError
 from cellseg_device.graph import Operator, operators
+from cellseg_device.segment import Maps
 from cellseg_host import keras_road
 from cellseg_host.architectures import for_inference, outputs_of
 from cellseg_host.data.dataset import Dataset
@@ -130,8 +131,8 @@ def quantize(
     ----------
     run : Run
     dataset : Dataset
-        Its train split calibrates the ranges of int8 activations, its val split chooses the separation's
-        thresholds and is what both networks are scored on.
+        Its train split calibrates the ranges of int8 activations and teaches which touching pieces are one cell, its
+        val split chooses the separation's thresholds and is what both networks are scored on.
     mode : str
         One of `convert.MODES`.
     tile : (height, width) or None
@@ -215,14 +216,20 @@ def _float_source(run: Run, card: Card, dataset: Dataset, name: str | None, dept
 
 
 def _tuned(source: _Source, run: Run, dataset: Dataset) -> _Source:
-    """With the thresholds that are best on the validation split."""
+    """With the thresholds that are best on the validation split, and the join learnt on the training split."""
     if run.architecture.is_classifier:
         return source
-    entries, stride = dataset.split(SPLIT), run.architecture.stride
     specs = keras_road.specs(source.network, source.outputs)
-    levels = [keras_road.levels(dataset.image(e), source.card) for e in entries]
-    maps = [keras_road.predict(source.network, source.outputs, stride, image) for image in levels]
-    separation = tune(maps, [dataset.labels(e) for e in entries], specs)
+
+    def drawn(split: str) -> list[tuple[Maps, Any]]:
+        found = []
+        for entry in dataset.split(split):
+            levels = keras_road.levels(dataset.image(entry), source.card)
+            maps = keras_road.predict(source.network, source.outputs, run.architecture.stride, levels)
+            found.append((maps, dataset.labels(entry)))
+        return found
+
+    separation = tune(drawn("train"), drawn(SPLIT), specs)
     return dataclasses.replace(source, card=dataclasses.replace(source.card, separation=separation))
 
 

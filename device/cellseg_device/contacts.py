@@ -1,0 +1,96 @@
+"""Which touching pieces are one cell.
+
+The peaks of the distance map cut a crowd into pieces, rather too many than too few. Whether a cut stays is asked of
+more than the valley's depth: of how sure the foreground is along it, how wide it is, and how large the whole would be
+beside the image's other cells. A logistic regression weighs the answers (`card.Join`); the host fits it to the
+contacts of the training images, where the truth is known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cellseg_device import runs
+
+# Smaller pieces are specks, and say nothing of how large the image's cells are
+_SPECK_PX = 6
+
+
+@dataclass(frozen=True)
+class Contacts:
+    """Pairs of pieces that touch, and what tells whether they are one cell.
+
+    Attributes
+    ----------
+    first, second : ndarray of int64, shape (n,)
+        Numbers of the pieces; `first` is the smaller number.
+    features : ndarray of float64, shape (n, 5)
+        As `card.Join` weighs them: the valley's depth below the lower of the two peaks, in steps of the distance map;
+        the mean foreground along the contact, in its steps; the contact's length over the square root of the smaller
+        piece's area; the logarithm of the image's median piece, in pixels; that of both together over the median.
+    """
+
+    first: npt.NDArray[np.int64]
+    second: npt.NDArray[np.int64]
+    features: npt.NDArray[np.float64]
+
+
+def find(pieces: npt.NDArray[np.uint16], distance: npt.NDArray[np.int8], foreground: npt.NDArray[np.int8]) -> Contacts:
+    """Find the pairs of pieces with a common edge.
+
+    Parameters
+    ----------
+    pieces : ndarray of uint16, shape (height, width)
+        Numbered from 1; 0 is background.
+    distance, foreground : ndarray of int8, shape (height, width)
+    """
+    keys, lows, sures = [], [], []
+    for here, there in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])):
+        at = np.nonzero((pieces[here] != pieces[there]) & (pieces[here] > 0) & (pieces[there] > 0))
+        a, b = (pieces[side][at].astype(np.int64) for side in (here, there))
+        keys.append(np.minimum(a, b) << 16 | np.maximum(a, b))
+        lows.append(np.minimum(distance[here][at], distance[there][at]))
+        sures.append(np.minimum(foreground[here][at], foreground[there][at]))
+    pairs, of, length = np.unique(np.concatenate(keys), return_inverse=True, return_counts=True)
+    first, second = pairs >> 16, pairs & 0xFFFF
+    if not len(pairs):
+        return Contacts(first, second, np.zeros((0, 5)))
+    saddle = np.full(len(pairs), -128, np.int8)
+    np.maximum.at(saddle, of, np.concatenate(lows))
+    sure = np.bincount(of, np.concatenate(sures)) / length
+    area, peak = _sizes(pieces, distance)
+    median = np.median(area[area >= _SPECK_PX]) if (area >= _SPECK_PX).any() else 1.0
+    depth = np.minimum(peak[first], peak[second]).astype(np.int64) - saddle
+    width = length / np.sqrt(np.minimum(area[first], area[second]))
+    whole = np.log((area[first] + area[second]) / median)
+    return Contacts(first, second, np.stack([depth, sure, width, np.full(len(pairs), np.log(median)), whole], axis=1))
+
+
+def joined(pieces: npt.NDArray[np.uint16], contacts: Contacts, same: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint16]:
+    """The pieces, with one number for all that hang together by contacts that are `same`: the smallest."""
+    first, second = contacts.first[same], contacts.second[same]
+    if not len(first):
+        return pieces
+    number = np.arange(int(pieces.max()) + 1, dtype=np.uint16)
+    while True:
+        least = np.minimum(number[first], number[second])
+        if (number[first] == least).all() and (number[second] == least).all():
+            return number[pieces]
+        np.minimum.at(number, first, least)
+        np.minimum.at(number, second, least)
+
+
+def _sizes(
+    pieces: npt.NDArray[np.uint16], distance: npt.NDArray[np.int8]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int8]]:
+    """Area in pixels and highest distance of every piece, by number; the background has the area 0."""
+    found = runs.find(pieces)
+    count = int(pieces.max()) + 1
+    area = np.bincount(found.label, found.length, count).astype(np.int64)
+    area[0] = 0
+    peak = np.full(count, -128, np.int8)
+    np.maximum.at(peak, found.label, np.maximum.reduceat(distance.reshape(-1), found.start))
+    return area, peak
