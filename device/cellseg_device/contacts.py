@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cellseg_device import runs
+from cellseg_device.runs import Runs
 
 # Smaller pieces are specks, and say nothing of how large the image's cells are
 _SPECK_PX = 6
@@ -38,18 +38,22 @@ class Contacts:
     features: npt.NDArray[np.float64]
 
 
-def find(pieces: npt.NDArray[np.uint16], distance: npt.NDArray[np.int8], foreground: npt.NDArray[np.int8]) -> Contacts:
+def find(
+    pieces: npt.NDArray[np.uint16], runs: Runs, distance: npt.NDArray[np.int8], foreground: npt.NDArray[np.int8]
+) -> Contacts:
     """Find the pairs of pieces with a common edge.
 
     Parameters
     ----------
     pieces : ndarray of uint16, shape (height, width)
         Numbered from 1; 0 is background.
+    runs : Runs
+        Of the pieces.
     distance, foreground : ndarray of int8, shape (height, width)
     """
     keys, lows, sures = [], [], []
     for here, there in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])):
-        at = np.nonzero((pieces[here] != pieces[there]) & (pieces[here] > 0) & (pieces[there] > 0))
+        at = _touching(pieces[here], pieces[there])
         a, b = (pieces[side][at].astype(np.int64) for side in (here, there))
         keys.append(np.minimum(a, b) << 16 | np.maximum(a, b))
         lows.append(np.minimum(distance[here][at], distance[there][at]))
@@ -61,7 +65,10 @@ def find(pieces: npt.NDArray[np.uint16], distance: npt.NDArray[np.int8], foregro
     saddle = np.full(len(pairs), -128, np.int8)
     np.maximum.at(saddle, of, np.concatenate(lows))
     sure = np.bincount(of, np.concatenate(sures)) / length
-    area, peak = _sizes(pieces, distance)
+    area = np.bincount(runs.label, runs.length)
+    area[0] = 0
+    peak = np.full(len(area), -128, np.int8)
+    np.maximum.at(peak, runs.label, np.maximum.reduceat(distance.reshape(-1), runs.start))
     median = np.median(area[area >= _SPECK_PX]) if (area >= _SPECK_PX).any() else 1.0
     depth = np.minimum(peak[first], peak[second]).astype(np.int64) - saddle
     width = length / np.sqrt(np.minimum(area[first], area[second]))
@@ -69,28 +76,18 @@ def find(pieces: npt.NDArray[np.uint16], distance: npt.NDArray[np.int8], foregro
     return Contacts(first, second, np.stack([depth, sure, width, np.full(len(pairs), np.log(median)), whole], axis=1))
 
 
-def joined(pieces: npt.NDArray[np.uint16], contacts: Contacts, same: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint16]:
-    """The pieces, with one number for all that hang together by contacts that are `same`: the smallest."""
+def joined(count: int, contacts: Contacts, same: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint16]:
+    """New numbers of the pieces 0…`count`: the smallest of those that hang together by contacts that are `same`."""
     first, second = contacts.first[same], contacts.second[same]
-    if not len(first):
-        return pieces
-    number = np.arange(int(pieces.max()) + 1, dtype=np.uint16)
+    number = np.arange(count + 1, dtype=np.uint16)
     while True:
         least = np.minimum(number[first], number[second])
         if (number[first] == least).all() and (number[second] == least).all():
-            return number[pieces]
+            return number
         np.minimum.at(number, first, least)
         np.minimum.at(number, second, least)
 
 
-def _sizes(
-    pieces: npt.NDArray[np.uint16], distance: npt.NDArray[np.int8]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int8]]:
-    """Area in pixels and highest distance of every piece, by number; the background has the area 0."""
-    found = runs.find(pieces)
-    count = int(pieces.max()) + 1
-    area = np.bincount(found.label, found.length, count).astype(np.int64)
-    area[0] = 0
-    peak = np.full(count, -128, np.int8)
-    np.maximum.at(peak, found.label, np.maximum.reduceat(distance.reshape(-1), found.start))
-    return area, peak
+def _touching(a: npt.NDArray[np.uint16], b: npt.NDArray[np.uint16]) -> tuple[npt.NDArray[np.int64], ...]:
+    """Rows and columns where two different pieces lie on each other."""
+    return np.divmod(np.flatnonzero((a != b) & (a > 0) & (b > 0)), max(a.shape[1], 1))

@@ -74,12 +74,11 @@ def separate(
     mask = mask_of(foreground, shape, limits.foreground)
     if distance is None:
         count, found = cv2.connectedComponents(mask, connectivity=8, ltype=cv2.CV_32S)
-        regions = _confident(_as_uint16(found, count - 1), foreground, limits)
+        regions = _cells(_as_uint16(found, count - 1), None, foreground, limits)
         return number(regions, limits.min_area_px)
     reduction = foreground.shape[0] // distance.shape[0]
-    sampled = foreground[::reduction, ::reduction]
-    regions = _join(pieces(mask, distance, limits.rise), distance, sampled, limits)
-    regions = _confident(regions, sampled, limits)
+    sampled = np.ascontiguousarray(foreground[::reduction, ::reduction])
+    regions = _cells(pieces(mask, distance, limits.rise), distance, sampled, limits)
     if reduction > 1:
         height, width = foreground.shape
         regions = cv2.resize(regions, (width, height), interpolation=cv2.INTER_NEAREST)
@@ -173,27 +172,25 @@ def rescale(
     return number(larger, 1)
 
 
-def _join(
-    regions: npt.NDArray[np.uint16], distance: npt.NDArray[np.int8], foreground: npt.NDArray[np.int8], limits: Limits
+def _cells(
+    regions: npt.NDArray[np.uint16],
+    distance: npt.NDArray[np.int8] | None,
+    foreground: npt.NDArray[np.int8],
+    limits: Limits,
 ) -> npt.NDArray[np.uint16]:
-    if not limits.join:
-        return regions
-    found = contacts.find(regions, distance, foreground)
-    bias, *weights = limits.join
-    return contacts.joined(regions, found, found.features @ np.array(weights) + bias > 0)
-
-
-def _confident(
-    regions: npt.NDArray[np.uint16], foreground: npt.NDArray[np.int8], limits: Limits
-) -> npt.NDArray[np.uint16]:
-    """Without the cells whose mean foreground is too low."""
-    if limits.confidence <= limits.foreground:
-        return regions
+    """Pieces that are one cell joined, and cells dropped whose mean foreground is too low."""
     found = runs.find(regions)
-    flat = np.ascontiguousarray(foreground).reshape(-1)
-    total = np.bincount(found.label, np.add.reduceat(flat, found.start, dtype=np.int64))
-    kept = total >= limits.confidence * np.bincount(found.label, found.length)
-    return np.where(kept, np.arange(len(kept), dtype=np.uint16), np.uint16(0))[regions]
+    numbers = np.arange(int(regions.max()) + 1, dtype=np.uint16)
+    if limits.join and distance is not None:
+        touching = contacts.find(regions, found, distance, foreground)
+        bias, *weights = limits.join
+        numbers = contacts.joined(len(numbers) - 1, touching, touching.features @ np.array(weights) + bias > 0)
+    if limits.confidence > limits.foreground:
+        label = numbers[found.label]
+        total = np.bincount(label, np.add.reduceat(foreground.reshape(-1), found.start, dtype=np.int64))
+        kept = total >= limits.confidence * np.bincount(label, found.length)
+        numbers = np.where(kept[numbers], numbers, np.uint16(0))
+    return numbers[regions]
 
 
 def _any_in_block(mask: npt.NDArray[np.uint8], block: int) -> npt.NDArray[np.uint8]:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 
-from cellseg_device import contacts, instances
+from cellseg_device import contacts, instances, runs
 from cellseg_device.card import Join, Separation
 from cellseg_device.model import MapSpec
 from cellseg_device.segment import Maps, limits, relief_of
@@ -88,4 +88,5 @@ def _contacts(
     shared = np.bincount((true * count + cut).reshape(-1), minlength=(int(true.max()) + 1) * count).reshape(-1, count)
     shared[0] = 0  # the background owns none
     owner = shared.argmax(axis=0)
-    return contacts.find(pieces, relief, maps["foreground"][::reduction, ::reduction]), owner
+    sampled = maps["foreground"][::reduction, ::reduction]
+    return contacts.find(pieces, runs.find(pieces), relief, sampled), owner

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from cellseg_device import contacts, instances
+from cellseg_device import contacts, instances, runs
 from cellseg_device.contacts import Contacts
 from cellseg_device.instances import Limits
 
@@ -46,7 +46,7 @@ def fields(draw):
 @settings(max_examples=200, deadline=None)
 @given(fields())
 def test_contacts_are_measured_as_defined(field):
-    found = contacts.find(*field)
+    found = contacts.find(field[0], runs.find(field[0]), *field[1:])
     expected = features(*field)
     assert list(zip(found.first.tolist(), found.second.tolist(), strict=True)) == list(expected)
     assert found.features.shape == (len(expected), 5)
@@ -55,7 +55,7 @@ def test_contacts_are_measured_as_defined(field):
 
 def test_numbers_as_large_as_they_get_are_kept_apart():
     pieces = np.array([[65_535, 65_534, 1, 65_535]], np.uint16)
-    found = contacts.find(pieces, *np.zeros((2, 1, 4), np.int8))
+    found = contacts.find(pieces, runs.find(pieces), *np.zeros((2, 1, 4), np.int8))
     assert found.first.tolist() == [1, 1, 65_534]
     assert found.second.tolist() == [65_534, 65_535, 65_535]
 
@@ -64,7 +64,6 @@ def test_numbers_as_large_as_they_get_are_kept_apart():
 @given(st.integers(1, 30), st.data())
 def test_all_that_hangs_together_gets_the_smallest_number(count, data):
     pairs = data.draw(st.lists(st.tuples(st.integers(1, count), st.integers(1, count), st.booleans()), max_size=40))
-    pieces = np.arange(count + 1, dtype=np.uint16).reshape(1, -1)
     first, second = (np.array([p[i] for p in pairs], np.int64) for i in (0, 1))
     same = np.array([p[2] for p in pairs], bool)
     group = list(range(count + 1))
@@ -72,7 +71,7 @@ def test_all_that_hangs_together_gets_the_smallest_number(count, data):
         if together:
             low, high = sorted((group[a], group[b]))
             group = [low if g == high else g for g in group]
-    assert contacts.joined(pieces, Contacts(first, second, np.zeros((len(pairs), 5))), same).tolist() == [group]
+    assert contacts.joined(count, Contacts(first, second, np.zeros((len(pairs), 5))), same).tolist() == group
 
 
 @pytest.mark.parametrize(("bias", "cells"), [(1.0, 1), (-1.0, 2)])

@@ -1,0 +1,75 @@
+"""The models that ship: as large and as costly as promised, int8 throughout, and the same with a fixed size."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from cellseg_device import segment
+from cellseg_device.card import read_from
+from cellseg_device.graph import operators
+from cellseg_device.model import Model
+from cellseg_device.selftest import answer
+from cellseg_device.segment import Stopwatch
+from cellseg_host.edgetpu import check
+from cellseg_host.report.cost import cost
+
+MODELS = Path(__file__).resolve().parents[2] / "models"
+LARGEST = {"nuclei": (400_000, 4_000), "nuclei-nano": (150_000, 1_200)}  # bytes, multiply-adds per input pixel
+TILES = (256, 512)
+FILES = [MODELS / f"{name}.tflite" for name in LARGEST]
+FIXED = [MODELS / "static" / f"{name}-{tile}.tflite" for name in LARGEST for tile in TILES]
+
+
+def test_nothing_else_ships():
+    assert sorted(MODELS.rglob("*.tflite")) == sorted(FILES + FIXED)
+
+
+@pytest.mark.parametrize("path", FILES + FIXED, ids=lambda path: path.stem)
+def test_size_cost_and_arithmetic(path):
+    data = path.read_bytes()
+    name = path.stem.removesuffix("-256").removesuffix("-512")
+    size, macs = LARGEST[name]
+    assert len(data) <= size
+    assert cost(data).macs_per_px <= macs
+    card = read_from(data)
+    assert (card.name, card.quantization) == (name, "int8")
+    dtypes = {dtype for operator in operators(Model(path).interpreter) for dtype in operator.dtypes}
+    assert dtypes <= {"int8", "int32"}  # int32: biases and sizes
+
+
+@pytest.mark.parametrize("path", FILES + FIXED, ids=lambda path: path.stem)
+def test_the_known_answer_is_given(path):
+    model = Model(path)
+    assert answer(model) == model.card.known_answer
+
+
+@pytest.mark.parametrize("path", FIXED, ids=lambda path: path.stem)
+def test_a_fixed_size_is_for_an_edge_tpu(path):
+    tile = int(path.stem.rpartition("-")[2])
+    model = Model(path)
+    assert model.tile == (tile, tile)
+    verdict = check.check(path.read_bytes(), path.name)
+    assert verdict.maps
+    assert not verdict.on_cpu
+
+
+@pytest.mark.parametrize("path", FIXED, ids=lambda path: path.stem)
+def test_a_fixed_size_gives_the_same_labels(path, samples):
+    image = segment.decode((samples / "tissue.png").read_bytes(), Stopwatch())
+    free = MODELS / f"{path.stem.rpartition('-')[0]}.tflite"
+    whole, tiled = (segment.look(image, Model(p), Stopwatch()) for p in (free, path))
+    for quantity, values in whole.maps.items():
+        assert np.array_equal(tiled.maps[quantity], values)
+    assert np.array_equal(segment.separated(tiled), segment.separated(whole))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_samples_are_counted_nearly_right(path, samples):
+    model = Model(path)
+    for truth in sorted((samples / "truth").glob("*.png")):
+        true = int(cv2.imread(str(truth), cv2.IMREAD_UNCHANGED).max())
+        image = next(samples.glob(f"{truth.name.partition('.')[0]}.png"))
+        found = segment.segment(image.read_bytes(), model).counts.count
+        assert abs(found - true) <= 0.15 * true
