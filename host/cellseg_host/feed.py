@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from cellseg_device.card import Card
-from cellseg_host import keras_road, targets
+from cellseg_device.model import Model
+from cellseg_host import keras_road, targets, teachers
 from cellseg_host.augment import Augmentation, Sample, random_view
 from cellseg_host.data.dataset import Dataset, Entry
 
@@ -16,14 +17,19 @@ PRESENCE = "presence"
 _TRIES = 4  # at a view with, or without, a cell
 
 
-def load_samples(dataset: Dataset, entries: Sequence[Entry], card: Card, heads: Sequence[str]) -> list[Sample]:
+def load_samples(
+    dataset: Dataset, entries: Sequence[Entry], card: Card, heads: Sequence[str], taught_by: Sequence[Model] = ()
+) -> list[Sample]:
     """Read, normalise as the device does, and draw those targets of these heads that warp with the image."""
     drawn = [h for h in targets.WARPED if h in heads]
     samples = []
     for entry in entries:
         labels = dataset.labels(entry)
         maps = {head: targets.TARGETS[head](labels) for head in drawn}
-        samples.append(Sample(keras_road.levels(dataset.image(entry), card), labels, maps))
+        image = dataset.image(entry)
+        # Of a field that is known to be empty no opinion is asked
+        taught = teachers.opinion(image, taught_by, heads) if taught_by and labels.any() else {}
+        samples.append(Sample(keras_road.levels(image, card), labels, maps, taught))
     return samples
 
 
@@ -87,7 +93,7 @@ def views(
 
     def view(number: np.int64) -> list[np.ndarray]:
         rng = np.random.default_rng((*seed, int(number)))
-        image, labels, maps = random_view(samples[order[number]], side, augmentation, rng)
+        image, labels, maps, taught = random_view(samples[order[number]], side, augmentation, rng)
         if kinds:
             wanted = rng.random() < 0.5
             # Most images have both kinds of view; the last try is in one that is all of this kind, if there is any
@@ -95,8 +101,8 @@ def views(
                 if labels.any() == wanted:
                     break
                 sample = samples[rng.choice(len(samples), p=chances)]
-                image, labels, maps = random_view(sample, side, augmentation, rng)
-        drawn = [_target(head, labels, maps).reshape(size, size, 1) for head, size in sizes.items()]
+                image, labels, maps, taught = random_view(sample, side, augmentation, rng)
+        drawn = [_target(head, labels, maps, taught).reshape(size, size, 1) for head, size in sizes.items()]
         return [image, *drawn, targets.gap_weight(labels)[..., None]]
 
     def mapped(number: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor], tf.Tensor]:
@@ -111,10 +117,13 @@ def views(
     return numbers.map(mapped, num_parallel_calls=2).batch(batch, drop_remainder=True).prefetch(2)
 
 
-def _target(head: str, labels: np.ndarray, maps: dict[str, np.ndarray]) -> np.ndarray:
+def _target(head: str, labels: np.ndarray, maps: dict[str, np.ndarray], taught: dict[str, np.ndarray]) -> np.ndarray:
     if head == PRESENCE:
         return np.array(labels.any(), np.float32)
-    return maps[head] if head in maps else targets.TARGETS[head](labels)
+    truth = maps[head] if head in maps else targets.TARGETS[head](labels)
+    if head not in taught:
+        return truth
+    return (1 - teachers.SHARE) * truth + teachers.SHARE * taught[head]
 
 
 def _by_presence(samples: Sequence[Sample], weights: np.ndarray) -> dict[bool, np.ndarray]:

@@ -59,6 +59,8 @@ class TrainSettings:
         weights are averaged; the average is kept where it is better.
     init : str or None
         Start from the weights of this run or model file.
+    teachers : tuple of str
+        Model files whose opinion of the training images is half of what is learnt (`cellseg_host.teachers`).
     freeze : str
         What keeps its weights: ``"none"``, ``"encoder"`` or ``"all-but-head"``.
     encoder_weights : str or None
@@ -87,6 +89,7 @@ class TrainSettings:
     monitor: str | None = None
     swa: int = 0
     init: str | None = None
+    teachers: tuple[str, ...] = ()
     freeze: str = "none"
     encoder_weights: str | None = None
     precision: str = "float32"

@@ -12,7 +12,7 @@ import tf_keras as keras
 from cellseg_device.card import Output
 from cellseg_device.errors import InputError
 from cellseg_device.quiet import say
-from cellseg_host import architectures, feed, fit, initialise, losses, plugins, presence, runs, validate
+from cellseg_host import architectures, feed, fit, initialise, losses, plugins, presence, runs, teachers, validate
 from cellseg_host.architectures import Architecture
 from cellseg_host.data.dataset import Dataset
 from cellseg_host.fit import Job
@@ -94,7 +94,8 @@ def prepare(run: Run, network: keras.Model, dataset: Dataset, settings: TrainSet
     arch, heads, outputs = run.architecture, run.heads, run.outputs
     card = run.card()
     entries, val_entries = dataset.split("train"), dataset.split("val")
-    samples = feed.load_samples(dataset, entries, card, heads)
+    taught_by = teachers.load(settings.teachers, heads)
+    samples = feed.load_samples(dataset, entries, card, heads, taught_by)
     val_samples = feed.load_samples(dataset, val_entries, card, heads)
     chances = feed.sampling_weights(entries)
     class_weights = feed.class_weights(samples, chances) if settings.class_weight == "frequency" else (1.0, 1.0)

@@ -29,7 +29,7 @@ def test_views_are_what_the_network_takes(sample, channels, augmentation):
     if channels == 3:
         sample = Sample(np.repeat(sample.levels[..., None], 3, axis=2), sample.labels, sample.maps)
     for seed in range(10):
-        image, labels, maps = random_view(sample, 64, augmentation, rng(seed))
+        image, labels, maps, _ = random_view(sample, 64, augmentation, rng(seed))
         assert (image.shape, labels.shape) == ((64, 64, 3), (64, 64))
         assert (image.dtype, labels.dtype) == (np.float32, np.uint16)
         assert 0 <= image.min() <= image.max() <= 1
@@ -49,7 +49,7 @@ def test_the_same_seed_gives_the_same_view_and_another_one_another(sample, augme
 
 def test_only_the_place_changes_when_all_is_off(sample):
     ramp = np.tile(np.arange(128, dtype=np.uint8), (96, 1))
-    image, labels, _ = random_view(Sample(ramp, sample.labels), 96, NONE, rng())
+    image, labels, *_ = random_view(Sample(ramp, sample.labels), 96, NONE, rng())
     col = next(c for c in range(128 - 96 + 1) if (sample.labels[:, c : c + 96] == labels).all())
     # the place lies between pixels, by less than one
     assert np.allclose(image[..., 0], ramp[:, col : col + 96] / 255, atol=1 / 255)
@@ -60,7 +60,7 @@ def test_only_the_place_changes_when_all_is_off(sample):
 def test_an_image_smaller_than_the_view_is_mirrored(shape, augmentation):
     labels = np.full(shape, 3, np.uint16)
     levels = np.full(shape, 100, np.uint8)
-    image, labels, _ = random_view(Sample(levels, labels), 64, augmentation, rng(1))
+    image, labels, *_ = random_view(Sample(levels, labels), 64, augmentation, rng(1))
     assert image.shape == (64, 64, 3)
     assert (labels == 3).all()
 
@@ -72,7 +72,7 @@ def test_distortions_move_image_labels_and_maps_alike(name):
     sample = Sample((labels * 200).astype(np.uint8), labels, {"mask": labels.astype(np.float32)})
     augmentation = dataclasses.replace(NONE, probability=1, **{name: getattr(BENT, name)})
     plain = random_view(sample, 128, NONE, rng(2))[1]
-    image, bent, maps = random_view(sample, 128, augmentation, rng(2))
+    image, bent, maps, _ = random_view(sample, 128, augmentation, rng(2))
     assert 0.02 < (bent != plain).mean() < 0.6
     assert ((image[..., 0] > 100 / 255) == (bent > 0)).mean() > 0.97  # they differ by rounding on edges only
     assert ((maps["mask"] > 0.5) == (bent > 0)).mean() > 0.97

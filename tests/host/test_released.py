@@ -10,8 +10,8 @@ from cellseg_device import segment
 from cellseg_device.card import read_from
 from cellseg_device.graph import operators
 from cellseg_device.model import Model
-from cellseg_device.selftest import answer
 from cellseg_device.segment import Stopwatch
+from cellseg_device.selftest import answer
 from cellseg_host.edgetpu import check
 from cellseg_host.report.cost import cost
 

@@ -31,16 +31,19 @@ class Sample:
     labels : ndarray of uint16
     maps : mapping of str to ndarray of float32
         Targets drawn beforehand because scaling does not change their values (`targets.WARPED`), by name.
+    taught : mapping of str to ndarray of float32
+        What teachers see (`teachers.opinion`), by name.
     """
 
     levels: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.uint16]
     maps: Mapping[str, Map] = field(default_factory=dict)
+    taught: Mapping[str, Map] = field(default_factory=dict)
 
 
 def random_view(
     sample: Sample, side: int, augmentation: Augmentation, rng: np.random.Generator
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint16], dict[str, Map]]:
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint16], dict[str, Map], dict[str, Map]]:
     """Draw a random square view of a sample.
 
     Parameters
@@ -58,8 +61,10 @@ def random_view(
     labels : ndarray of uint16, shape (side, side)
     maps : dict of str to ndarray of float32, shape (side, side)
         0 outside the labels.
+    taught : dict of str to ndarray of float32, shape (side, side)
     """
     place = geometry.draw(sample.labels.shape, side, augmentation, rng)
     labels = place.warp(sample.labels, nearest=True)
     maps = {name: place.warp(values) * (labels > 0) for name, values in sample.maps.items()}
-    return light.draw(place.warp(sample.levels), augmentation, rng), labels, maps
+    taught = {name: place.warp(values) for name, values in sample.taught.items()}
+    return light.draw(place.warp(sample.levels), augmentation, rng), labels, maps, taught

@@ -86,6 +86,15 @@ def _number(flag: str, kind: click.ParamType, text: str) -> _Option:
     help="Start from the weights of a run, or of a model such as the released one.",
 )
 @click.option(
+    "--teacher",
+    "teachers",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="MODEL.tflite",
+    multiple=True,
+    help="Half of what is learnt is what this model sees in the training images, from eight sides. May be given "
+    "several times: their mean.",
+)
+@click.option(
     "--freeze", type=click.Choice(FREEZES), default=_DEFAULT.freeze, show_default=True, help="What keeps its weights."
 )
 @click.option(
@@ -124,6 +133,7 @@ def train(dataset: Path, out: Path | None, resume: bool, as_json: bool, **told: 
       cellseg-host train nuclei-data --out runs/nuclei --resume
       cellseg-host train nuclei-data --arch unet --option activation=elu --loss bce-dice
       cellseg-host train my-nine-images --init nuclei.tflite --freeze encoder --learning-rate 3e-4 --epochs 20
+      cellseg-host train nuclei-data --teacher large.tflite --teacher other.tflite --out runs/small
       cellseg-host train nuclei-data --config runs/nuclei/config.yaml --out runs/again
     """
     from cellseg_host import history, plots
@@ -133,6 +143,7 @@ def train(dataset: Path, out: Path | None, resume: bool, as_json: bool, **told: 
     from cellseg_host.tensorflow_quietly import import_tensorflow
 
     told |= {name: str(told[name]) for name in ("init", "encoder_weights") if told[name]}
+    told["teachers"] = tuple(map(str, told["teachers"]))
     settings = from_mapping(told)
     loaded = load(dataset)
     import_tensorflow()
