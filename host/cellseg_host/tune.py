@@ -16,10 +16,12 @@ from cellseg_host import joining, metrics
 from cellseg_host.evaluate import labelled
 
 FOREGROUND = (0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
-RISE = (0.35, 0.5, 0.7, 1.0, 1.4)
+RISE = (0.35, 0.5, 0.7, 1.0)
 CONFIDENCE = (0.5, 0.75, 0.8, 0.84, 0.88, 0.91, 0.94)
 # Up to the area of the smallest nuclei that the network is meant for, about 6 px across
 MIN_AREA_PX = (8, 12, 16, 24, 32)
+# Training images whose contacts, some thousands, are enough to learn the join from
+KNOWN_IMAGES = 200
 
 Drawn = Sequence[tuple[Maps, np.ndarray]]
 
@@ -33,7 +35,8 @@ def tune(known: Drawn, judged: Drawn, specs: Mapping[str, MapSpec]) -> Separatio
     Parameters
     ----------
     known, judged : sequence of (dict, ndarray of uint16)
-        Maps, from `predict`, and the true labels of each training image, and of each validation image.
+        Maps, from `predict`, and the true labels of training images, `KNOWN_IMAGES` or so, and of each validation
+        image.
     specs : dict
         What the maps' values mean.
     """

@@ -18,7 +18,7 @@ from cellseg_device.graph import Operator, operators
 from cellseg_device.segment import Maps
 from cellseg_host import keras_road
 from cellseg_host.architectures import for_inference, outputs_of
-from cellseg_host.data.dataset import Dataset
+from cellseg_host.data.dataset import Dataset, Entry
 from cellseg_host.evaluate import ImageScore, Summary
 from cellseg_host.quantize import calibrate, finetune, qat
 from cellseg_host.quantize.calibrate import Calibration
@@ -28,7 +28,7 @@ from cellseg_host.quantize.errors import QuantizationError
 from cellseg_host.quantize.fold import folded
 from cellseg_host.quantize.judged import SPLIT, Judged, judge
 from cellseg_host.runs import Run
-from cellseg_host.tune import tune
+from cellseg_host.tune import KNOWN_IMAGES, tune
 
 Tile = tuple[int, int]
 
@@ -221,15 +221,16 @@ def _tuned(source: _Source, run: Run, dataset: Dataset) -> _Source:
         return source
     specs = keras_road.specs(source.network, source.outputs)
 
-    def drawn(split: str) -> list[tuple[Maps, Any]]:
+    def drawn(entries: Sequence[Entry]) -> list[tuple[Maps, Any]]:
         found = []
-        for entry in dataset.split(split):
+        for entry in entries:
             levels = keras_road.levels(dataset.image(entry), source.card)
             maps = keras_road.predict(source.network, source.outputs, run.architecture.stride, levels)
             found.append((maps, dataset.labels(entry)))
         return found
 
-    separation = tune(drawn("train"), drawn(SPLIT), specs)
+    known = dataset.split("train")
+    separation = tune(drawn(known[:: -(-len(known) // KNOWN_IMAGES)]), drawn(dataset.split(SPLIT)), specs)
     return dataclasses.replace(source, card=dataclasses.replace(source.card, separation=separation))
 
 
