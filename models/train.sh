@@ -38,10 +38,10 @@ teacher=$work/teacher.tflite
 trained "$work/teacher" "$data" --epochs 110 --patience 40 --augment saturation=0
 quantized "$work/teacher" "$data" "$teacher" --name teacher
 
-trained "$work/nuclei" "$more" --init "$teacher" --teacher "$teacher" --epochs 26 --steps 250 --patience 26 \
-    --learning-rate 1e-3 --monitor val_loss --augment invert=0.06 --augment saturation=0.1
+trained "$work/nuclei" "$more" --init "$teacher" --teacher "$teacher" --epochs 26 --steps 250 \
+    --learning-rate 1e-3 --keep last --augment invert=0.06 --augment saturation=0.1
 trained "$work/nuclei-nano" "$more" --option encoder=8,16,32,64 --option decoder=32,16,8 --teacher "$teacher" \
-    --epochs 30 --steps 250 --patience 30 --monitor val_loss --augment invert=0.06 --augment saturation=0.1
+    --epochs 24 --steps 250 --keep last --augment invert=0.06 --augment saturation=0.1
 
 for name in nuclei nuclei-nano; do
     quantized "$work/$name" "$more" "$models/$name.tflite" --name "$name"

@@ -41,6 +41,8 @@ class Job:
         The score that decides which network is kept.
     trained : bool
         The network has learnt already: it is scored before the first step, and kept where training does not help.
+    keep_last : bool
+        Keep the network of the last epoch, whatever its scores.
     """
 
     network: keras.Model
@@ -49,6 +51,7 @@ class Job:
     validate: Callable[[], dict[str, float]]
     monitor: str
     trained: bool = False
+    keep_last: bool = False
 
 
 def fit(
@@ -146,7 +149,9 @@ def _judge(job: Job, path: Path, history: Sequence[Epoch], epoch: int, number: i
             "smaller --side, so that some views show no cell"
         )
     so_far = histories.best(history)
-    best = histories.better(job.monitor, scores[job.monitor], so_far.scores[job.monitor] if so_far else None)
+    best = job.keep_last or histories.better(
+        job.monitor, scores[job.monitor], so_far.scores[job.monitor] if so_far else None
+    )
     if best:
         runs.save_weights(job.network, path / runs.NETWORK)
     return Epoch(epoch, number, loss, rate, best, scores)

@@ -14,6 +14,7 @@ from cellseg_host.nearest import unknown
 SCHEDULES = ("cosine", "plateau", "constant")
 FREEZES = ("none", "encoder", "all-but-head")
 CLASS_WEIGHTS = ("none", "frequency")
+KEEPS = ("best", "last")
 PRECISIONS = ("float32", "bfloat16")
 HEADS = ("foreground", "distance", "centre", "outline")
 # Validation scores of networks that draw maps, and of classifiers; the first is what decides unless told otherwise
@@ -54,6 +55,9 @@ class TrainSettings:
         Epochs without progress after which a round ends.
     monitor : str or None
         The validation score whose best network is kept; None for mean AP, or a classifier's AUC.
+    keep : str
+        ``"best"`` by that score; or ``"last"``: what the last epoch leaves. Where validation images are few, the best
+        of many epochs is the best by chance.
     swa : int
         Stochastic weight averaging: so many further epochs from the best network on, at a low constant rate, whose
         weights are averaged; the average is kept where it is better.
@@ -87,6 +91,7 @@ class TrainSettings:
     schedule: str = "cosine"
     patience: int = 30
     monitor: str | None = None
+    keep: str = "best"
     swa: int = 0
     init: str | None = None
     teachers: tuple[str, ...] = ()

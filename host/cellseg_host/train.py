@@ -123,6 +123,7 @@ def prepare(run: Run, network: keras.Model, dataset: Dataset, settings: TrainSet
         _validation(arch, network, outputs, val_samples, loss, settings),
         monitor(settings, arch),
         trained,
+        settings.keep == "last",
     )
 
 

@@ -20,6 +20,7 @@ RISE = (0.35, 0.5, 0.7, 1.0)
 CONFIDENCE = (0.5, 0.75, 0.8, 0.84, 0.88, 0.91, 0.94)
 # Up to the area of the smallest nuclei that the network is meant for, about 6 px across
 MIN_AREA_PX = (8, 12, 16, 24, 32)
+COUNT_WEIGHT = 0.1
 # Training images whose contacts, some thousands, are enough to learn the join from
 KNOWN_IMAGES = 200
 
@@ -42,9 +43,10 @@ def tune(known: Drawn, judged: Drawn, specs: Mapping[str, MapSpec]) -> Separatio
     """
 
     def score(separation: Separation) -> float:
-        return float(
-            np.mean([_score(metrics.average_precision(t, labelled(m, t.shape, specs, separation))) for m, t in judged])
-        )
+        found = [(t, labelled(m, t.shape, specs, separation)) for m, t in judged]
+        true, counted = (sum(int(labels.max(initial=0)) for labels in side) for side in zip(*found, strict=True))
+        precision = float(np.mean([_score(metrics.average_precision(*pair)) for pair in found]))
+        return precision - COUNT_WEIGHT * abs(counted - true) / max(true, 1)
 
     if {"distance", "centre", "outline"} & specs.keys():
         both = [_joined(Separation(f, r), known, specs) for f, r in itertools.product(FOREGROUND, RISE)]

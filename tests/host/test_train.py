@@ -313,3 +313,16 @@ def test_a_classifier_is_trained_and_judged_by_its_auc(tiny_dataset, tmp_path):
     (epoch,) = train.train(tiny_dataset, tmp_path / "run", settings)
     assert set(epoch.scores) == {"val_loss", "auc", "accuracy"}
     assert runs.open_run(tmp_path / "run").card().output("presence")
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_the_best_network_is_kept_or_the_last_one(tiny_dataset, tiny_run, tiny_settings, tmp_path, keep):
+    """From a trained network on with steps that undo what it has learnt."""
+    settings = dataclasses.replace(
+        tiny_settings, init=str(tiny_run), monitor="val_loss", keep=keep, learning_rate=1.0, epochs=1
+    )
+    before, after = train.train(tiny_dataset, tmp_path / "run", settings)
+    assert after.scores["val_loss"] > before.scores["val_loss"]
+    assert after.best == (keep == "last")
+    kept, first = (runs.open_run(path).network.get_weights() for path in (tmp_path / "run", tiny_run))
+    assert all(np.array_equal(a, b) for a, b in zip(kept, first, strict=True)) == (keep == "best")

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from cellseg_host import config
-from cellseg_host.settings import CLASS_WEIGHTS, FREEZES, PRECISIONS, SCHEDULES, TrainSettings
+from cellseg_host.settings import CLASS_WEIGHTS, FREEZES, KEEPS, PRECISIONS, SCHEDULES, TrainSettings
 
 _DEFAULT = TrainSettings()
 _FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -77,6 +77,13 @@ def _number(flag: str, kind: click.ParamType, text: str) -> _Option:
     metavar="SCORE",
     help="Validation score whose best network is kept: mean_ap, ap50, mean_iou, val_loss, or a metric of your own; "
     "auc or accuracy of a classifier.  [default: mean_ap; auc]",
+)
+@click.option(
+    "--keep",
+    type=click.Choice(KEEPS),
+    default=_DEFAULT.keep,
+    show_default=True,
+    help="The network that is best by that score, or the last one, whatever its scores.",
 )
 @_number("--swa", click.IntRange(0), "Further epochs whose weights are averaged (stochastic weight averaging).")
 @click.option(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,15 +60,28 @@ class Judged:
 
 def judge(data: bytes, dataset: Dataset) -> Judged:
     """Score a model file on the validation split."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.tflite"
-        path.write_bytes(data)
-        if cards.read_from(data).output(presence.HEAD):
+    if cards.read_from(data).output(presence.HEAD):
+        with _file(data) as path:
             return Judged(data, operators(open_graph(data)), _presence(path, dataset))
-        model = Model(path, threads=2)
+    with open_model(data) as model:
         found = operators(model.interpreter)
         scores = tuple(evaluate(model, dataset, dataset.split(SPLIT)))
         return Judged(data, found, dataclasses.asdict(summarise(scores)), scores, answer(model))
+
+
+@contextmanager
+def open_model(data: bytes) -> Iterator[Model]:
+    """A model file's bytes as a model on the device's road."""
+    with _file(data) as path:
+        yield Model(path, threads=2)
+
+
+@contextmanager
+def _file(data: bytes) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.tflite"
+        path.write_bytes(data)
+        yield path
 
 
 def _presence(path: Path, dataset: Dataset) -> dict[str, Any]:

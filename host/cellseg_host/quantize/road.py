@@ -15,8 +15,8 @@ from cellseg_device import files
 from cellseg_device.card import Card, Output
 from cellseg_device.errors import InputError
 from cellseg_device.graph import Operator, operators
-from cellseg_device.segment import Maps
-from cellseg_host import keras_road
+from cellseg_device.segment import Maps, predict
+from cellseg_host import presence
 from cellseg_host.architectures import for_inference, outputs_of
 from cellseg_host.data.dataset import Dataset, Entry
 from cellseg_host.evaluate import ImageScore, Summary
@@ -26,7 +26,7 @@ from cellseg_host.quantize.carded import carded, open_graph
 from cellseg_host.quantize.convert import convert
 from cellseg_host.quantize.errors import QuantizationError
 from cellseg_host.quantize.fold import folded
-from cellseg_host.quantize.judged import SPLIT, Judged, judge
+from cellseg_host.quantize.judged import SPLIT, Judged, judge, open_model
 from cellseg_host.runs import Run
 from cellseg_host.tune import KNOWN_IMAGES, tune
 
@@ -132,7 +132,8 @@ def quantize(
     run : Run
     dataset : Dataset
         Its train split calibrates the ranges of int8 activations and teaches which touching pieces are one cell, its
-        val split chooses the separation's thresholds and is what both networks are scored on.
+        val split chooses the separation's thresholds (of either network by its own maps) and is what both are scored
+        on.
     mode : str
         One of `convert.MODES`.
     tile : (height, width) or None
@@ -159,8 +160,7 @@ def quantize(
     card = run.card()
     images = calibrate.images(dataset, card, calibration.images, tile)
     dataset.split(SPLIT)
-    say("choosing the thresholds on the validation split")
-    before = _float_source(run, card, dataset, name, depth)
+    before = _float_source(run, card, name, depth)
     say("converting")
     float_data = before.model("float32", tile)
     twin, source = float_data, before
@@ -168,8 +168,7 @@ def quantize(
     if tuned:
         made = finetune.load(run, before.network)
         twin, told = dataclasses.replace(before, network=made.twin).model("float32", tile), {"mode": mode, **made.told}
-        say("choosing the thresholds of the fine-tuned network")
-        source = _tuned(dataclasses.replace(before, network=made.network), run, dataset)
+        source = dataclasses.replace(before, network=made.network)
     elif mode == "int8" and calibration.percentile is not None:
         plain = folded(qat.accepted(before.network))
         found = calibrate.ranges(plain, qat.ranged(plain), images, calibration.percentile)
@@ -177,6 +176,10 @@ def quantize(
     data = source.model(mode, tile, images if source is before else None)
     if mode == "int8":
         _check_full_int8(data)
+    say("choosing the float network's thresholds on the validation split")
+    float_data = _tuned(float_data, dataset)
+    say(f"choosing the {mode} network's thresholds")
+    data = _tuned(data, dataset)
     say("scoring the float network")
     first = judge(float_data, dataset)
     say(f"scoring the {mode} network")
@@ -197,7 +200,7 @@ def quantize(
 
 def float_model(run: Run, dataset: Dataset, *, name: str | None = None, depth: int | None = None) -> bytes:
     """The float32 .tflite of a run's best network, with its card and thresholds chosen on the validation split."""
-    return _float_source(run, run.card(), dataset, name, depth).model("float32", None)
+    return _tuned(_float_source(run, run.card(), name, depth).model("float32", None), dataset)
 
 
 def write(quantized: Quantized, path: Path) -> None:
@@ -206,32 +209,29 @@ def write(quantized: Quantized, path: Path) -> None:
     files.write(path, quantized.data)
 
 
-def _float_source(run: Run, card: Card, dataset: Dataset, name: str | None, depth: int | None) -> _Source:
+def _float_source(run: Run, card: Card, name: str | None, depth: int | None) -> _Source:
     network = for_inference(run.network, run.heads, depth)
     if len(network.inputs) != 1 or network.input_shape[-1] != 3:
         raise QuantizationError(f"the network takes {network.input_shape}, not one image of 3 channels")
     outputs = outputs_of(network, run.heads)
     card = dataclasses.replace(card, name=name or card.name, outputs=outputs)
-    return _tuned(_Source(network, outputs, card), run, dataset)
+    return _Source(network, outputs, card)
 
 
-def _tuned(source: _Source, run: Run, dataset: Dataset) -> _Source:
-    """With the thresholds that are best on the validation split, and the join learnt on the training split."""
-    if run.architecture.is_classifier:
-        return source
-    specs = keras_road.specs(source.network, source.outputs)
+def _tuned(data: bytes, dataset: Dataset) -> bytes:
+    """With the thresholds that are best for its own maps on the validation split, and the join learnt on training."""
+    card = cards.read_from(data)
+    if card.output(presence.HEAD):
+        return data
+    with open_model(data) as model:
 
-    def drawn(entries: Sequence[Entry]) -> list[tuple[Maps, Any]]:
-        found = []
-        for entry in entries:
-            levels = keras_road.levels(dataset.image(entry), source.card)
-            maps = keras_road.predict(source.network, source.outputs, run.architecture.stride, levels)
-            found.append((maps, dataset.labels(entry)))
-        return found
+        def drawn(entries: Sequence[Entry]) -> list[tuple[Maps, Any]]:
+            return [(predict(dataset.image(entry), model), dataset.labels(entry)) for entry in entries]
 
-    known = dataset.split("train")
-    separation = tune(drawn(known[:: -(-len(known) // KNOWN_IMAGES)]), drawn(dataset.split(SPLIT)), specs)
-    return dataclasses.replace(source, card=dataclasses.replace(source.card, separation=separation))
+        known = dataset.split("train")
+        known = known[:: -(-len(known) // KNOWN_IMAGES)]
+        separation = tune(drawn(known), drawn(dataset.split(SPLIT)), model.maps)
+    return cards.attach(data, dataclasses.replace(card, separation=separation))
 
 
 def _check_tile(run: Run, tile: Tile | None) -> None:
