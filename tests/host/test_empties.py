@@ -12,7 +12,6 @@ FLAT = ("saturated", "black")
 STILL_COUNTED = {
     "debris": "lint is taken for thin nuclei",
     "tissue without nuclei": "dense stroma is taken for pale nuclei",
-    "stripes": "bands as wide as a nucleus are cut into cells",
 }
 
 
