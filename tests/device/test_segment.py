@@ -136,10 +136,10 @@ def test_large_cells_are_noticed_without_being_told(model, diameter):
     image = Image(pixels)
     seen = segment.look(image, model, Stopwatch())
     scaled = 1.2 * pixels.shape[0] * model.card.cell_diameter_px / diameter
-    assert seen.shape[0] == pytest.approx(scaled, rel=0.2)
+    assert seen.shape[0] == pytest.approx(scaled, rel=0.25)
     found = segment.finish(seen, Stopwatch(), Counting())
     assert len(found.cells) == pytest.approx(count, rel=0.06)
-    assert found.counts.diameter_ratio == pytest.approx(1.2, abs=0.3)
+    assert found.counts.diameter_ratio == pytest.approx(1.2, abs=0.35)
 
 
 @pytest.mark.parametrize("diameter", [9, 17, 27, 38])

@@ -167,7 +167,7 @@ def told(settings):
         if f.name in ("options", "augmentation")
         else click.Option([f"--{f.name.replace('_', '-')}"], callback=config.comma_list)
         if f.name == "heads"
-        else click.Option([f"--{f.name.replace('_', '-')}"], multiple=f.name == "metrics")
+        else click.Option([f"--{f.name.replace('_', '-')}"], multiple=f.name in ("metrics", "teachers"))
         for f in fields
     ]
     received = {}
@@ -189,6 +189,8 @@ def told(settings):
             epochs=3,
             monitor="val_loss",
             init="runs/é, ü",
+            teachers=("one.tflite", "runs/ä b.tflite"),
+            keep="last",
             augmentation=Augmentation(scale=(1.0, 1.0), rotate=False, blur_px=0.0),
         ),
     ],

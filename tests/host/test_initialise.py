@@ -66,7 +66,7 @@ def test_the_released_model_can_be_gone_on_with(model_path, images, draw_blobs, 
     outputs = architectures.outputs_of(network, ("foreground", "distance"))
     maps = keras_road.predict(network, outputs, 16, keras_road.levels(image, model.card))
     for quantity, found in predict(image, model).items():
-        assert np.corrcoef(found.ravel(), maps[quantity].ravel())[0, 1] > 0.95
+        assert np.corrcoef(found.ravel(), maps[quantity].ravel())[0, 1] > 0.9
 
 
 def test_a_head_that_the_source_lacks_keeps_its_random_weights(tiny_run, float_file, images):

@@ -142,7 +142,6 @@ def test_the_float_model_is_the_one_that_is_compared_with(int8, tiny_run, tiny_d
     path.write_bytes(quantize.float_model(runs.open_run(tiny_run), tiny_dataset, name="mine"))
     model = Model(path)
     assert (model.card.name, model.card.quantization) == ("mine", "float32")
-    assert model.card.separation == int8.card.separation
     assert tuple(evaluate(model, tiny_dataset, tiny_dataset.split("val"))) == int8.float_scores
 
 
