@@ -40,6 +40,9 @@ _LARGE_RATIO, _SCALED_RATIO = 2.6, 1.2
 _GLANCE = 2  # every other pixel of the foreground is enough to tell
 _MAX_ENLARGED_PX = 16_000_000
 
+# What tells touching cells apart, the first that a model draws
+RELIEFS = ("distance", "centre", "outline")
+
 Maps = dict[str, npt.NDArray[np.int8]]
 
 
@@ -256,7 +259,7 @@ def label(
 
 def relief_of(maps: Maps, specs: Mapping[str, MapSpec]) -> tuple[npt.NDArray[np.int8] | None, MapSpec | None]:
     """The map that is high inside cells and low between them, and what its values mean; None where there is none."""
-    for quantity in ("distance", "centre", "outline"):
+    for quantity in RELIEFS:
         if quantity in specs:
             # ~v = -1 - v: turned over, exactly
             return ~maps[quantity] if quantity == "outline" else maps[quantity], specs[quantity]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy.optimize import minimize
 
 from cellseg_device import contacts, instances, runs
 from cellseg_device.card import Join, Separation
+from cellseg_device.errors import ImageError
 from cellseg_device.model import MapSpec
 from cellseg_device.segment import Maps, limits, relief_of
 
@@ -44,14 +46,11 @@ def examples(
     """
     features, same = [np.zeros((0, 5))], [np.zeros(0, bool)]
     for drawn, labels in zip(maps, truth, strict=True):
-        found, owner = _contacts(drawn, labels, specs, separation)
-        features.append(found.features)
-        same.append((owner[found.first] == owner[found.second]) & (owner[found.first] > 0))
-    together = np.concatenate(features)
-    relief = next(specs[q] for q in ("distance", "centre", "outline") if q in specs)
-    together[:, 0] *= relief.step
-    together[:, 1] = (together[:, 1] - specs["foreground"].zero) * specs["foreground"].step
-    return Examples(together, np.concatenate(same))
+        with suppress(ImageError):  # for more pieces than labels: the device gives such an image up
+            seen = _of_one_image(drawn, labels, specs, separation)
+            features.append(seen.features)
+            same.append(seen.same)
+    return Examples(np.concatenate(features), np.concatenate(same))
 
 
 def fit(known: Examples) -> Join | None:
@@ -73,20 +72,25 @@ def fit(known: Examples) -> Join | None:
     return Join(*(round(float(w), 4) for w in (bias - weights @ mean, *weights)))
 
 
-def _contacts(
+def _of_one_image(
     maps: Maps, truth: npt.NDArray[np.uint16], specs: Mapping[str, MapSpec], separation: Separation
-) -> tuple[contacts.Contacts, npt.NDArray[np.int64]]:
-    """The contacts of one image, and of every piece the true cell it belongs to, 0 for none."""
-    relief, spec = relief_of(maps, specs)
+) -> Examples:
+    foreground, (relief, spec) = specs["foreground"], relief_of(maps, specs)
     assert relief is not None
-    bounds = limits(specs["foreground"], spec, separation)
-    mask = instances.mask_of(maps["foreground"], truth.shape, bounds.foreground)
-    pieces = instances.pieces(mask, relief, bounds.rise)
-    reduction = len(mask) // len(pieces)
+    assert spec is not None
+    bounds = limits(foreground, spec, separation)
+    pieces = instances.pieces(
+        instances.mask_of(maps["foreground"], truth.shape, bounds.foreground), relief, bounds.rise
+    )
+    reduction = len(maps["foreground"]) // len(pieces)
     true = truth[::reduction, ::reduction].astype(np.int64)
     count, cut = int(pieces.max()) + 1, pieces[: true.shape[0], : true.shape[1]]
     shared = np.bincount((true * count + cut).reshape(-1), minlength=(int(true.max()) + 1) * count).reshape(-1, count)
     shared[0] = 0  # the background owns none
     owner = shared.argmax(axis=0)
     sampled = maps["foreground"][::reduction, ::reduction]
-    return contacts.find(pieces, runs.find(pieces), relief, sampled), owner
+    found = contacts.find(pieces, runs.find(pieces), relief, sampled)
+    features = found.features.copy()
+    features[:, 0] *= spec.step
+    features[:, 1] = (features[:, 1] - foreground.zero) * foreground.step
+    return Examples(features, (owner[found.first] == owner[found.second]) & (owner[found.first] > 0))

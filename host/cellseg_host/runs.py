@@ -28,7 +28,7 @@ import tf_keras as keras
 
 import cellseg_device
 from cellseg_device import files
-from cellseg_device.card import Card, Output, Separation
+from cellseg_device.card import Card, Output
 from cellseg_device.errors import InputError
 from cellseg_host import __version__, architectures, config, plugins
 from cellseg_host import settings as all_settings
@@ -101,7 +101,7 @@ class Run:
         """The run's network before any training."""
         return self.architecture.network(self.heads, **self.settings.options)
 
-    def card(self, separation: Separation | None = None) -> Card:
+    def card(self) -> Card:
         """The card of the run's float network, without metrics."""
         arch = self.architecture
         return Card(
@@ -113,7 +113,6 @@ class Run:
             low_percentile=LOW_PERCENTILE,
             high_percentile=HIGH_PERCENTILE,
             cell_diameter_px=self.info["data"]["median_diameter_px"],
-            separation=separation or Separation(),
             provenance={k: self.info[k] for k in ("settings", "data", "code")},
         )
 

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from cellseg_device import instances
 from cellseg_device.card import Join, Output, Separation
 from cellseg_device.model import MapSpec
 from cellseg_device.segment import label
@@ -52,6 +53,12 @@ def test_without_an_image_there_is_no_example():
     found = joining.examples([], [], SPECS, Separation())
     assert found.features.shape == (0, 5)
     assert joining.fit(found) is None
+
+
+def test_an_image_of_too_many_pieces_teaches_nothing(monkeypatch):
+    monkeypatch.setattr(instances, "MAX_CELLS", 5)
+    maps, labels = [drawn(3, 1.5), drawn(2, 1.5)], [truth(3, True), truth(2, True)]
+    assert joining.examples(maps, labels, SPECS, Separation(rise=0.5)).same.tolist() == [True] * 2
 
 
 def test_the_fit_is_the_regression_that_made_the_examples():

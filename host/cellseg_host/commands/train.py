@@ -16,8 +16,8 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 _Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-def _number(flag: str, kind: click.ParamType, text: str) -> _Option:
-    """A number among the settings, with their default."""
+def _setting(flag: str, kind: click.ParamType, text: str | None = None) -> _Option:
+    """A number or a word among the settings, with their default."""
     default = getattr(_DEFAULT, flag.strip("-").replace("-", "_"))
     return click.option(flag, type=kind, default=default, show_default=True, help=text)
 
@@ -63,29 +63,25 @@ def _number(flag: str, kind: click.ParamType, text: str) -> _Option:
     multiple=True,
     help="A validation metric of your own, metric(true_labels, labels) -> float. May be given several times.",
 )
-@click.option("--class-weight", type=click.Choice(CLASS_WEIGHTS), default=_DEFAULT.class_weight, show_default=True)
-@_number("--epochs", click.IntRange(1), "At most, in each round.")
-@_number("--rounds", click.IntRange(1), "Each goes on from the best network with a tenth of the learning rate.")
-@_number("--steps", click.IntRange(1), "Batches in an epoch.")
-@_number("--batch", click.IntRange(1), "Views in a batch.")
-@_number("--side", click.IntRange(32), "Side of a view, pixels.")
-@_number("--learning-rate", click.FloatRange(0, min_open=True), "The highest, reached after one epoch.")
-@click.option("--schedule", type=click.Choice(SCHEDULES), default=_DEFAULT.schedule, show_default=True)
-@_number("--patience", click.IntRange(1), "Epochs without progress that end a round.")
+@_setting("--class-weight", click.Choice(CLASS_WEIGHTS))
+@_setting("--epochs", click.IntRange(1), "At most, in each round.")
+@_setting("--rounds", click.IntRange(1), "Each goes on from the best network with a tenth of the learning rate.")
+@_setting("--steps", click.IntRange(1), "Batches in an epoch.")
+@_setting("--batch", click.IntRange(1), "Views in a batch.")
+@_setting("--side", click.IntRange(32), "Side of a view, pixels.")
+@_setting("--learning-rate", click.FloatRange(0, min_open=True), "The highest, reached after one epoch.")
+@_setting("--schedule", click.Choice(SCHEDULES))
+@_setting("--patience", click.IntRange(1), "Epochs without progress that end a round.")
 @click.option(
     "--monitor",
     metavar="SCORE",
     help="Validation score whose best network is kept: mean_ap, ap50, mean_iou, val_loss, or a metric of your own; "
     "auc or accuracy of a classifier.  [default: mean_ap; auc]",
 )
-@click.option(
-    "--keep",
-    type=click.Choice(KEEPS),
-    default=_DEFAULT.keep,
-    show_default=True,
-    help="The network that is best by that score, or the last one, whatever its scores.",
+@_setting(
+    "--keep", click.Choice(KEEPS), "The network that is best by that score, or the last one, whatever its scores."
 )
-@_number("--swa", click.IntRange(0), "Further epochs whose weights are averaged (stochastic weight averaging).")
+@_setting("--swa", click.IntRange(0), "Further epochs whose weights are averaged (stochastic weight averaging).")
 @click.option(
     "--init",
     type=click.Path(path_type=Path, exists=True),
@@ -101,23 +97,15 @@ def _number(flag: str, kind: click.ParamType, text: str) -> _Option:
     help="Half of what is learnt is what this model sees in the training images, from eight sides. May be given "
     "several times: their mean.",
 )
-@click.option(
-    "--freeze", type=click.Choice(FREEZES), default=_DEFAULT.freeze, show_default=True, help="What keeps its weights."
-)
+@_setting("--freeze", click.Choice(FREEZES), "What keeps its weights.")
 @click.option(
     "--encoder-weights",
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="Pretrained weights of the encoder, a Keras file of yours; nothing is downloaded.",
 )
-@click.option(
-    "--precision",
-    type=click.Choice(PRECISIONS),
-    default=_DEFAULT.precision,
-    show_default=True,
-    help="bfloat16 trains faster on a processor with AVX512-BF16 or AMX.",
-)
-@_number("--seed", click.IntRange(0), "Same seed, same views.")
+@_setting("--precision", click.Choice(PRECISIONS), "bfloat16 trains faster on a processor with AVX512-BF16 or AMX.")
+@_setting("--seed", click.IntRange(0), "Same seed, same views.")
 @click.option(
     "--augment",
     "augmentation",
