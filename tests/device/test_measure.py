@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from skimage.measure import regionprops_table
 
+from cellseg_device import measure as measuring
 from cellseg_device import results
 from cellseg_device.measure import count_in_frame, measure
 
@@ -182,6 +183,19 @@ def test_a_large_cell_far_from_the_origin_loses_no_digits():
     for name in ("area_px", "axis_major_length_px", "axis_minor_length_px", "orientation_rad", "perimeter_px"):
         assert far[name] == pytest.approx(near[name], rel=1e-7), name
     assert far["centroid_row_px"] - 2800 == pytest.approx(near["centroid_row_px"])
+
+
+@pytest.mark.parametrize("band_px", [1, 40, 170, 10_000])
+@pytest.mark.parametrize("channels", [(), (3,)])
+def test_intensities_are_the_same_by_bands_of_any_size(monkeypatch, channels, band_px):
+    rng = np.random.default_rng(4)
+    labels = np.kron(rng.integers(0, 6, (6, 10)), np.ones((5, 4), int)).astype(np.uint16)
+    labels = np.unique(labels, return_inverse=True)[1].reshape(labels.shape).astype(np.uint16)
+    pixels = rng.integers(0, 65_536, (*labels.shape, *channels)).astype(np.uint16)
+    whole = measure(labels, pixels).columns
+    monkeypatch.setattr(measuring, "_BAND_PX", band_px)
+    for name, values in measure(labels, pixels).columns.items():
+        assert np.array_equal(values, whole[name]), name
 
 
 @pytest.mark.parametrize("pixels", [np.zeros((4, 5), np.uint8), np.zeros((4, 5, 3), np.uint16)], ids=["grey", "rgb"])
