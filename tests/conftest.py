@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,10 @@ import pytest
 
 LONG_AGO = 1_700_000_000  # seconds since 1970
 ROOT = Path(__file__).resolve().parents[1]
+
+# A shell ignores Ctrl-C in what it starts in the background, and so would every command that is tested
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _draw_blobs(height: int = 96, width: int = 128, seed: int = 0, count: int = 8) -> np.ndarray:

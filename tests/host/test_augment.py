@@ -114,6 +114,14 @@ def test_probability_is_the_share_of_views_that_are_distorted():
     assert np.allclose(light.draw(levels, never, rng()), levels / 255, atol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(8, 9), (8, 9, 3)])
+def test_grey_and_coloured_views_are_inverted_alike(shape):
+    levels = rng().integers(0, 255, shape, np.uint8)
+    as_rgb = levels if levels.ndim == 3 else np.dstack([levels] * 3)
+    always = light.draw(levels, dataclasses.replace(NONE, invert=1), rng())
+    assert np.allclose(always, 1 - as_rgb / 255, atol=1e-6)
+
+
 def test_hue_and_saturation_leave_grey_and_brightness_as_they_are():
     augmentation = dataclasses.replace(NONE, hue=0.5, saturation=1)
     grey = np.full((4, 4, 3), 90, np.uint8)

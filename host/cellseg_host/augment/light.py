@@ -33,7 +33,7 @@ def draw(
             image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         elif augmentation.colour or augmentation.saturation or augmentation.hue:
             image = cv2.transform(image, _colour_matrix(augmentation, rng))
-    elif rng.random() < augmentation.invert:
+    if rng.random() < augmentation.invert:
         image = 1 - image
     if augmentation.blur_px and rng.random() < augmentation.probability:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, max(augmentation.blur_px, 0.31)))

@@ -35,7 +35,7 @@ class Augmentation:
     noise : float
         Largest standard deviation of Gaussian noise, as a share of the range.
     invert : float
-        Probability that a grey view is inverted.
+        Probability that a view is inverted.
     grey : float
         Probability that a colour view loses its colour.
     elastic_px : float
