@@ -18,10 +18,17 @@ trained() { # RUN DATA, and what it is trained with
     fi
 }
 
-quantized() { # RUN DATA OUT, and more flags
-    run=$1 on=$2 out=$3
-    shift 3
-    cellseg-host quantize "$run" --int8 --data "$on" --out "$out" "$@"
+quantized() { # RUN OUT, and more flags
+    run=$1 out=$2
+    shift 2
+    cellseg-host quantize "$run" --int8 --data "$more" --out "$out" "$@"
+}
+
+released() { # NAME of its run, for any size of image and for an Edge TPU
+    quantized "$work/$1" "$models/$1.tflite" --name "$1"
+    for tile in 256 512; do
+        quantized "$work/$1" "$models/static/$1-$tile.tflite" --name "$1" --tile "$tile"
+    done
 }
 
 if [ ! -e "$more/complete" ]; then
@@ -29,23 +36,36 @@ if [ ! -e "$more/complete" ]; then
     cellseg-host data import --format labels "$dataset" "$data" || [ $? -eq 1 ]  # 1: some images were left out
     cp -r "$data" "$more"
     # Fields without a nucleus, so that it learns to find nothing
-    cellseg-host synth "$more" --kind empty -n 40 --seed 100 --size 260x348 --split train --force
+    cellseg-host synth "$more" --kind empty -n 80 --seed 100 --size 260x348 --split train --force
     touch "$more/complete"
 fi
 
-# The teacher, which sees each training image from eight sides for the others, and from whose weights the first goes on
-teacher=$work/teacher.tflite
-trained "$work/teacher" "$data" --epochs 110 --patience 40 --augment saturation=0
-quantized "$work/teacher" "$data" "$teacher" --name teacher
+# Each goes on from the one before it, which is its teacher as well: it sees each training image from eight sides. Views
+# come nearer to real images from one to the next (models/NOTES.md).
+first=$work/first.tflite second=$work/second.tflite third=$work/third.tflite
+trained "$work/first" "$data" --epochs 110 --patience 40 --augment saturation=0
+quantized "$work/first" "$first"
 
-trained "$work/nuclei" "$more" --init "$teacher" --teacher "$teacher" --epochs 26 --steps 250 \
+trained "$work/second" "$more" --init "$first" --teacher "$first" --epochs 26 --steps 250 \
     --learning-rate 1e-3 --keep last --augment invert=0.06 --augment saturation=0.1
-trained "$work/nuclei-nano" "$more" --option encoder=8,16,32,64 --option decoder=32,16,8 --teacher "$teacher" \
-    --epochs 24 --steps 250 --keep last --augment invert=0.06 --augment saturation=0.1
+quantized "$work/second" "$second"
 
-for name in nuclei nuclei-nano; do
-    quantized "$work/$name" "$more" "$models/$name.tflite" --name "$name"
-    for tile in 256 512; do
-        quantized "$work/$name" "$more" "$models/static/$name-$tile.tflite" --name "$name" --tile "$tile"
-    done
-done
+trained "$work/third" "$more" --init "$work/second" --teacher "$second" --epochs 8 --steps 200 \
+    --learning-rate 7e-4 --keep last --augment invert=0.02 --augment saturation=0.05 \
+    --augment scale=0.75,1.35 --augment stretch=0.08 --augment contrast=0.8,1.2 --augment gamma=0.8,1.25 \
+    --augment brightness=0.05 --augment colour=0.06 --augment grey=0.04 --augment blur_px=0.7 --augment noise=0.03
+quantized "$work/third" "$third"
+
+mild="--augment invert=0.06 --augment saturation=0.05 --augment scale=0.65,1.5 --augment stretch=0.1
+    --augment contrast=0.7,1.25 --augment gamma=0.75,1.35 --augment brightness=0.07 --augment colour=0.08
+    --augment blur_px=1"
+trained "$work/nuclei" "$more" --init "$work/third" --teacher "$second" --teacher "$third" --epochs 24 --steps 250 \
+    --learning-rate 1e-3 --keep last $mild
+released nuclei
+
+small="--option encoder=8,16,32,64 --option decoder=32,16,8"
+trained "$work/small" "$more" $small --teacher "$first" --epochs 24 --steps 250 \
+    --monitor val_loss --augment invert=0.06 --augment saturation=0.1
+trained "$work/nuclei-nano" "$more" $small --init "$work/small" --teacher "$models/nuclei.tflite" --epochs 12 --steps 250 \
+    --learning-rate 1e-3 --keep last $mild
+released nuclei-nano
