@@ -113,7 +113,7 @@ class Run:
             low_percentile=LOW_PERCENTILE,
             high_percentile=HIGH_PERCENTILE,
             cell_diameter_px=self.info["data"]["median_diameter_px"],
-            provenance={k: self.info[k] for k in ("settings", "data", "code")},
+            provenance={k: self.info[k] for k in ("data", "code")} | {"settings": _given_away(self.info["settings"])},
         )
 
 
@@ -225,6 +225,15 @@ def source_digest() -> str:
         for file in sorted(root.rglob("*.py")):
             digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
+
+
+def _given_away(settings: dict[str, Any]) -> dict[str, Any]:
+    """A run's settings without its maker's folders: files by their names alone."""
+    single = {key: settings.get(key) for key in ("arch", "loss", "init", "encoder_weights")}
+    several = {key: settings.get(key) or [] for key in ("teachers", "metrics")}
+    named: dict[str, Any] = {key: value and Path(value).name for key, value in single.items()}
+    named |= {key: [Path(value).name for value in values] for key, values in several.items()}
+    return settings | {key: value for key, value in named.items() if key in settings}
 
 
 def _read_info(path: Path) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from cellseg_host.metrics import foreground_iou
 from cellseg_host.report.cost import cost
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
-LARGEST = {"nuclei": (400_000, 4_000)}  # bytes, multiply-adds per input pixel
+# bytes, multiply-adds per input pixel
+LARGEST = {"nuclei": (400_000, 4_000), "nuclei-nano": (150_000, 1_200)}
 TILES = (256, 512)
 FILES = [MODELS / f"{name}.tflite" for name in LARGEST]
 FIXED = [MODELS / "static" / f"{name}-{tile}.tflite" for name in LARGEST for tile in TILES]

@@ -76,7 +76,10 @@ def test_a_run_with_a_teacher_says_so(model_path, tiny_dataset, tiny_settings, t
     settings = dataclasses.replace(tiny_settings, teachers=(str(model_path),), epochs=1)
     epochs = list(train.train(tiny_dataset, tmp_path / "run", settings))
     assert np.isfinite(epochs[-1].loss)
-    assert runs.open_run(tmp_path / "run").settings.teachers == (str(model_path),)
+    run = runs.open_run(tmp_path / "run")
+    assert run.settings.teachers == (str(model_path),)
+    # A model that is given away does not tell its maker's folders
+    assert run.card().provenance["settings"] == run.info["settings"] | {"teachers": [model_path.name]}
 
 
 @pytest.mark.parametrize("fault", ["head", "file"])
