@@ -40,8 +40,8 @@ if [ ! -e "$more/complete" ]; then
     touch "$more/complete"
 fi
 
-# Each goes on from the one before it, which is its teacher as well: it sees each training image from eight sides. Views
-# come nearer to real images from one to the next (models/NOTES.md).
+# Each goes on from the one before it, which is its teacher as well: it sees each training image from eight sides. The
+# third's views are nearer to real images, the last one's between those and the second's (models/NOTES.md).
 first=$work/first.tflite second=$work/second.tflite third=$work/third.tflite
 trained "$work/first" "$data" --epochs 110 --patience 40 --augment saturation=0
 quantized "$work/first" "$first"

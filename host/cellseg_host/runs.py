@@ -37,6 +37,7 @@ from cellseg_host.data.dataset import Dataset
 from cellseg_host.settings import TrainSettings
 
 NETWORK = "model.keras"
+_FILES = ("arch", "loss", "metrics", "init", "teachers", "encoder_weights")  # settings that may name files
 # Percentiles of the image's histogram that become the ends of the input range
 LOW_PERCENTILE, HIGH_PERCENTILE = 1.0, 99.9
 
@@ -229,11 +230,11 @@ def source_digest() -> str:
 
 def _given_away(settings: dict[str, Any]) -> dict[str, Any]:
     """A run's settings without its maker's folders: files by their names alone."""
-    single = {key: settings.get(key) for key in ("arch", "loss", "init", "encoder_weights")}
-    several = {key: settings.get(key) or [] for key in ("teachers", "metrics")}
-    named: dict[str, Any] = {key: value and Path(value).name for key, value in single.items()}
-    named |= {key: [Path(value).name for value in values] for key, values in several.items()}
-    return settings | {key: value for key, value in named.items() if key in settings}
+
+    def named(value: Any) -> Any:
+        return [named(one) for one in value] if isinstance(value, list | tuple) else value and Path(value).name
+
+    return {key: named(value) if key in _FILES else value for key, value in settings.items()}
 
 
 def _read_info(path: Path) -> dict[str, Any]:
