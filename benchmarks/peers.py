@@ -37,7 +37,11 @@ JSON, README = "peers.json", "README.md"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cellseg-peers"
 MODELS = tuple(ROOT / "models" / name for name in ("nuclei.tflite", "nuclei-nano.tflite"))
 PEERS = ("cellseg", "otsu", "unet", "stardist", "cellpose")  # the others are measured by the first
-UNET_ROADS = ("dynamic", "int8")  # the first as published, the second the faster one
+UNET_ROADS = ("dynamic", "int8")  # the first as published, the second faster
+UNET_VIEWS: dict[str, tuple[str, ...]] = {  # the second is the quicker one where the field is too large for the caches
+    "the field at once": (),
+    f"tiles of {road.TILE}": ("--tile", str(road.TILE)),
+}
 
 ONCE = ("run_cellseg.py", "--once")  # the baseline as published has no second look at another size
 
@@ -74,10 +78,14 @@ def unet_peers(given: Path | None, train: bool, data: Path, work: Path) -> list[
         return [Peer("baseline U-Net, dynamic", about, CELLSEG, (*ONCE, str(path)), judged=False)]
     if given.is_dir():
         models = {f"baseline U-Net, {kind}": quantized(given, kind, data, work) for kind in UNET_ROADS}
-        about = f"{what}, mask by cross-entropy, connected components, the field at once; trained here, {budget(given)}"
+        about = f"{what}, mask by cross-entropy, connected components; trained here, {budget(given)}"
     else:
         models, about = {"baseline U-Net": given}, f"{what}; `{given.name}`"
-    return [Peer(name, about, CELLSEG, (*ONCE, str(path.resolve()))) for name, path in models.items()]
+    return [
+        Peer(f"{name}, {view}", about, CELLSEG, (*ONCE, str(path.resolve()), *flags))
+        for name, path in models.items()
+        for view, flags in UNET_VIEWS.items()
+    ]
 
 
 def quantized(run: Path, kind: str, data: Path, work: Path) -> Path:
