@@ -14,6 +14,11 @@ EXIT_IMAGES_FAILED = 1
 EXIT_USAGE = 2
 EXIT_CAMERA = 3
 
+# Why an image failed that may do well later, although its file stays as it is: it is tried again at every start
+NO_MEMORY = "needs more memory than there is: crop or split it"
+MAY_NOT_READ = "may not be read: give this user permission to read it, then start again"
+TRIED_AGAIN = (NO_MEMORY, MAY_NOT_READ)
+
 
 class CellsegError(click.ClickException):
     """An error for the user: shown as one line, no traceback; the command stops with `exit_code`."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import io
 import logging
-import math
 import os
 import re
 import stat
@@ -28,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cellseg_device import normalise
-from cellseg_device.errors import ImageError
+from cellseg_device.errors import MAY_NOT_READ, ImageError
 from cellseg_device.quiet import quiet_stderr
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
@@ -38,7 +37,9 @@ MAX_FILE_BYTES = 2 * 1024**3  # a 12,000 × 12,000 16-bit RGB TIFF is 0.86 GB
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _JPEG_END = b"\xff\xd9"
-_NEVER_OPENS = (errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EACCES)
+_NEVER_OPENS = (errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR)
+# A pixel edge in µm beyond these is a mistake of the program that wrote the file, such as metres taken for µm
+_PLAUSIBLE_UM = (1e-5, 1e5)
 _UM_PER_UNIT = {"µm": 1.0, "um": 1.0, "μm": 1.0, "micron": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
 
 # TIFF tags: what tifffile decodes alone (none, deflate in two numbers, packbits), and what colours mean
@@ -108,6 +109,8 @@ def read(path: Path) -> bytes:
         info = path.stat()
     except FileNotFoundError:
         raise ImageError("no such file: check the path") from None
+    except PermissionError:
+        raise ImageError(MAY_NOT_READ) from None
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno not in _NEVER_OPENS:
             raise
@@ -123,7 +126,7 @@ def read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except PermissionError:
-        raise ImageError("may not be read: give this user permission to read it") from None
+        raise ImageError(MAY_NOT_READ) from None
 
 
 def decode(data: bytes) -> Image:
@@ -287,26 +290,26 @@ def _tiff_pixel_size_um(tif: Any) -> float | None:
             return None
         tag = re.sub(r"<(?:\w+:)?", "<", pixels.group().rstrip("/>")) + "/>"
         attributes = ET.fromstring(tag).attrib
-        return _positive(attributes.get("PhysicalSizeX"), attributes.get("PhysicalSizeXUnit", "µm"))
+        return _plausible_um(attributes.get("PhysicalSizeX"), attributes.get("PhysicalSizeXUnit", "µm"))
     resolution = page.tags.get("XResolution")
     if resolution is None or not resolution.value[0]:
         return None
     edge = resolution.value[1] / resolution.value[0]
     if tif.is_imagej:
         unit = str((tif.imagej_metadata or {}).get("unit", "")).replace("\\u00B5", "µ")
-        return _positive(edge, unit)
+        return _plausible_um(edge, unit)
     unit_tag = page.tags.get("ResolutionUnit")
     if unit_tag is not None and int(unit_tag.value) == 3:  # per centimetre; inches are printers' defaults
-        return _positive(edge, "cm")
+        return _plausible_um(edge, "cm")
     return None
 
 
-def _positive(value: str | float | None, unit: str) -> float | None:
+def _plausible_um(value: str | float | None, unit: str) -> float | None:
     try:
         size = float(value or 0) * _UM_PER_UNIT[unit]
     except (KeyError, ValueError):
         return None
-    return size if math.isfinite(size) and size > 0 else None
+    return size if _PLAUSIBLE_UM[0] <= size <= _PLAUSIBLE_UM[1] else None
 
 
 def _opencv_pixels(data: bytes, header: _Header) -> npt.NDArray[Any]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cellseg_device.counting import Counts
-from cellseg_device.errors import OutputError
+from cellseg_device.errors import TRIED_AGAIN, OutputError
 
 FILE_NAME = "cellseg.sqlite"
 SCHEMA_VERSION = 3
@@ -210,12 +210,12 @@ class Ledger:
         """Read all entries of a status, in the order of processing."""
         return self._entries("WHERE status = ? ORDER BY seq", status)
 
-    def known(self, settings: str) -> dict[str, tuple[int, int]]:
-        """Read the size and mtime_ns of every image, but for those that failed with other settings."""
-        query = "SELECT image, size, mtime_ns FROM images WHERE status = ? OR ifnull(settings, '{}') = ?"
+    def known(self, settings: str) -> list[tuple[str, int, int, str | None]]:
+        """Read the name, size, mtime_ns and stem of all images but those whose failure is to be tried again."""
+        query = "SELECT image, size, mtime_ns, stem FROM images WHERE status = ? OR ifnull(settings, '{}') = ?"
+        query += f" AND reason NOT IN ({', '.join('?' * len(TRIED_AGAIN))})"
         with self._faults():
-            rows = self._connection.execute(query, (DONE, settings)).fetchall()
-        return {image: (size, mtime_ns) for image, size, mtime_ns in rows}
+            return self._connection.execute(query, (DONE, settings, *TRIED_AGAIN)).fetchall()
 
     def count_made_otherwise(self, model_sha256: str, settings: str) -> int:
         """Count the images that were done with another model file, or other settings."""

@@ -71,7 +71,7 @@ class Output:
         self.warn = warn
         self.keep_free_bytes = keep_free_bytes
         self.settings = "{}"  # `counting.Counting.key` of what is done now
-        self.known: dict[str, tuple[int, int]] = {}  # size and mtime_ns by image: the ledger's, at hand
+        self.known: dict[str, tuple[int, int]] = {}  # size and mtime_ns by image, of what need not be done
         self._was_open = False
         self._lock: int | None = None
         self._ledger: Ledger | None = None
@@ -108,11 +108,20 @@ class Output:
                 self._set_aside()
             self._ledger = Ledger(self.folder / ledger.FILE_NAME)
             self._bring_tables_in_line()
-            self.known = self._ledger.known(self.settings)
+            self.known = self._found()
             self._was_open = True
         except BaseException:
             self.close()
             raise
+
+    def _found(self) -> dict[str, tuple[int, int]]:
+        """What need not be done: the files of its results are there, or it never will have any."""
+        names = set(os.listdir(self.folder))  # noqa: PTH208 - of 100,000 files their names alone
+        return {
+            image: (size, mtime_ns)
+            for image, size, mtime_ns, stem in self.ledger.known(self.settings)
+            if stem is None or all(stem + suffix in names for suffix in results.ALWAYS)
+        }
 
     def close(self) -> None:
         """Let go of the folder; does nothing when it is closed."""

@@ -27,7 +27,8 @@ from cellseg_device.segment import Segmentation
 LABELS, CELLS, OVERLAY = ".labels.tif", ".cells.csv", ".overlay.jpg"
 # By name, how the files end that are made on request
 EXTRAS = {"overlay": OVERLAY} | {name: form.suffix for name, form in FORMATS.items()}
-SUFFIXES = (LABELS, CELLS, *EXTRAS.values())
+ALWAYS = (LABELS, CELLS)
+SUFFIXES = (*ALWAYS, *EXTRAS.values())
 # What 'summary' writes, of all images together
 SUMMARY_TABLE, SUMMARY_COUNTS, SUMMARY_SIZES = "summary.csv", "summary-counts.png", "summary-sizes.png"
 SUMMARY_NAMES = (SUMMARY_TABLE, SUMMARY_COUNTS, SUMMARY_SIZES)

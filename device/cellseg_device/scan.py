@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import heapq
 import math
 import os
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ from cellseg_device.image import is_image_name
 from cellseg_device.results import SUMMARY_NAMES, is_result_name
 
 _Identity = tuple[int, int]  # device and inode
+
+_LATEST_NS = 2**63 - 1  # in the year 2262, and the most that the ledger takes
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,9 @@ def scan(
     out : Path
         The output folder: neither it nor, where it is `folder` itself, its results are images.
     recursive : bool
-        Whether to look into the folders below, too, links to folders included, but each folder once; not into hidden
-        ones, nor into those that cannot be listed. An image there is named by its path within `folder`, and results
-        in another output folder are no images.
+        Whether to look into the folders below, too, links to folders included, but each folder once, and by a link
+        only where there is no other way to it; not into hidden ones, nor into those that cannot be listed. An image
+        there is named by its path within `folder`, and results in another output folder are no images.
     known : mapping of str to (int, int), or None
         By name, size and mtime_ns of images to leave out unless they have changed: 100,000 take half a second.
 
@@ -59,38 +62,45 @@ def scan(
     """
     identity = _identity(out)
     found, folders = _listed(folder, "", recursive, identity, known or {})
+    heapq.heapify(folders)
     passed = {identity, _identity(folder)}
     while folders:
-        prefix, below = folders.pop()
+        _, prefix, below = heapq.heappop(folders)
         if (here := _identity(below)) in passed:
             continue
         passed.add(here)
         with contextlib.suppress(OSError):
             images, deeper = _listed(below, prefix, recursive, identity, known or {})
             found += images
-            folders += deeper
+            for one in deeper:
+                heapq.heappush(folders, one)
     return sorted(found, key=lambda source: source.image)
 
 
 def _listed(
     folder: Path, prefix: str, recursive: bool, out: _Identity | None, known: Mapping[str, tuple[int, int]]
-) -> tuple[list[Source], list[tuple[str, Path]]]:
-    """The images of one folder, and if `recursive` the folders in it, after what their images' names begin with."""
+) -> tuple[list[Source], list[tuple[bool, str, Path]]]:
+    """The images of one folder, and if `recursive` the folders in it.
+
+    Of each of these whether it is a link, and what its images' names begin with: in this order they are to be gone
+    into, so that names stay as they are when links come and go.
+    """
     found, folders = [], []
     with os.scandir(folder) as listing:
         entries = list(listing)
-    has_results = _identity(folder) == out or (bool(prefix) and any(e.name == ledger.FILE_NAME for e in entries))
+    has_results = _identity(folder) == out or any(entry.name == ledger.FILE_NAME for entry in entries)
     for entry in entries:
         name = entry.name
         if recursive and not name.startswith(".") and entry.is_dir():
-            folders.append((f"{prefix}{name}/", folder / name))
+            folders.append((entry.is_symlink(), f"{prefix}{name}/", folder / name))
         elif is_image_name(name) and name not in SUMMARY_NAMES and not (has_results and is_result_name(name)):
             # A summary's plots are never images: 'summary --to' can put them into any folder
             image, info = printable(prefix + name), _followed(entry)
             if info is None or (info.st_dev, info.st_ino) == out:
                 continue
-            if known.get(image) != (info.st_size, info.st_mtime_ns):
-                found.append(Source(image, folder / name, info.st_size, info.st_mtime_ns))
+            mtime_ns = min(info.st_mtime_ns, _LATEST_NS)
+            if known.get(image) != (info.st_size, mtime_ns):
+                found.append(Source(image, folder / name, info.st_size, mtime_ns))
     return found, folders
 
 
@@ -139,7 +149,7 @@ def source_at(path: Path, image: str) -> Source | None:
             info = path.lstat()
         except OSError:
             return None
-    return Source(image, path, info.st_size, info.st_mtime_ns)
+    return Source(image, path, info.st_size, min(info.st_mtime_ns, _LATEST_NS))
 
 
 def printable(name: str) -> str:

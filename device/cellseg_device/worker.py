@@ -18,7 +18,7 @@ from cellseg_device import accelerator, formats, overlay, results, segment
 from cellseg_device.accelerator import Accelerated
 from cellseg_device.counting import Counting, Counts
 from cellseg_device.decoder import Decode, decode_here
-from cellseg_device.errors import AcceleratorError, ImageError, ModelError
+from cellseg_device.errors import NO_MEMORY, TRIED_AGAIN, AcceleratorError, CellsegError, ImageError, ModelError
 from cellseg_device.image import Image
 from cellseg_device.ledger import DONE, FAILED, Entry
 from cellseg_device.model import Model
@@ -35,8 +35,6 @@ _MOST_AHEAD_BYTES = 16_000_000
 
 # The file system's no to the name of a result (on an exFAT stick, say, to a colon): no other try will help.
 _BAD_NAME = (errno.ENAMETOOLONG, errno.EINVAL)
-
-_NO_MEMORY = "needs more memory than there is: crop or split it"
 
 
 class ReadError(OSError):
@@ -172,7 +170,7 @@ class Worker:
             with _as_faults_of_the_image():
                 seen = begun.look.result()
                 result = segment.finish(seen, stopwatch, self.counting)
-            with stopwatch.step("write"):
+            with stopwatch.step("write"), _as_faults_of_the_image():
                 written = self._write(stem, result, source, sha256, seen.model.accelerator)
                 ms = _ms_since(start)
                 entry = self._entry(source, sha256, ms, stem=stem, counts=result.counts, files=json.dumps(written))
@@ -227,14 +225,14 @@ class Worker:
         try:
             return self._begun(source, Stopwatch())
         except ImageError as error:
-            if error.message != _NO_MEMORY:  # which there may be when it is alone
+            if error.message != NO_MEMORY:  # which there may be when it is alone
                 self._refused = (source, error.message)  # with the error itself, its frames would hold images
         except OSError:
             pass
         return None
 
     def former(self, source: Source, strict: bool) -> Outcome | None:
-        """Say what became of an image that has not changed since; None if it is to be done.
+        """Say what became of an image that has not changed since; None if it is to be done, its files being gone, say.
 
         Parameters
         ----------
@@ -253,12 +251,12 @@ class Worker:
         if entry is None or (entry.size, entry.mtime_ns) != (source.size, source.mtime_ns):
             return None
         if entry.stem is None or entry.counts is None:
-            again = strict or (entry.settings or Counting().key()) != self.settings
+            again = strict or entry.reason in TRIED_AGAIN or (entry.settings or Counting().key()) != self.settings
             return None if again else Outcome(source.image, FAILED, reason=entry.reason)
-        wanted = [results.LABELS, results.CELLS, *(results.EXTRAS[name] for name in self.extras)]
+        wanted = [*results.ALWAYS, *(results.EXTRAS[name] for name in self.extras if strict)]
         whole = all((self.output.folder / (entry.stem + suffix)).exists() for suffix in wanted)
         same = (entry.model_sha256, entry.settings or Counting().key()) == (self.model_sha256, self.settings)
-        if strict and not (whole and same):
+        if not whole or (strict and not same):
             return None
         return Outcome(
             source.image, UNCHANGED, entry.counts.count, labels=entry.stem + results.LABELS, flags=entry.counts.flags
@@ -328,7 +326,10 @@ class Worker:
 
 @contextmanager
 def _as_faults_of_the_image() -> Iterator[None]:
-    """Turn a lack of memory, and what the model cannot do with an image, into a fault of the image."""
+    """Turn a lack of memory, what the model cannot do with an image, and a bug of ours, into a fault of the image.
+
+    A bug is met again at every start: it must not keep the images behind this one from being counted.
+    """
     try:
         yield
     except AcceleratorError:
@@ -336,11 +337,18 @@ def _as_faults_of_the_image() -> Iterator[None]:
     except ModelError as error:
         raise ImageError(error.message) from None
     except MemoryError:
-        raise ImageError(_NO_MEMORY) from None
+        raise ImageError(NO_MEMORY) from None
     except cv2.error as error:
-        if error.code == cv2.Error.StsNoMem:
-            raise ImageError(_NO_MEMORY) from None
+        raise ImageError(NO_MEMORY if error.code == cv2.Error.StsNoMem else _bug(error)) from error
+    except (CellsegError, OSError):
         raise
+    except Exception as error:
+        raise ImageError(_bug(error)) from error
+
+
+def _bug(error: Exception) -> str:
+    said = " ".join(str(error).split())[:120]
+    return f"makes cellseg fail ({type(error).__name__}: {said}): report it with this image"
 
 
 def _ms_since(start: float) -> float:

@@ -193,6 +193,8 @@ def test_float_tiff_with_what_is_no_number_is_refused(value):
         ({"ome": True, "metadata": {"axes": "YX", "PhysicalSizeX": 250, "PhysicalSizeXUnit": "nm"}}, 0.25),
         ({"ome": True, "metadata": {"axes": "YX", "PhysicalSizeX": 0.25}}, 0.25),
         ({"ome": True, "metadata": {"axes": "YX", "PhysicalSizeX": 0.25, "PhysicalSizeXUnit": "pixel"}}, None),
+        ({"ome": True, "metadata": {"axes": "YX", "PhysicalSizeX": 3.25e-7}}, None),  # metres taken for micrometres
+        ({"ome": True, "metadata": {"axes": "YX", "PhysicalSizeX": 1e160}}, None),
         ({"ome": True, "metadata": {"axes": "YX"}}, None),
         ({"imagej": True, "resolution": (4, 4), "metadata": {"unit": "um"}}, 0.25),
         ({"imagej": True, "resolution": (4, 4), "metadata": {"unit": "micron"}}, 0.25),

@@ -8,9 +8,9 @@ import sqlite3
 
 import pytest
 
-from cellseg_device import files, ledger, output
+from cellseg_device import files, ledger, output, results
 from cellseg_device.counting import Counts
-from cellseg_device.errors import ImageError, OutputError
+from cellseg_device.errors import TRIED_AGAIN, ImageError, OutputError
 from cellseg_device.ledger import DONE, FAILED, Entry, Ledger
 from cellseg_device.output import Output
 
@@ -43,6 +43,12 @@ COUNTS = Counts(
 def done(image="a.png", stem="a", mtime_ns=1_700_000_000_123_456_789, **other):
     entry = Entry(image, 5, mtime_ns, "00", DONE, None, stem, "nuclei", "ff", NOW, 9.5, "{}", "{}", COUNTS)
     return dataclasses.replace(entry, **other)
+
+
+def put_results(folder, *stems):
+    for stem in stems:
+        for suffix in results.ALWAYS:
+            (folder / (stem + suffix)).touch()
 
 
 def failed(image="bad.png", reason="is empty"):
@@ -208,6 +214,7 @@ def stop(*arguments, **keywords):
 @pytest.mark.parametrize("replaces", [False, True])
 @pytest.mark.parametrize("point", ["before the row", "half a row", "after the row", "after the commit"])
 def test_after_an_interruption_every_image_is_counted_once(out, monkeypatch, replaces, point):
+    put_results(out.folder, "a", "b", "c")
     out.record(done("a.png", "a"))
     out.record(done("b.png", "b"))
     entry = done("a.png", "a", size=77) if replaces else done("c.png", "c")
@@ -276,6 +283,7 @@ def test_counts_that_are_right_are_not_written_again(out):
 
 
 def test_after_a_fault_the_folder_closes_and_opens_as_it_was(out, monkeypatch):
+    put_results(out.folder, "a")
     out.record(done("a.png", "a"))
 
     def full(*arguments):
@@ -363,6 +371,7 @@ def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path):
             f" VALUES ('a.png', 5, 7, 'done', 'a', 'nuclei', 'ff', '{NOW}', 9.5)"
         )
     connection.close()
+    put_results(tmp_path, "a")
     out = Output(tmp_path, lambda line: None)
     out.open()
     former = out.ledger.get("a.png")
@@ -376,8 +385,31 @@ def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path):
 
 def test_a_failure_with_other_settings_is_not_known(out):
     out.record(dataclasses.replace(failed(), settings="{}"))
-    assert "bad.png" in out.ledger.known("{}")
-    assert out.ledger.known('{"depth_mm": 0.1}') == {}
+    reopen(out)
+    assert "bad.png" in out.known
+    out.close()
+    out.settings = '{"depth_mm": 0.1}'
+    out.open()
+    assert out.known == {}
+
+
+@pytest.mark.parametrize("reason", TRIED_AGAIN)
+def test_a_failure_that_may_pass_is_known_until_the_next_start(out, reason):
+    out.record(dataclasses.replace(failed(reason=reason), settings="{}"))
+    assert "bad.png" in out.known
+    reopen(out)
+    assert out.known == {}
+    assert names(out.folder, "failed.csv") == ["bad.png"]
+
+
+@pytest.mark.parametrize("suffix", results.ALWAYS)
+def test_an_image_whose_results_are_gone_is_not_known(out, suffix):
+    put_results(out.folder, "a", "b")
+    for stem in "ab":
+        out.record(done(f"{stem}.png", stem))
+    (out.folder / f"a{suffix}").unlink()
+    reopen(out)
+    assert [*out.known] == ["b.png"]
 
 
 def test_a_newer_ledger_is_refused(tmp_path):

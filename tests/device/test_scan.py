@@ -1,5 +1,7 @@
 import os
+import sqlite3
 import time
+from pathlib import Path
 
 import pytest
 
@@ -62,11 +64,36 @@ def test_folders_below_are_looked_into_once_each_when_asked(tmp_path):
     assert [s.image for s in again] == names
 
 
-def test_results_of_another_output_folder_below_are_no_images(tmp_path):
-    (tmp_path / "former").mkdir()
+def test_a_link_is_followed_only_where_no_folder_leads_to_the_same(tmp_path):
+    for name in ("captures/2026/day", "elsewhere"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "a.png").touch()
+    captures = tmp_path / "captures"
+    names = ["2026/day/a.png"]
+    for link in ("1-first", "latest", "2026/today"):
+        (captures / link).symlink_to(captures / "2026" / "day")
+        assert [s.image for s in scan(captures, tmp_path / "out", recursive=True)] == names
+    (captures / "other").symlink_to(tmp_path / "elsewhere")
+    assert [s.image for s in scan(captures, tmp_path / "out", recursive=True)] == [*names, "other/a.png"]
+
+
+@pytest.mark.parametrize("below", ["", "former"])
+def test_results_in_another_output_folder_are_no_images(tmp_path, below):
+    (tmp_path / below).mkdir(exist_ok=True)
     for name in ("a.overlay.jpg", "a.labels.tif", "a.png", "cellseg.sqlite"):
-        (tmp_path / "former" / name).touch()
-    assert [s.image for s in scan(tmp_path, tmp_path / "out", recursive=True)] == ["former/a.png"]
+        (tmp_path / below / name).touch()
+    assert [s.image for s in scan(tmp_path, tmp_path / "out", recursive=True)] == [str(Path(below) / "a.png")]
+
+
+def test_a_time_that_no_ledger_takes_is_the_latest_that_it_does(tmp_path):
+    (tmp_path / "a.png").touch()
+    os.utime(tmp_path / "a.png", (13_569_465_600, 13_569_465_600))  # in the year 2400
+    seen = source_at(tmp_path / "a.png", "a.png")
+    assert scan(tmp_path, tmp_path / "out") == [seen]
+    assert scan(tmp_path, tmp_path / "out", known={"a.png": (0, seen.mtime_ns)}) == []
+    with sqlite3.connect(":memory:") as database:
+        assert database.execute("SELECT ?", (seen.mtime_ns,)).fetchone() == (seen.mtime_ns,)
+    database.close()
 
 
 def test_a_folder_below_that_cannot_be_listed_is_passed_over(tmp_path, monkeypatch):

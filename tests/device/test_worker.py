@@ -9,7 +9,7 @@ import pytest
 
 from cellseg_device import image as images
 from cellseg_device import results, segment, watch, worker
-from cellseg_device.errors import InputError
+from cellseg_device.errors import TRIED_AGAIN, ImageError, InputError
 from cellseg_device.ledger import DONE, FAILED
 from cellseg_device.output import Output
 from cellseg_device.scan import source_at
@@ -85,6 +85,36 @@ def test_an_image_too_large_for_the_memory_fails_with_advice(work, tmp_path, wri
     outcome = work.process(source_of(write_image(tmp_path / "a.png")))
     assert outcome.status == FAILED
     assert outcome.reason == "needs more memory than there is: crop or split it"
+
+
+@pytest.mark.parametrize("step", ["finish", "write"])
+def test_a_bug_costs_one_image_and_says_to_report_it(work, tmp_path, write_image, monkeypatch, step):
+    module = segment if step == "finish" else results
+    monkeypatch.setattr(module, step, failing(1, ValueError("no such\nnumber"), getattr(module, step)))
+    source = source_of(write_image(tmp_path / "a.png"))
+    outcome = work.process(source)
+    assert outcome.status == FAILED
+    assert outcome.reason == "makes cellseg fail (ValueError: no such number): report it with this image"
+    assert work.output.ledger.get("a.png").reason == outcome.reason
+    assert work.process(source).status == DONE
+
+
+@pytest.mark.parametrize("reason", TRIED_AGAIN)
+def test_a_failure_that_may_pass_is_tried_again(work, tmp_path, write_image, monkeypatch, reason):
+    source = source_of(write_image(tmp_path / "a.png"))
+    monkeypatch.setattr(images, "read", failing(1, ImageError(reason), images.read))
+    assert work.process(source).reason == reason
+    assert work.former(source, strict=False) is None
+    assert work.process(source).status == DONE
+
+
+@pytest.mark.parametrize("suffix", results.ALWAYS)
+def test_an_image_whose_results_are_gone_is_done_again(work, tmp_path, write_image, suffix):
+    source = source_of(write_image(tmp_path / "a.png"))
+    work.process(source)
+    assert work.former(source, strict=False).status == worker.UNCHANGED
+    (tmp_path / "out" / f"a{suffix}").unlink()
+    assert work.former(source, strict=False) is None
 
 
 @pytest.fixture
