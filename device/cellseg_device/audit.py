@@ -109,10 +109,17 @@ def _faults(folder: Path, entry: Entry) -> Iterator[str]:
             with open(folder / name, "rb") as file:
                 same = hashlib.file_digest(file, "sha256").hexdigest() == digest
         except FileNotFoundError:
-            yield f"{name} is missing: process {entry.image} again"
+            yield f"{name} is missing: {_remedy(name, entry)}"
             continue
         if not same:
-            yield f"{name} is not as it was written: process {entry.image} again"
+            yield f"{name} is not as it was written: remove it, then {_remedy(name, entry)}"
+
+
+def _remedy(name: str, entry: Entry) -> str:
+    if not name.endswith(results.ALWAYS):
+        return "'cellseg-device export' makes it again"
+    command = "run" if Path(entry.image).is_absolute() else "watch"
+    return f"the next '{command}' makes it again from {entry.image}"
 
 
 def _table_faults(folder: Path, ledger: Ledger) -> Iterator[str]:

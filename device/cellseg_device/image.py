@@ -37,6 +37,7 @@ MAX_FILE_BYTES = 2 * 1024**3  # a 12,000 × 12,000 16-bit RGB TIFF is 0.86 GB
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _JPEG_END = b"\xff\xd9"
+_JPEG_FILLED_UP = b"premature end of data segment"  # libjpeg's, which makes up the rest of the picture
 _NEVER_OPENS = (errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR)
 # A pixel edge in µm beyond these is a mistake of the program that wrote the file, such as metres taken for µm
 _PLAUSIBLE_UM = (1e-5, 1e5)
@@ -314,14 +315,17 @@ def _plausible_um(value: str | float | None, unit: str) -> float | None:
 
 def _opencv_pixels(data: bytes, header: _Header) -> npt.NDArray[Any]:
     try:
-        with quiet_stderr():  # libpng and libjpeg would name what is wrong there
+        with quiet_stderr() as said:  # libpng and libjpeg would name what is wrong there
             pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+            heard = said()
     except cv2.error as error:
         if error.code == cv2.Error.StsNoMem:
             raise MemoryError from None
         raise ImageError(f"cannot be decoded ({_reason(error)}): save it again") from None
     if pixels is None:
         raise ImageError("is damaged and cannot be decoded: copy or capture it again")
+    if _JPEG_FILLED_UP in heard:
+        raise ImageError("is a damaged JPEG, a part of its data is missing: copy or capture it again")
     if pixels.shape[:2] != (header.height, header.width):
         raise ImageError("is damaged: its size is not what its header says")
     if pixels.ndim == 3 and pixels.shape[2] == 3:

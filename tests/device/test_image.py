@@ -256,6 +256,21 @@ def test_a_truncated_file_is_never_an_image(name, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("kept", [1000, 2], ids=["a hole", "cut short, with an end"])
+def test_a_jpeg_whose_rest_the_decoder_makes_up_is_refused(kept, capfd):
+    data = pil(smooth(2, 200, 300), "JPEG", quality=95)
+    damaged = data[: len(data) // 2] + data[-kept:]
+    with pytest.raises(ImageError, match="is a damaged JPEG, a part of its data is missing"):
+        decode(damaged)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("more", [lambda d: d + b"\0" * 9, lambda d: d[:-2] + b"xx" + d[-2:]], ids=["after", "before"])
+def test_bytes_about_the_end_of_a_jpeg_that_cameras_leave_do_no_harm(more):
+    data = pil(smooth(2, 200, 300), "JPEG", quality=95)
+    assert np.array_equal(decode(more(data)).pixels, decode(data).pixels)
+
+
 def test_a_truncated_jpeg_with_a_thumbnail_is_not_taken_for_whole():
     thumbnail = pil(RGB, "JPEG")
     header = b"Exif\0\0" + thumbnail

@@ -21,6 +21,14 @@ def test_what_is_written_on_the_descriptor_is_held_back(capfd):
     assert capfd.readouterr().err == "before after"
 
 
+def test_what_is_held_back_is_told(capfd):
+    with quiet_stderr() as said:
+        assert said() == b""
+        os.write(2, b"a fault")
+        assert said() == b"a fault"
+    assert capfd.readouterr().err == ""
+
+
 def test_standard_error_comes_back_after_an_error(capfd):
     with pytest.raises(ValueError, match="this"), quiet_stderr():
         raise ValueError("this")

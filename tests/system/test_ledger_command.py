@@ -58,12 +58,25 @@ def test_every_kind_of_change_is_found(device, results):
     result = device("ledger", "verify", results)
     assert result.returncode == 1
     assert result.stderr.splitlines() == [
-        "a.labels.tif is not as it was written: process a.png again",
-        "sub-a.cells.csv is missing: process sub/a.png again",
+        "a.labels.tif is not as it was written: remove it, then the next 'watch' makes it again from a.png",
+        "sub-a.cells.csv is missing: the next 'watch' makes it again from sub/a.png",
         "counts.csv does not say what the ledger says: the next 'run' or 'watch' makes it anew",
         "failed.csv does not say what the ledger says: the next 'run' or 'watch' makes it anew",
     ]
     assert result.stdout == "4 images, 12 files: 4 problems; 1 result files belong to no image of the ledger\n"
+
+
+def test_what_it_says_to_do_mends_it(device, results):
+    (results / "a.labels.tif").unlink()
+    (results / "sub-a.overlay.jpg").unlink()
+    result = device("ledger", "verify", results)
+    assert "'watch' makes it again from a.png" in result.stderr
+    assert "sub-a.overlay.jpg is missing: 'cellseg-device export' makes it again" in result.stderr
+    again = device("watch", results.parent, "--once", "--recursive", "--overlay")
+    assert "1 done, 1 failed, 3 done before" in again.stdout
+    export = device("export", results, "--format", "overlay", "--originals", results.parent)
+    assert export.returncode == 0, export.stderr
+    assert device("ledger", "verify", results).stdout == "4 images, 12 files: all as written\n"
 
 
 def test_it_can_be_verified_beside_a_running_watch(device, watching, tmp_path, write_image):
