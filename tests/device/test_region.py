@@ -45,6 +45,8 @@ def test_a_circle_is_round():
         "rectangle:1,2,3",
         "rectangle:1,2,3,-4",
         "circle:1,2,inf",
+        "circle:1,nan,2",
+        "circle:1e300,1e300,1e300",
     ],
 )
 def test_what_is_no_region_is_refused_with_the_forms(text):

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cellseg_device.options import PIXEL_SIZES_UM, Number
+
 if TYPE_CHECKING:
     from cellseg_device.counting import Counting
 
 _OPTIONS = (
     click.option(
         "--pixel-size-um",
-        type=click.FloatRange(0, min_open=True),
+        type=Number(*PIXEL_SIZES_UM),
         metavar="UM",
         help="Edge of a pixel in micrometres.  [default: what the image file says]",
     ),
@@ -42,13 +44,13 @@ _OPTIONS = (
     ),
     click.option(
         "--depth-mm",
-        type=click.FloatRange(0, min_open=True),
+        type=Number(1e-5, 1e3),
         metavar="MM",
         help="Depth of the counting chamber (0.1 in a Neubauer): gives cells per mL.",
     ),
     click.option(
         "--dilution",
-        type=click.FloatRange(1),
+        type=Number(1, 1e9),
         default=1.0,
         metavar="FACTOR",
         help="Of the sample in the chamber: 2 for one part in two.",
