@@ -64,9 +64,9 @@ def parse(text: str) -> Region:
             raise InputError(f"{text!r} has no area: {_FORMS}")
         return Region(kind, values)
     path = Path(text)
-    if not path.exists():
-        raise InputError(f"{text!r} is neither a region nor a file: {_FORMS}")
     try:
+        if not path.exists():
+            raise InputError(f"{text!r} is neither a region nor a file: {_FORMS}")
         data = images.read(path)
         inside = images.decode(data).pixels
     except OSError as error:

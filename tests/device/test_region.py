@@ -81,6 +81,8 @@ def test_a_mask_that_cannot_serve_is_refused(tmp_path):
             region.parse(str(path))
     with pytest.raises(InputError, match="neither a region nor a file"):
         region.parse(str(tmp_path / "missing.png"))
+    with pytest.raises(InputError, match="cannot be read"):  # as of one in a closed folder
+        region.parse(str(tmp_path / ("x" * 300)))
 
 
 def test_a_mask_that_changed_since_the_start_is_not_taken(tmp_path):
