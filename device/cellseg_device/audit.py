@@ -62,7 +62,7 @@ def verify(folder: Path, step: Callable[[int], object]) -> Audit:
             f"{folder} has no ledger: check the path, or make it anew with 'cellseg-device ledger rebuild'"
         )
     try:
-        ledger = Ledger(path)
+        ledger = Ledger(path, is_for_reading=True)
         try:
             return _verified(folder, ledger, step)
         finally:
