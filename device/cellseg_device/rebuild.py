@@ -23,7 +23,7 @@ from cellseg_device.counting import Counts
 from cellseg_device.errors import ImageError, OutputError
 from cellseg_device.ledger import DONE, Entry, Ledger
 from cellseg_device.output import COUNTS_NAME, held, set_counts_aside, utc
-from cellseg_device.scan import printable
+from cellseg_device.scan import names_as_printed, original
 
 _ASIDE = re.compile(r"counts-(\d+)\.csv")
 _NEEDED = ("image", "count", "model", "labels")  # the other columns' absence is told row by row
@@ -93,7 +93,7 @@ def rebuild(folder: Path, originals: Path | None, step: Callable[[int], object])
 
 
 def _rebuilt(folder: Path, originals: Path, step: Callable[[int], object]) -> Rebuilt:
-    rows, names = _rows(folder), cache(_names_as_printed)
+    rows, names = _rows(folder), cache(names_as_printed)
     temporary = folder / f".cellseg-{os.getpid()}-0.tmp"
     temporary.unlink(missing_ok=True)
     ledger, left_out, loses_counts = Ledger(temporary), [], False
@@ -101,7 +101,7 @@ def _rebuilt(folder: Path, originals: Path, step: Callable[[int], object]) -> Re
         with ledger.transaction():
             for row in rows:
                 try:
-                    entry = _entry(folder, row.values, _original(originals, row.image, names))
+                    entry = _entry(folder, row.values, original(originals, row.image, names))
                     owner = ledger.stem_owner(entry.stem or "")
                     if owner is not None:
                         raise ImageError(f"{row.values['labels']} is that of {owner}")
@@ -204,23 +204,6 @@ def _counts(row: dict[str, str]) -> Counts:
         except ValueError:
             raise ImageError(f"its row in the counts is damaged ({field.name})") from None
     return Counts(**values)  # type: ignore[arg-type]
-
-
-def _original(originals: Path, image: str, names: Callable[[Path], dict[str, str]]) -> Path:
-    """Where the file of an image is, or was; its name may have been made printable."""
-    path = originals
-    for part in Path(image).parts:
-        is_as_printed = "\\" in part and not os.path.lexists(path / part)
-        path /= names(path).get(part, part) if is_as_printed else part
-    return path
-
-
-def _names_as_printed(folder: Path) -> dict[str, str]:
-    """What is in a folder, by its name made printable, where that is another."""
-    try:
-        return {printed: name for name in os.listdir(folder) if (printed := printable(name)) != name}  # noqa: PTH208
-    except OSError:
-        return {}
 
 
 def _mtime_ns(original: Path, size: int, captured_at: str) -> int:
