@@ -41,6 +41,7 @@ def test_what_was_just_written_is_verified(device, results):
     assert result.returncode == 0, result.stderr
     assert result.stdout == "4 images, 12 files: all as written\n"
     assert result.stderr == ""
+    assert device("summary", results).returncode == 0
     found = json.loads(device("ledger", "verify", results, "--json").stdout)
     assert found == {"images": 4, "files": 12, "problems": [], "unknown": 0, "strays": []}
 
