@@ -33,6 +33,21 @@ def test_a_micrometer_gives_the_pixel_size_of_the_next_images(device, home, tmp_
     assert table(tmp_path / "out" / "counts.csv")[0]["pixel_size_um"] == "3.25"
 
 
+def test_what_is_typed_goes_before_the_other_in_a_file_of_settings(device, home, tmp_path, write_image, table):
+    device("calibrate", "4x", "--pixel-size-um", "3.25", **home)
+    field, file = write_image(tmp_path / "a.png"), tmp_path / "c.toml"
+    for setting, typed, size in (
+        ("pixel-size-um = 0.5", ["--calibration", "4x"], "3.25"),
+        ("calibration = '4x'", ["--pixel-size-um", "0.5"], "0.5"),
+    ):
+        file.write_text(setting)
+        counted = device("run", field, "--out", tmp_path / "out", "--config", file, *typed, **home)
+        assert counted.returncode == 0, counted.stderr
+        assert table(tmp_path / "out" / "counts.csv")[0]["pixel_size_um"] == size
+    file.write_text("calibration = '4x'\npixel-size-um = 0.5")
+    assert "say the same twice" in device("run", field, "--config", file, **home).stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

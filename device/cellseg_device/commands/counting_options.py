@@ -7,6 +7,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from cellseg_device.options import PIXEL_SIZES_UM, Number
 
@@ -101,9 +102,14 @@ def _counting(
     from cellseg_device.counting import Counting, parse_frame, parse_length
     from cellseg_device.errors import InputError
 
-    if calibration is not None:
-        if pixel_size_um is not None:
+    if calibration is not None and pixel_size_um is not None:
+        # On the command line one of them stands in for the other in a file of settings
+        source_of = click.get_current_context().get_parameter_source
+        typed = [source_of(name) == ParameterSource.COMMANDLINE for name in ("calibration", "pixel_size_um")]
+        if typed[0] == typed[1]:
             raise InputError("--pixel-size-um and --calibration say the same twice: give one of them")
+        calibration = calibration if typed[0] else None
+    if calibration is not None:
         pixel_size_um = calibrations.pixel_size_um(calibration)
     smallest, largest = (parse_length(text) if text else None for text in (min_diameter, max_diameter))
     if smallest and largest and smallest.unit == largest.unit and smallest.value > largest.value:
