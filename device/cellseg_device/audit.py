@@ -62,7 +62,7 @@ def verify(folder: Path, step: Callable[[int], object]) -> Audit:
             f"{folder} has no ledger: check the path, or make it anew with 'cellseg-device ledger rebuild'"
         )
     try:
-        ledger = Ledger(path)
+        ledger = Ledger(path, is_for_reading=True)
         try:
             return _verified(folder, ledger, step)
         finally:
@@ -87,7 +87,7 @@ def _verified(folder: Path, ledger: Ledger, step: Callable[[int], object]) -> Au
         now = ledger.get(entry.image)
         if now is not None and now.counts is not None:
             problems += _faults(folder, now)
-    named = {name for entry in ledger.entries(DONE) for name in _names(entry)}
+    named = {name for entry in ledger.entries(DONE) for name in _names(entry)} | {*results.SUMMARY_NAMES}
     strays = [path.name for path in folder.iterdir() if results.is_result_name(path.name) and path.name not in named]
     return Audit(
         images=len(entries),

@@ -120,7 +120,7 @@ def bench(
 def _processed(worker: Worker, source: Source, stopwatch: Stopwatch, following: Source | None = None) -> Outcome:
     outcome = worker.process(source, stopwatch, following)
     if outcome.reason is not None:
-        raise ImageError(f"the image {outcome.reason}")
+        raise ImageError(outcome.reason)
     return outcome
 
 

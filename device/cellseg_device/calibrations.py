@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import tomllib
 from pathlib import Path
 
 from cellseg_device import files
 from cellseg_device.errors import InputError
+from cellseg_device.options import PIXEL_SIZES_UM
 
 FILE_NAME = "calibrations.toml"
 COMPUTERS_FOLDER = Path("/etc/cellseg")
 _KEY = "pixel-size-um"
+_RANGE = f"from {PIXEL_SIZES_UM[0]:g} to {PIXEL_SIZES_UM[1]:g}"
 
 
 def users_path() -> Path:
@@ -40,8 +41,8 @@ def pixel_size_um(name: str) -> float:
     raise InputError(f"no calibration named {name!r} ({names}): make it with 'cellseg-device calibrate'")
 
 
-def read(path: Path) -> dict[str, float]:
-    """Pixel sizes in µm by name; empty where there is no file.
+def read(path: Path, but: str | None = None) -> dict[str, float]:
+    """Pixel sizes in µm by name, without the one named `but`; empty where there is no file.
 
     Raises
     ------
@@ -58,9 +59,11 @@ def read(path: Path) -> dict[str, float]:
         raise InputError(f"{path} is damaged ({error}): mend it, or move it away and calibrate again") from None
     sizes = {}
     for name, table in tables.items():
+        if name == but:
+            continue
         size = table.get(_KEY) if isinstance(table, dict) else None
-        if not isinstance(size, int | float) or not math.isfinite(size) or size <= 0:
-            raise InputError(f"{path}: [{name}] has no positive {_KEY}: mend it, or calibrate again")
+        if not isinstance(size, int | float) or not _is_plausible(size):
+            raise InputError(f"{path}: [{name}] has no {_KEY} {_RANGE}: mend it, or calibrate {name} again")
         sizes[name] = float(size)
     return sizes
 
@@ -71,9 +74,11 @@ def save(path: Path, name: str, size_um: float) -> None:
     Raises
     ------
     InputError
-        If the file is damaged, or cannot be written.
+        If that is no pixel size, or the file is damaged or cannot be written.
     """
-    sizes = read(path) | {name: size_um}
+    if not _is_plausible(size_um):
+        raise InputError(f"{size_um:g} µm is no pixel size {_RANGE}: check the micrometer's divisions")
+    sizes = read(path, but=name) | {name: size_um}
     # A JSON string is a TOML string
     text = "".join(f"[{json.dumps(key)}]\n{_KEY} = {value!r}\n\n" for key, value in sorted(sizes.items()))
     try:
@@ -81,3 +86,7 @@ def save(path: Path, name: str, size_um: float) -> None:
         files.write(path, text.encode())
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror}): choose another with --file") from None
+
+
+def _is_plausible(size_um: float) -> bool:
+    return PIXEL_SIZES_UM[0] <= size_um <= PIXEL_SIZES_UM[1]

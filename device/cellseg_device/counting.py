@@ -23,6 +23,8 @@ from cellseg_device.measure import EDGES, Cells, count_in_frame
 from cellseg_device.quality import Quality
 from cellseg_device.region import Region
 
+_LONGEST = 1e6
+
 
 @dataclass(frozen=True)
 class Length:
@@ -59,10 +61,10 @@ def parse_length(text: str) -> Length:
     Raises
     ------
     InputError
-        If it is not of that form, or not positive.
+        If it is not of that form, not positive, or beyond a million.
     """
     match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*(px|um|µm|μm)", text.strip().lower())
-    if match is None or float(match[1]) <= 0:
+    if match is None or not 0 < float(match[1]) <= _LONGEST:
         raise InputError(f"{text!r} is not a length: write it with its unit, as 12um or 40px")
     return Length(float(match[1]), "px" if match[2] == "px" else "um")
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from cellseg_device import files, overlay, results
+from cellseg_device import files, overlay, results, scan
 from cellseg_device import image as images
 from cellseg_device.card import Card
 from cellseg_device.errors import ImageError
@@ -222,7 +222,8 @@ def _overlay(entry: Entry, labels: npt.NDArray[np.uint16], originals: Originals)
     """Draw the labels on the image they are from; raises ImageError where that is not to be had."""
     if entry.model_sha256 != originals.model_sha256:
         raise ImageError(f"was done with another model ({entry.model}): for its overlay give that one with --model")
-    there = [path for folder in originals.folders if (path := folder / entry.image).is_file()]
+    places = [scan.original(folder, entry.image, scan.names_as_printed) for folder in originals.folders]
+    there = [path for path in places if path.is_file()]
     for path in there:
         data = images.read(path)
         if hashlib.sha256(data).hexdigest() == entry.sha256:

@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 from cellseg_device import normalise
 from cellseg_device.errors import MAY_NOT_READ, ImageError
+from cellseg_device.options import PIXEL_SIZES_UM
 from cellseg_device.quiet import quiet_stderr
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
@@ -39,8 +40,6 @@ _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _JPEG_END = b"\xff\xd9"
 _JPEG_FILLED_UP = b"premature end of data segment"  # libjpeg's, which makes up the rest of the picture
 _NEVER_OPENS = (errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR)
-# A pixel edge in µm beyond these is a mistake of the program that wrote the file, such as metres taken for µm
-_PLAUSIBLE_UM = (1e-5, 1e5)
 _UM_PER_UNIT = {"µm": 1.0, "um": 1.0, "μm": 1.0, "micron": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
 
 # TIFF tags: what tifffile decodes alone (none, deflate in two numbers, packbits), and what colours mean
@@ -310,7 +309,8 @@ def _plausible_um(value: str | float | None, unit: str) -> float | None:
         size = float(value or 0) * _UM_PER_UNIT[unit]
     except (KeyError, ValueError):
         return None
-    return size if _PLAUSIBLE_UM[0] <= size <= _PLAUSIBLE_UM[1] else None
+    # Beyond these it is a mistake of the program that wrote the file, such as metres taken for micrometres
+    return size if PIXEL_SIZES_UM[0] <= size <= PIXEL_SIZES_UM[1] else None
 
 
 def _opencv_pixels(data: bytes, header: _Header) -> npt.NDArray[Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -156,6 +157,8 @@ class Ledger:
     ----------
     path : Path
         Made if it does not exist.
+    is_for_reading : bool
+        Whether it is to stay as it is; it may then lie where nothing can be written.
 
     Raises
     ------
@@ -165,14 +168,15 @@ class Ledger:
         On a fault of the disk.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, is_for_reading: bool = False) -> None:
         self.path = path
+        target = _uri_for_reading(path) if is_for_reading else path
         with self._faults():
             # Transactions are begun and ended by `transaction` alone.
-            self._connection = sqlite3.connect(path, isolation_level=None, timeout=5)
+            self._connection = sqlite3.connect(target, isolation_level=None, timeout=5, uri=is_for_reading)
         try:
             with self._faults():
-                self._prepare()
+                self._prepare(is_for_reading)
         except BaseException:
             self._connection.close()
             raise
@@ -267,7 +271,7 @@ class Ledger:
             counts = Counts(*row[len(_OWN) :]) if row[_OWN.index("status")] == DONE else None
             yield Entry(**dict(zip(_OWN, row, strict=False)), counts=counts)
 
-    def _prepare(self) -> None:
+    def _prepare(self, is_for_reading: bool) -> None:
         version = self._connection.execute("PRAGMA user_version").fetchone()[0]
         if version > SCHEMA_VERSION:
             raise OutputError(
@@ -276,14 +280,24 @@ class Ledger:
             )
         if version == 0 and self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             raise self._damaged("is another program's database")
-        # A write-ahead log costs one sync a commit instead of three; FULL syncs it at every commit.
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = FULL")
+        if not is_for_reading:
+            # A write-ahead log costs one sync a commit instead of three; FULL syncs it at every commit.
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = FULL")
+        elif version < SCHEMA_VERSION:
+            self._go_on_in_memory()
         if version < SCHEMA_VERSION:
             steps = [_FIRST_SCHEMA] * (version == 0) + [text for number, text in _ADDED.items() if number > version]
             self._connection.executescript(f"BEGIN; {' '.join(steps)} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
         # Names a missing column now rather than in the middle of the work
         self._connection.execute(f"SELECT seq, {_COLUMNS} FROM images LIMIT 1").fetchone()
+
+    def _go_on_in_memory(self) -> None:
+        """Leave the file for a copy of it."""
+        copy = sqlite3.connect(":memory:", isolation_level=None)
+        self._connection.backup(copy)
+        self._connection.close()
+        self._connection = copy
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
@@ -304,6 +318,14 @@ class Ledger:
             f"the ledger {self.path} {what}: move it away to begin a new one (counts.csv is kept aside), "
             "or use another --out"
         )
+
+
+def _uri_for_reading(path: Path) -> str:
+    uri = path.absolute().as_uri()
+    if os.access(path.parent, os.W_OK):
+        return f"{uri}?mode=rw"  # so that SQLite takes away what it makes beside the file
+    is_at_rest = is_new(Path(f"{path}-wal")) and not Path(f"{path}-shm").exists()
+    return f"{uri}?mode=ro" + ("&immutable=1" if is_at_rest else "")
 
 
 def is_new(path: Path) -> bool:

@@ -1,16 +1,33 @@
-"""What options of several commands have in common: sizes, durations, amounts of bytes."""
+"""What options of several commands have in common: numbers, sizes, durations, amounts of bytes."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import click
+
+PIXEL_SIZES_UM = (1e-5, 1e5)  # outside no microscope or lens has one
 
 _SECONDS = {"ms": 1e-3, "": 1.0, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _LONGEST_S = 3650 * 86400.0
 _BYTES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _BYTES |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+
+
+class Number(click.types.FloatParamType):
+    """A number between bounds: `click.FloatRange` lets nan through."""
+
+    def __init__(self, least: float, most: float) -> None:
+        self._least, self._most = least, most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Make a number of what was given, or fail."""
+        number = float(super().convert(value, param, ctx))
+        if not self._least <= number <= self._most:
+            self.fail(f"{value!r} is not a number from {self._least:g} to {self._most:g}", param, ctx)
+        return number
 
 
 def parse_size(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, int]:

@@ -233,14 +233,9 @@ class Output:
 
     def _set_aside(self) -> None:
         """Keep the counts of a ledger that is gone: the new one would drop their rows."""
-        path = self.folder / COUNTS_NAME
-        if not path.exists():
-            return
-        number = 1
-        while (aside := self.folder / f"counts-{number}.csv").exists():
-            number += 1
-        path.rename(aside)
-        self.warn(f"{self.folder} has counts but no ledger: its counts.csv is kept as {aside.name}")
+        aside = set_counts_aside(self.folder)
+        if aside is not None:
+            self.warn(f"{self.folder} has counts but no ledger: its counts.csv is kept as {aside}")
 
 
 @contextmanager
@@ -261,6 +256,18 @@ def held(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+def set_counts_aside(folder: Path) -> str | None:
+    """Keep ``counts.csv`` under another name, which is returned; None where there is none."""
+    path = folder / COUNTS_NAME
+    if not path.exists():
+        return None
+    number = 1
+    while (aside := folder / f"counts-{number}.csv").exists():
+        number += 1
+    path.rename(aside)
+    return aside.name
 
 
 def _locked(folder: Path) -> int:

@@ -22,10 +22,12 @@ from cellseg_device import ledger as ledgers
 from cellseg_device.counting import Counts
 from cellseg_device.errors import ImageError, OutputError
 from cellseg_device.ledger import DONE, Entry, Ledger
-from cellseg_device.output import COUNTS_NAME, held, utc
-from cellseg_device.scan import printable
+from cellseg_device.output import COUNTS_NAME, held, set_counts_aside, utc
+from cellseg_device.scan import names_as_printed, original
 
 _ASIDE = re.compile(r"counts-(\d+)\.csv")
+_NEEDED = ("image", "count", "model", "labels")  # the other columns' absence is told row by row
+_LARGEST = 2**63 - 1  # that SQLite holds
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,29 @@ class Rebuilt:
         A line for each row of the tables that it does not have, with the reason.
     aside : str or None
         File name under which the former ledger is kept.
+    counts_aside : str or None
+        File name under which the former ``counts.csv`` is kept: where rows of it were left out.
     """
 
     images: int
     left_out: tuple[str, ...]
     aside: str | None
+    counts_aside: str | None
+
+
+@dataclass(frozen=True)
+class _Row:
+    table: str
+    line: int
+    values: dict[str, str]
+
+    @property
+    def image(self) -> str:
+        return self.values.get("image") or ""
+
+    @property
+    def place(self) -> str:
+        return self.image or f"{self.table} line {self.line}"
 
 
 def rebuild(folder: Path, originals: Path | None, step: Callable[[int], object]) -> Rebuilt:
@@ -63,7 +83,7 @@ def rebuild(folder: Path, originals: Path | None, step: Callable[[int], object])
     Raises
     ------
     OutputError
-        If it is in use, or the disk does not let it.
+        If it is in use, one of its tables is not as it was written, or the disk does not let it.
     """
     try:
         with held(folder):
@@ -73,21 +93,22 @@ def rebuild(folder: Path, originals: Path | None, step: Callable[[int], object])
 
 
 def _rebuilt(folder: Path, originals: Path, step: Callable[[int], object]) -> Rebuilt:
-    rows, names = _rows(folder), cache(_names_as_printed)
+    rows, names = _rows(folder), cache(names_as_printed)
     temporary = folder / f".cellseg-{os.getpid()}-0.tmp"
     temporary.unlink(missing_ok=True)
-    ledger, left_out = Ledger(temporary), []
+    ledger, left_out, loses_counts = Ledger(temporary), [], False
     try:
         with ledger.transaction():
             for row in rows:
                 try:
-                    entry = _entry(folder, row, _original(originals, row.get("image") or "", names))
+                    entry = _entry(folder, row.values, original(originals, row.image, names))
                     owner = ledger.stem_owner(entry.stem or "")
                     if owner is not None:
-                        raise ImageError(f"{row['labels']} is that of {owner}")
+                        raise ImageError(f"{row.values['labels']} is that of {owner}")
                     ledger.put(entry)
                 except ImageError as error:
-                    left_out.append(f"{row.get('image') or 'a row without a name'}: {error.message}")
+                    left_out.append(f"{row.place}: {error.message}")
+                    loses_counts |= row.table == COUNTS_NAME  # the other tables stay
                 step(len(rows))
     except BaseException:
         ledger.close()
@@ -97,25 +118,39 @@ def _rebuilt(folder: Path, originals: Path, step: Callable[[int], object]) -> Re
     with open(temporary, "rb") as file:
         os.fsync(file.fileno())
     aside = _set_aside(folder)
+    counts_aside = set_counts_aside(folder) if loses_counts else None
     temporary.replace(folder / ledgers.FILE_NAME)
     files.sync_folder(folder)
-    return Rebuilt(len(rows) - len(left_out), tuple(left_out), aside)
+    return Rebuilt(len(rows) - len(left_out), tuple(left_out), aside, counts_aside)
 
 
-def _rows(folder: Path) -> list[dict[str, str]]:
+def _rows(folder: Path) -> list[_Row]:
     """The latest row for each image, of all tables of counts: those kept aside, the present one last."""
     aside = [path for path in folder.iterdir() if _ASIDE.fullmatch(path.name)]
     aside.sort(key=lambda path: int(path.stem.split("-")[1]))
-    latest: dict[str, dict[str, str]] = {}
+    latest: dict[str, _Row] = {}
     for path in (*aside, folder / COUNTS_NAME):
-        if not path.exists():
-            continue
-        with open(path, newline="", encoding="utf-8", errors="replace") as file:
-            for row in csv.DictReader(file):
-                image = row.get("image") or ""
-                latest.pop(image, None)
-                latest[image] = row
+        for row in _table(path) if path.exists() else ():
+            latest.pop(row.place, None)
+            latest[row.place] = row
     return list(latest.values())
+
+
+def _table(path: Path) -> list[_Row]:
+    """Read a table of counts; one without the columns that tell its rows apart is refused, not taken for empty."""
+    try:
+        with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
+            reader = csv.DictReader(file)
+            lacking = [name for name in _NEEDED if name not in (reader.fieldnames or ())]
+            rows = [_Row(path.name, reader.line_num, values) for values in reader]
+    except csv.Error as error:
+        raise OutputError(f"{path} is damaged ({error}): mend it, or move it away, then try again") from None
+    if lacking:
+        raise OutputError(
+            f"{path} has no column {lacking[0]}: it was saved with other separators, or is of another program; mend "
+            "it, or move it away, then try again"
+        )
+    return rows
 
 
 def _entry(folder: Path, row: dict[str, str], original: Path) -> Entry:
@@ -161,29 +196,14 @@ def _counts(row: dict[str, str]) -> Counts:
             if field.type == "str":
                 values[field.name] = text
             elif field.type == "int":
-                values[field.name] = int(text)
+                values[field.name] = number = int(text)
+                if not 0 <= number <= _LARGEST:
+                    raise ValueError
             else:
                 values[field.name] = float(text) if text else None
         except ValueError:
             raise ImageError(f"its row in the counts is damaged ({field.name})") from None
     return Counts(**values)  # type: ignore[arg-type]
-
-
-def _original(originals: Path, image: str, names: Callable[[Path], dict[str, str]]) -> Path:
-    """Where the file of an image is, or was; its name may have been made printable."""
-    path = originals
-    for part in Path(image).parts:
-        is_as_printed = "\\" in part and not os.path.lexists(path / part)
-        path /= names(path).get(part, part) if is_as_printed else part
-    return path
-
-
-def _names_as_printed(folder: Path) -> dict[str, str]:
-    """What is in a folder, by its name made printable, where that is another."""
-    try:
-        return {printed: name for name in os.listdir(folder) if (printed := printable(name)) != name}  # noqa: PTH208
-    except OSError:
-        return {}
 
 
 def _mtime_ns(original: Path, size: int, captured_at: str) -> int:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from cellseg_device import image as images
 from cellseg_device.errors import ImageError, InputError
 
+_FARTHEST_PX = 1e6
 _FORMS = "write rectangle:TOP,LEFT,HEIGHT,WIDTH or circle:ROW,COL,RADIUS in pixels, circle, or a mask image's path"
 
 
@@ -57,15 +58,15 @@ def parse(text: str) -> Region:
             values = tuple(float(number) for number in numbers)
         except ValueError:
             values = ()
-        if len(values) != {"rectangle": 4, "circle": 3}[kind] or not np.isfinite(values).all():
+        if len(values) != {"rectangle": 4, "circle": 3}[kind] or not (np.abs(values) <= _FARTHEST_PX).all():
             raise InputError(f"{text!r} is no region: {_FORMS}")
         if min(values[2:]) <= 0:
             raise InputError(f"{text!r} has no area: {_FORMS}")
         return Region(kind, values)
     path = Path(text)
-    if not path.exists():
-        raise InputError(f"{text!r} is neither a region nor a file: {_FORMS}")
     try:
+        if not path.exists():
+            raise InputError(f"{text!r} is neither a region nor a file: {_FORMS}")
         data = images.read(path)
         inside = images.decode(data).pixels
     except OSError as error:

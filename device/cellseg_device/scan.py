@@ -6,7 +6,7 @@ import contextlib
 import heapq
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -158,6 +158,33 @@ def printable(name: str) -> str:
         return name
     text = os.fsencode(name).decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def original(folder: Path, image: str, names: Callable[[Path], dict[str, str]]) -> Path:
+    """Where the file of an image is, or was; its name may have been made printable.
+
+    Parameters
+    ----------
+    folder : Path
+        That was watched.
+    image : str
+        As in the ledger.
+    names : callable
+        `names_as_printed`, or that with a cache around it.
+    """
+    path = folder
+    for part in Path(image).parts:
+        is_as_printed = "\\" in part and not os.path.lexists(path / part)
+        path /= names(path).get(part, part) if is_as_printed else part
+    return path
+
+
+def names_as_printed(folder: Path) -> dict[str, str]:
+    """What is in a folder, by its name made printable, where that is another."""
+    try:
+        return {printed: name for name in os.listdir(folder) if (printed := printable(name)) != name}  # noqa: PTH208
+    except OSError:
+        return {}
 
 
 class Settling:

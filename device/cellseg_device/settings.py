@@ -88,7 +88,7 @@ def load(path: Path, commands: Mapping[str, click.Command]) -> dict[str, dict[st
     for name, command in commands.items():
         own = general | tables.get(name, {})
         found[name] = {
-            option.name or "": _value(path, flag, own[flag], option)
+            option.name or "": _value(path, flag, own[flag], command, option)
             for flag, option in flags(command).items()
             if flag in own
         }
@@ -111,12 +111,17 @@ def _check_name(path: Path, name: str, known: Iterable[str], fault: str) -> None
         raise InputError(f"{path}: {name}: {fault}" + (f": did you mean {near[0]}?" if near else ""))
 
 
-def _value(path: Path, flag: str, value: Any, option: click.Option) -> Any:
+def _value(path: Path, flag: str, value: Any, command: click.Command, option: click.Option) -> Any:
     if option.is_flag != isinstance(value, bool) or not isinstance(value, bool | int | float | str):
         wanted = "true or false" if option.is_flag else "a number or a text in quotes"
         raise InputError(f"{path}: {flag} = {value!r}: write {wanted}")
+    if option.is_flag:
+        return value
     try:
         # As typed on the command line: from text, so that a number will do where the flag takes one with a unit
-        return value if option.is_flag else option.type.convert(str(value), option, None)
-    except click.BadParameter as error:
+        converted = option.type.convert(str(value), option, None)
+        if option.callback is not None:
+            option.callback(click.Context(command), option, converted)
+        return converted
+    except (click.BadParameter, InputError) as error:
         raise InputError(f"{path}: {flag} = {value!r}: {error.message}") from None

@@ -123,6 +123,7 @@ class Worker:
         self._network_thread = ThreadPoolExecutor(1, "cellseg-network")
         self.renewal: Renewal | None = None
         self.retention: Retention | None = None
+        self._has_warned_of_size = False
 
     @property
     def model_sha256(self) -> str:
@@ -180,6 +181,7 @@ class Worker:
                 return Outcome(source.image, FAILED, ms=_ms_since(start), reason=error.message)
             self.output.record(self._entry(source, sha256, _ms_since(start), reason=error.message))
             return Outcome(source.image, FAILED, ms=_ms_since(start), reason=error.message)
+        self._warn_of_size(source.image, result.counts)
         return Outcome(
             source.image,
             DONE,
@@ -188,6 +190,13 @@ class Worker:
             stem + results.LABELS,
             flags=result.counts.flags,
         )
+
+    def _warn_of_size(self, image: str, counts: Counts) -> None:
+        """Say once why there are no cells per mL where they are wanted."""
+        if self._has_warned_of_size or self.counting.depth_mm is None or counts.pixel_size_um is not None:
+            return
+        self._has_warned_of_size = True
+        self.output.warn(f"{image} has no pixel size, so --depth-mm gives no cells per mL: give --pixel-size-um, too")
 
     def _renew(self) -> None:
         """Take up a new model between two images; what was begun with the old one is begun again."""

@@ -55,7 +55,7 @@ def test_as_text_names_every_step(result):
 
 
 def test_an_image_that_cannot_be_used_is_an_error_and_leaves_nothing(model, tmp_path):
-    with pytest.raises(ImageError, match="the image is not a PNG, JPEG or TIFF"):
+    with pytest.raises(ImageError, match="is not a PNG, JPEG or TIFF"):
         benching.bench(b"text", model, 1, tmp_path)
     assert not list(tmp_path.iterdir())
 

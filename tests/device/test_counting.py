@@ -44,7 +44,7 @@ def test_lengths_have_a_unit(text, expected):
     assert parse_length(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "12", "12mm", "-3px", "0px", "px", "1e3px", "nanum"])
+@pytest.mark.parametrize("text", ["", "12", "12mm", "-3px", "0px", "px", "1e3px", "nanum", "9" * 400 + "px"])
 def test_what_is_no_length_is_refused(text):
     with pytest.raises(InputError, match="as 12um or 40px"):
         parse_length(text)

@@ -3,7 +3,26 @@
 import click
 import pytest
 
-from cellseg_device.options import amount_of_bytes, duration, parse_bytes, parse_duration, parse_size
+from cellseg_device.cli import main
+from cellseg_device.options import Number, amount_of_bytes, duration, parse_bytes, parse_duration, parse_size
+
+
+@pytest.mark.parametrize("text", ["0.001", "1e3", " 7 "])
+def test_numbers(text):
+    assert Number(1e-3, 1e3).convert(text, None, None) == float(text)
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e300", "0", "0.0009", "1e3x"])
+def test_what_is_no_number_in_the_range_is_refused(text):
+    with pytest.raises(click.BadParameter):
+        Number(1e-3, 1e3).convert(text, None, None)
+
+
+def test_no_option_lets_nan_through():
+    types = [p.type for command in main.commands.values() for p in command.params]
+    floats = [type_ for type_ in types if isinstance(type_, click.types.FloatParamType)]
+    assert floats
+    assert all(isinstance(type_, Number) for type_ in floats)
 
 
 @pytest.mark.parametrize(

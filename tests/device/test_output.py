@@ -371,6 +371,13 @@ def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path):
             f" VALUES ('a.png', 5, 7, 'done', 'a', 'nuclei', 'ff', '{NOW}', 9.5)"
         )
     connection.close()
+    path = tmp_path / ledger.FILE_NAME
+    before = path.read_bytes()
+    read = Ledger(path, is_for_reading=True)
+    assert [entry.settings for entry in read.entries(DONE)] == [None]
+    read.close()
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
     put_results(tmp_path, "a")
     out = Output(tmp_path, lambda line: None)
     out.open()

@@ -45,6 +45,8 @@ def test_a_circle_is_round():
         "rectangle:1,2,3",
         "rectangle:1,2,3,-4",
         "circle:1,2,inf",
+        "circle:1,nan,2",
+        "circle:1e300,1e300,1e300",
     ],
 )
 def test_what_is_no_region_is_refused_with_the_forms(text):
@@ -79,6 +81,8 @@ def test_a_mask_that_cannot_serve_is_refused(tmp_path):
             region.parse(str(path))
     with pytest.raises(InputError, match="neither a region nor a file"):
         region.parse(str(tmp_path / "missing.png"))
+    with pytest.raises(InputError, match="cannot be read"):  # as of one in a closed folder
+        region.parse(str(tmp_path / ("x" * 300)))
 
 
 def test_a_mask_that_changed_since_the_start_is_not_taken(tmp_path):

@@ -45,6 +45,11 @@ def test_a_table_holds_for_its_command_and_goes_before_the_top(tmp_path):
         ("threads = 'many'", "threads = 'many': 'many' is not a valid integer"),
         ("threads = true", "threads = True: write a number or a text in quotes"),
         ("threads = 99", "99 is not in the range"),
+        ("[watch]\nsettle = '5 parsecs'", "settle = '5 parsecs': '5 parsecs' is not a duration"),
+        ("poll = 0.01", "poll = 0.01: '0.01' is too short: at least 0.05s"),
+        ("frame = 'bogus'", "frame = 'bogus': 'bogus' is no edge of an image"),
+        ("diameter = 12", "diameter = 12: '12' is not a length"),
+        ("depth-mm = nan", "depth-mm = nan: 'nan' is not a number"),
         ("overlay = 1", "overlay = 1: write true or false"),
         ("overlay = [true]", "write true or false"),
         ("frame = ['top', 'left']", "write a number or a text in quotes"),
@@ -111,3 +116,12 @@ def test_config_prints_a_file_that_gives_the_same_settings(tmp_path):
     assert values[0]["run"]["region"] == "circle"
     assert json.loads(first.output)["settings"]["run"]["threads"] == {"value": 2, "from": str(path)}
     assert json.loads(first.output)["settings"]["run"]["overlay"] == {"value": False, "from": "default"}
+
+
+@pytest.mark.parametrize("arguments", [["config"], ["watch", "."]])
+def test_a_bad_setting_is_refused_with_its_file(tmp_path, arguments):
+    path = tmp_path / "device.toml"
+    path.write_text('settle = "5 parsecs"')
+    result = CliRunner().invoke(main, [*arguments, "--config", str(path)])
+    assert result.exit_code == 2
+    assert f"{path}: settle = '5 parsecs'" in result.output

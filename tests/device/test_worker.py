@@ -9,6 +9,7 @@ import pytest
 
 from cellseg_device import image as images
 from cellseg_device import results, segment, watch, worker
+from cellseg_device.counting import Counting
 from cellseg_device.errors import TRIED_AGAIN, ImageError, InputError
 from cellseg_device.ledger import DONE, FAILED
 from cellseg_device.output import Output
@@ -60,6 +61,22 @@ def test_an_image_is_done_and_its_writing_timed(work, tmp_path, write_image):
     assert entry.counts.count == outcome.cells
     assert entry.model_sha256 == work.model_sha256
     assert len(entry.sha256) == 64
+
+
+def test_a_depth_without_a_pixel_size_is_told_once(work, tmp_path, write_image, warnings):
+    sources = [source_of(write_image(tmp_path / name)) for name in ("a.png", "b.png")]
+    work.process(sources[0])
+    assert warnings == []
+    work.counting = Counting(depth_mm=0.1)
+    for source in sources:
+        work.process(source)
+    assert warnings == ["a.png has no pixel size, so --depth-mm gives no cells per mL: give --pixel-size-um, too"]
+
+
+def test_a_depth_with_a_pixel_size_needs_no_word(work, tmp_path, write_image, warnings):
+    work.counting = Counting(depth_mm=0.1, pixel_size_um=0.5)
+    work.process(source_of(write_image(tmp_path / "a.png")))
+    assert warnings == []
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,8 @@ def test_bench_of_an_image_as_text(device, tmp_path, write_image):
         (["--size", "0x10"], 2, "is not a size"),
         (["--size", "big"], 2, "is not a size"),
         (["--runs", "0"], 2, "--runs"),
-        (["none.png"], 1, "no such file"),
+        (["none.png"], 2, "none.png no such file"),
+        (["text.png"], 2, "text.png is not a PNG"),
         (["--size", "1x13000"], 2, "at most 12000 pixels a side"),
         (["--size", "20000x20000"], 2, "at most 12000 pixels a side"),
         (["--out", "nowhere/at/all"], 2, "nowhere/at/all"),
@@ -46,6 +47,7 @@ def test_bench_of_an_image_as_text(device, tmp_path, write_image):
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_bench_of_what_cannot_be_measured(device, tmp_path, arguments, code, reason):
+    (tmp_path / "text.png").write_text("no image")
     result = device("bench", *arguments, cwd=tmp_path)
     assert result.returncode == code
     assert reason in result.stderr

@@ -358,6 +358,9 @@ def test_snap_writes_one_image(device, film, folder, tmp_path):
     assert done.stderr.splitlines()[-1] == (
         f"error: {tmp_path / 'field.png'} is there: choose another name, or --force to write over it"
     )
+    done = device("snap", "--source", film, "--out", tmp_path / f"{'x' * 300}.png")  # of which not even this is known
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith("cannot be written (File name too long): choose another --out")
     done = device("snap", "--source", folder, "--out", tmp_path / "field.png", "--force", "--json")
     assert json.loads(done.stdout)["width_px"] == 128
     done = device("snap", "--source", folder, cwd=tmp_path)

@@ -234,3 +234,28 @@ def test_once_says_which_images_were_not_done_for_lack_of_room(device, tmp_path,
     assert line == (
         "a.png: its results cannot be written (less than 1e+06 GB is free): make room or mend it, then try again"
     )
+
+
+def test_results_on_a_read_only_disk_are_verified(device, disk, tmp_path, write_image):
+    folder, remount = disk
+    write_image(folder / "a.png")
+    assert device("watch", folder, "--once").returncode == 0
+    remount("ro")
+    before = sorted((folder / "cellseg-results").iterdir())
+    result = device("ledger", "verify", folder / "cellseg-results")
+    assert result.stdout == "1 images, 2 files: all as written\n", result.stderr
+    assert sorted((folder / "cellseg-results").iterdir()) == before
+
+
+def test_what_a_killed_watch_committed_is_verified_on_a_read_only_disk(device, disk, watching, write_image):
+    folder, remount = disk
+    out = folder / "cellseg-results"
+    write_image(folder / "a.png")
+    watch = watching(folder, *FAST)
+    watch.until_done("a.png")
+    watch.process.kill()
+    watch.process.wait()
+    assert (out / "cellseg.sqlite-wal").stat().st_size
+    remount("ro")
+    result = device("ledger", "verify", out)
+    assert result.stdout == "1 images, 2 files: all as written\n", result.stderr

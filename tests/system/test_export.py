@@ -1,6 +1,7 @@
 """``export`` as a user runs it: after a run, beside a watch, and where it cannot work."""
 
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -78,6 +79,16 @@ def test_originals_are_found_where_a_watch_puts_its_results(device, captures):
     assert len(list((captures / "cellseg-results").glob("*.overlay.jpg"))) == 3
     assert device("watch", captures, "--once", "--out", captures).returncode == 0
     assert device("export", captures, "--format", "overlay").returncode == 0
+
+
+def test_originals_are_found_by_names_that_cannot_be_printed(device, captures, tmp_path):
+    for name, other in (("a.png", b"a\n.png"), ("b.png", b"b\xfe.png")):
+        (captures / name).rename(captures / os.fsdecode(other))
+    for command in (["watch", captures, "--once"], ["run", *captures.glob("*.*")]):
+        out = tmp_path / command[0]
+        assert device(*command, "--out", out).returncode == 0
+        result = device("export", out, "--format", "overlay", "--originals", captures)
+        assert result.stdout.startswith("files made: 3,"), result.stderr
 
 
 def test_json_tells_of_every_image(device, captures, tmp_path):

@@ -41,6 +41,7 @@ def test_what_was_just_written_is_verified(device, results):
     assert result.returncode == 0, result.stderr
     assert result.stdout == "4 images, 12 files: all as written\n"
     assert result.stderr == ""
+    assert device("summary", results).returncode == 0
     found = json.loads(device("ledger", "verify", results, "--json").stdout)
     assert found == {"images": 4, "files": 12, "problems": [], "unknown": 0, "strays": []}
 
@@ -128,7 +129,12 @@ def test_a_ledger_lost_unnoticed_is_made_anew_from_the_table_kept_aside(device, 
     late = device("run", results.parent / "new.png", "--out", results)
     assert "counts.csv is kept as counts-1.csv" in late.stderr
     result = device("ledger", "rebuild", results, "--json")
-    assert json.loads(result.stdout) == {"images": 5, "left_out": [], "aside": "cellseg-1.sqlite"}
+    assert json.loads(result.stdout) == {
+        "images": 5,
+        "left_out": [],
+        "aside": "cellseg-1.sqlite",
+        "counts_aside": None,
+    }
     after = {row[0]: row for row in rows(results)}
     assert {image: after[image] for image in before} == before
     assert set(after) - set(before) == {str(results.parent / "new.png")}
@@ -155,16 +161,71 @@ def test_what_the_files_do_not_bear_out_is_left_out_and_counted_again(device, re
     shutil.copyfile(results / "empty.labels.tif", results / "b,\n'ö.labels.tif".replace("\n", r"\n"))
     counts = results / "counts.csv"
     counts.write_text(counts.read_text() + "empty2.png," + counts.read_text().splitlines()[-1].split(",", 1)[1] + "\n")
+    table = counts.read_bytes()
     result = device("ledger", "rebuild", results)
-    assert result.returncode == 0, result.stderr
+    assert result.returncode == 1, result.stderr
     lines = result.stderr.splitlines()
     assert "left out a.png: a.labels.tif is missing" in lines
     assert "left out sub/a.png: sub-a.cells.csv is not the table of these cells" in lines
     assert len(lines) == 4, lines
-    assert result.stdout == "1 images in the ledger, 4 left out\n"
+    kept = "1 images in the ledger, 4 left out; the former counts.csv is kept as counts-1.csv\n"
+    assert result.stdout == kept
+    assert (results / "counts-1.csv").read_bytes() == table
+    second = device("ledger", "rebuild", results)
+    assert second.stdout == "1 images in the ledger, 4 left out; the former ledger is kept as cellseg-1.sqlite\n"
+    assert not (results / "counts-2.csv").exists()
     again = device("watch", results.parent, "--once", "--recursive", "--overlay")
     assert "3 done, 1 failed, 1 done before" in again.stdout
     assert device("ledger", "verify", results).returncode == 0
+
+
+def test_a_table_saved_by_a_spreadsheet_is_read(device, results):
+    before = rows(results)
+    remove_ledger(results)
+    counts = results / "counts.csv"
+    counts.write_bytes(b"\xef\xbb\xbf" + counts.read_bytes().replace(b"\n", b"\r\n"))
+    result = device("ledger", "rebuild", results)
+    assert result.stdout == "4 images in the ledger, 0 left out\n"
+    assert rows(results) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda text: text.replace(",", ";"), "counts.csv has no column image: it was saved with other separators"),
+        (lambda text: "", "counts.csv has no column image"),
+        (lambda text: text + "x" * 200_000 + "\n", "counts.csv is damaged (field larger than field limit"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_refused_and_kept(device, results, change, words):
+    remove_ledger(results)
+    counts = results / "counts.csv"
+    counts.write_text(change(counts.read_text()))
+    table = counts.read_bytes()
+    result = device("ledger", "rebuild", results)
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert words in line
+    assert counts.read_bytes() == table
+    assert not list(results.glob("cellseg*.sqlite"))
+
+
+def test_rows_that_say_nothing_of_an_image_are_told_by_their_place(device, results):
+    remove_ledger(results)
+    counts = results / "counts.csv"
+    lines = counts.read_text().splitlines()
+    number = lines[0].split(",").index("left_out")
+    damaged = next(line for line in lines if line.startswith("a.png,")).split(",")
+    damaged[number] = "9" * 30
+    text = [line for line in lines if not line.startswith("a.png,")]
+    counts.write_text("\n".join([*text, ",".join(damaged), ",1", ",2"]) + "\n")
+    result = device("ledger", "rebuild", results)
+    assert result.returncode == 1
+    assert result.stderr.splitlines() == [
+        "left out a.png: its row in the counts is damaged (left_out)",
+        "left out counts.csv line 6: its row in the counts is damaged",
+        "left out counts.csv line 7: its row in the counts is damaged",
+    ]
 
 
 def test_without_the_originals_times_are_to_the_second(device, results, tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from cellseg_device.commands.common import PATH, load, model_options
+from cellseg_device.errors import ImageError, InputError
 from cellseg_device.options import parse_size
 from cellseg_device.quiet import say
 
@@ -47,7 +48,10 @@ def bench(
     if image is None and max(size) > images.MAX_SIDE_PX:
         raise click.BadParameter(f"at most {images.MAX_SIDE_PX} pixels a side", param_hint="--size")
     runner = load(model, threads, accelerator, lambda line: say(f"warning: {line}"))
-    data = images.read(image) if image else benching.known_field(*size)
-    with click.progressbar(length=runs, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
-        result = benching.bench(data, runner, runs, out, lambda number: bar.update(1))
+    try:
+        data = images.read(image) if image else benching.known_field(*size)
+        with click.progressbar(length=runs, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+            result = benching.bench(data, runner, runs, out, lambda number: bar.update(1))
+    except ImageError as error:
+        raise InputError(f"{image or 'the built-in field'} {error.message}") from None
     click.echo(json.dumps(result, indent=2, ensure_ascii=False) if as_json else benching.as_text(result))

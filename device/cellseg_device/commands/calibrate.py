@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from cellseg_device.commands.common import PATH
+from cellseg_device.options import PIXEL_SIZES_UM, Number
 
 
 @click.command()
@@ -15,13 +16,13 @@ from cellseg_device.commands.common import PATH
 @click.argument("image", type=PATH, required=False)
 @click.option(
     "--division-um",
-    type=click.FloatRange(0, min_open=True),
+    type=Number(*PIXEL_SIZES_UM),
     metavar="UM",
     default=10.0,
     show_default=True,
     help="Distance of two neighbouring lines of the stage micrometer.",
 )
-@click.option("--pixel-size-um", type=click.FloatRange(0, min_open=True), metavar="UM", help="In place of IMAGE.")
+@click.option("--pixel-size-um", type=Number(*PIXEL_SIZES_UM), metavar="UM", help="In place of IMAGE.")
 @click.option("--picture", type=PATH, help="Write IMAGE with the lines that were found, to see whether they are right.")
 @click.option("--file", "path", type=PATH, help="Where to save it.  [default: ~/.config/cellseg/calibrations.toml]")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")

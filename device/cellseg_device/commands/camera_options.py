@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from cellseg_device.errors import CameraError
-from cellseg_device.options import duration
+from cellseg_device.options import Number, duration
 
 if TYPE_CHECKING:
     from cellseg_device.camera.source import Settings
@@ -61,7 +61,7 @@ def camera_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 callback=duration(least_s=1e-6),
                 help="As 12.5ms.  [default: found, locked]",
             ),
-            click.option("--gain", type=click.FloatRange(0), help="Of the sensor.  [default: found, locked]"),
+            click.option("--gain", type=Number(0, 1e6), help="Of the sensor.  [default: found, locked]"),
             click.option(
                 "--awb",
                 metavar="R,B",

@@ -7,14 +7,30 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
+
+from cellseg_device.options import PIXEL_SIZES_UM, Number
 
 if TYPE_CHECKING:
-    from cellseg_device.counting import Counting
+    from cellseg_device.counting import Counting, Length
+
+
+def _length(context: click.Context, parameter: click.Parameter, value: str | None) -> Length | None:
+    from cellseg_device.counting import parse_length
+
+    return parse_length(value) if value else None
+
+
+def _frame(context: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
+    from cellseg_device.counting import parse_frame
+
+    return parse_frame(value)
+
 
 _OPTIONS = (
     click.option(
         "--pixel-size-um",
-        type=click.FloatRange(0, min_open=True),
+        type=Number(*PIXEL_SIZES_UM),
         metavar="UM",
         help="Edge of a pixel in micrometres.  [default: what the image file says]",
     ),
@@ -22,11 +38,12 @@ _OPTIONS = (
     click.option(
         "--diameter",
         metavar="LENGTH",
+        callback=_length,
         help="Of your cells, as 12um or 40px: images are scaled to the size the model knows. "
         "[default: as they are, or smaller where cells turn out to be much larger]",
     ),
-    click.option("--min-diameter", metavar="LENGTH", help="Leave smaller cells out, as 5um or 15px."),
-    click.option("--max-diameter", metavar="LENGTH", help="Leave larger cells out."),
+    click.option("--min-diameter", metavar="LENGTH", callback=_length, help="Leave smaller cells out, as 5um or 15px."),
+    click.option("--max-diameter", metavar="LENGTH", callback=_length, help="Leave larger cells out."),
     click.option(
         "--region",
         metavar="REGION",
@@ -36,19 +53,20 @@ _OPTIONS = (
     click.option(
         "--frame",
         metavar="EDGES",
+        callback=_frame,
         default="top,left",
         show_default=True,
         help="Counting frame: cells that touch these edges of the image are not in count_in_frame; or none.",
     ),
     click.option(
         "--depth-mm",
-        type=click.FloatRange(0, min_open=True),
+        type=Number(1e-5, 1e3),
         metavar="MM",
         help="Depth of the counting chamber (0.1 in a Neubauer): gives cells per mL.",
     ),
     click.option(
         "--dilution",
-        type=click.FloatRange(1),
+        type=Number(1, 1e9),
         default=1.0,
         metavar="FACTOR",
         help="Of the sample in the chamber: 2 for one part in two.",
@@ -86,33 +104,41 @@ _NAMES = (
 def _counting(
     pixel_size_um: float | None,
     calibration: str | None,
-    diameter: str | None,
-    min_diameter: str | None,
-    max_diameter: str | None,
+    diameter: Length | None,
+    min_diameter: Length | None,
+    max_diameter: Length | None,
     region: str | None,
-    frame: str,
+    frame: tuple[str, ...],
     depth_mm: float | None,
     dilution: float,
 ) -> Counting:
     from cellseg_device import calibrations
     from cellseg_device import region as regions
-    from cellseg_device.counting import Counting, parse_frame, parse_length
+    from cellseg_device.counting import Counting
     from cellseg_device.errors import InputError
 
-    if calibration is not None:
-        if pixel_size_um is not None:
+    if calibration is not None and pixel_size_um is not None:
+        # On the command line one of them stands in for the other in a file of settings
+        source_of = click.get_current_context().get_parameter_source
+        typed = [source_of(name) == ParameterSource.COMMANDLINE for name in ("calibration", "pixel_size_um")]
+        if typed[0] == typed[1]:
             raise InputError("--pixel-size-um and --calibration say the same twice: give one of them")
+        calibration = calibration if typed[0] else None
+    if calibration is not None:
         pixel_size_um = calibrations.pixel_size_um(calibration)
-    smallest, largest = (parse_length(text) if text else None for text in (min_diameter, max_diameter))
-    if smallest and largest and smallest.unit == largest.unit and smallest.value > largest.value:
-        raise InputError(f"--min-diameter {min_diameter} is above --max-diameter {max_diameter}: no cell would be left")
+    least, most = min_diameter, max_diameter
+    if least and most and least.unit == most.unit and least.value > most.value:
+        raise InputError(
+            f"--min-diameter {least.value:g}{least.unit} is above --max-diameter {most.value:g}{most.unit}: "
+            "no cell would be left"
+        )
     return Counting(
         pixel_size_um=pixel_size_um,
-        diameter=parse_length(diameter) if diameter else None,
-        min_diameter=smallest,
-        max_diameter=largest,
+        diameter=diameter,
+        min_diameter=min_diameter,
+        max_diameter=max_diameter,
         region=regions.parse(region) if region else None,
-        frame=parse_frame(frame),
+        frame=frame,
         depth_mm=depth_mm,
         dilution=dilution,
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from cellseg_device.commands.common import PATH
-from cellseg_device.errors import EXIT_IMAGES_FAILED, InputError
+from cellseg_device.errors import EXIT_IMAGES_FAILED, EXIT_OK, InputError
 from cellseg_device.quiet import say
 
 
@@ -71,7 +71,8 @@ def rebuild(out: Path, originals: Path | None, as_json: bool) -> None:
     """Make the ledger of the folder OUT anew, from its tables of counts and its label images.
 
     A former ledger is kept beside it. An image whose files do not bear its row out is left out, and counted again by
-    the next 'run' or 'watch'; so are images that failed.
+    the next 'run' or 'watch'; so are images that failed. Where rows are left out the exit code is 1, and the former
+    counts.csv is kept, as counts-1.csv or the next number that is free.
 
     \b
     Examples:
@@ -89,11 +90,13 @@ def rebuild(out: Path, originals: Path | None, as_json: bool) -> None:
     output.close()
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(rebuilt), indent=2, ensure_ascii=False))
-        return
-    for line in rebuilt.left_out:
-        say(f"left out {line}")
-    kept = f"; the former ledger is kept as {rebuilt.aside}" if rebuilt.aside else ""
-    click.echo(f"{rebuilt.images} images in the ledger, {len(rebuilt.left_out)} left out{kept}")
+    else:
+        for line in rebuilt.left_out:
+            say(f"left out {line}")
+        kept = f"; the former ledger is kept as {rebuilt.aside}" if rebuilt.aside else ""
+        kept += f"; the former counts.csv is kept as {rebuilt.counts_aside}" if rebuilt.counts_aside else ""
+        click.echo(f"{rebuilt.images} images in the ledger, {len(rebuilt.left_out)} left out{kept}")
+    raise SystemExit(EXIT_IMAGES_FAILED if rebuilt.left_out else EXIT_OK)
 
 
 def _check_folder(out: Path) -> None:

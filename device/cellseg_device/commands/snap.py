@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def snap(
     suffix = out.suffix.lower()
     if suffix not in _SUFFIXES:
         raise InputError(f"{out}: the name has to end in {', '.join(_SUFFIXES)} (JPEG would lose detail)")
-    if out.exists() and not force:
+    if os.path.lexists(out) and not force:
         raise InputError(f"{out} is there: choose another name, or --force to write over it")
     taking = None
     try:
