@@ -41,8 +41,10 @@ if [ ! -e "$more/complete" ]; then
 fi
 
 # Each goes on from the one before it, which is its teacher as well: it sees each training image from eight sides. The
-# third's views are nearer to real images, the last one's between those and the second's (models/NOTES.md).
-first=$work/first.tflite second=$work/second.tflite third=$work/third.tflite
+# third's views are nearer to real images, the fourth's between those and the second's; the large network is only a
+# teacher, four times as wide in its layers' multiply-adds, of what may run on a microscope (models/NOTES.md).
+first=$work/first.tflite second=$work/second.tflite third=$work/third.tflite fourth=$work/fourth.tflite
+large=$work/large.tflite
 trained "$work/first" "$data" --epochs 110 --patience 40 --augment saturation=0
 quantized "$work/first" "$first"
 
@@ -56,16 +58,26 @@ trained "$work/third" "$more" --init "$work/second" --teacher "$second" --epochs
     --augment brightness=0.05 --augment colour=0.06 --augment grey=0.04 --augment blur_px=0.7 --augment noise=0.03
 quantized "$work/third" "$third"
 
-mild="--augment invert=0.06 --augment saturation=0.05 --augment scale=0.65,1.5 --augment stretch=0.1
-    --augment contrast=0.7,1.25 --augment gamma=0.75,1.35 --augment brightness=0.07 --augment colour=0.08
-    --augment blur_px=1"
-trained "$work/nuclei" "$more" --init "$work/third" --teacher "$second" --teacher "$third" --epochs 24 --steps 250 \
-    --learning-rate 1e-3 --keep last $mild
+mild="--augment invert=0.06 --augment saturation=0.05 --augment stretch=0.1 --augment contrast=0.7,1.25
+    --augment gamma=0.75,1.35 --augment brightness=0.07 --augment colour=0.08 --augment blur_px=1"
+trained "$work/fourth" "$more" --init "$work/third" --teacher "$second" --teacher "$third" --epochs 24 --steps 250 \
+    --learning-rate 1e-3 --keep last $mild --augment scale=0.65,1.5
+quantized "$work/fourth" "$fourth"
+
+any="$mild --augment scale=0.6,1.9"
+trained "$work/large" "$more" --option encoder=32,64,128,176 --option convs=0,1,2,2 --option decoder=96,64,32 \
+    --teacher "$second" --teacher "$third" --teacher "$fourth" --epochs 18 --steps 250 --keep last $any
+quantized "$work/large" "$large"
+
+trained "$work/nuclei" "$more" --init "$work/fourth" --teacher "$large" --teacher "$fourth" --epochs 22 --steps 250 \
+    --learning-rate 1e-3 --keep last $any
 released nuclei
 
 small="--option encoder=8,16,32,64 --option decoder=32,16,8"
 trained "$work/small" "$more" $small --teacher "$first" --epochs 24 --steps 250 \
     --monitor val_loss --augment invert=0.06 --augment saturation=0.1
-trained "$work/nuclei-nano" "$more" $small --init "$work/small" --teacher "$models/nuclei.tflite" --epochs 12 --steps 250 \
-    --learning-rate 1e-3 --keep last $mild
+trained "$work/nano" "$more" $small --init "$work/small" --teacher "$fourth" --epochs 12 --steps 250 \
+    --learning-rate 1e-3 --keep last $mild --augment scale=0.65,1.5
+trained "$work/nuclei-nano" "$more" $small --init "$work/nano" --teacher "$large" --teacher "$models/nuclei.tflite" \
+    --epochs 10 --steps 250 --learning-rate 1e-3 --keep last $any
 released nuclei-nano
