@@ -41,10 +41,9 @@ if [ ! -e "$more/complete" ]; then
 fi
 
 # Each goes on from the one before it, which is its teacher as well: it sees each training image from eight sides. The
-# third's views are nearer to real images, the fourth's between those and the second's; the large network is only a
-# teacher, four times as wide in its layers' multiply-adds, of what may run on a microscope (models/NOTES.md).
+# third's views are nearer to real images, the fourth's between those and the second's; the last learns large nuclei
+# again, which the third and the fourth had not seen (models/NOTES.md).
 first=$work/first.tflite second=$work/second.tflite third=$work/third.tflite fourth=$work/fourth.tflite
-large=$work/large.tflite
 trained "$work/first" "$data" --epochs 110 --patience 40 --augment saturation=0
 quantized "$work/first" "$first"
 
@@ -65,12 +64,8 @@ trained "$work/fourth" "$more" --init "$work/third" --teacher "$second" --teache
 quantized "$work/fourth" "$fourth"
 
 any="$mild --augment scale=0.6,1.9"
-trained "$work/large" "$more" --option encoder=32,64,128,176 --option convs=0,1,2,2 --option decoder=96,64,32 \
-    --teacher "$second" --teacher "$third" --teacher "$fourth" --epochs 18 --steps 250 --keep last $any
-quantized "$work/large" "$large"
-
-trained "$work/nuclei" "$more" --init "$work/fourth" --teacher "$large" --teacher "$fourth" --epochs 22 --steps 250 \
-    --learning-rate 1e-3 --keep last $any
+trained "$work/nuclei" "$more" --init "$work/fourth" --teacher "$fourth" --epochs 14 --steps 250 \
+    --learning-rate 1e-3 --keep last --gap-weight 12 $any
 released nuclei
 
 small="--option encoder=8,16,32,64 --option decoder=32,16,8"
@@ -78,6 +73,6 @@ trained "$work/small" "$more" $small --teacher "$first" --epochs 24 --steps 250 
     --monitor val_loss --augment invert=0.06 --augment saturation=0.1
 trained "$work/nano" "$more" $small --init "$work/small" --teacher "$fourth" --epochs 12 --steps 250 \
     --learning-rate 1e-3 --keep last $mild --augment scale=0.65,1.5
-trained "$work/nuclei-nano" "$more" $small --init "$work/nano" --teacher "$large" --teacher "$models/nuclei.tflite" \
-    --epochs 10 --steps 250 --learning-rate 1e-3 --keep last $any
+trained "$work/nuclei-nano" "$more" $small --init "$work/nano" --teacher "$models/nuclei.tflite" --epochs 10 --steps 250 \
+    --learning-rate 1e-3 --keep last $any
 released nuclei-nano

@@ -15,10 +15,10 @@ from cellseg_device.card import Output
 from cellseg_device.errors import InputError
 from cellseg_host import plugins
 from cellseg_host.nearest import unknown
+from cellseg_host.settings import GAP_WEIGHT
 
 Loss = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
-GAP_WEIGHT = 4.0  # extra weight of a pixel between two nuclei
 MASKS = ("foreground", "outline")  # heads that the chosen loss is for
 
 
@@ -29,6 +29,7 @@ def total_loss(
     gap: tf.Tensor,
     loss: Loss | str = "boundary",
     class_weights: tuple[float, float] = (1.0, 1.0),
+    gap_weight: float = GAP_WEIGHT,
 ) -> tf.Tensor:
     """Loss of a batch.
 
@@ -48,6 +49,8 @@ def total_loss(
     class_weights : (float, float)
         Of background and foreground, multiplied into the weight of a pixel of the foreground head. Outlines have
         other shares, and presence needs none: half of its views have a cell (`feed.views`).
+    gap_weight : float
+        What `gap` is multiplied by and added to the weight of a pixel, 1.
 
     Returns
     -------
@@ -66,7 +69,7 @@ def total_loss(
             logits = tf.math.log(probability / (1 - probability))
         weight = tf.ones_like(target)
         if output.quantity in ("distance", "centre") or (output.quantity in MASKS and chosen is boundary):
-            weight += GAP_WEIGHT * gap
+            weight += gap_weight * gap
         if output.quantity == "foreground":
             weight *= class_weights[0] + (class_weights[1] - class_weights[0]) * target
         reduction = target.shape[1] // logits.shape[1]
@@ -107,8 +110,8 @@ def cross_entropy_and_dice(target: tf.Tensor, logits: tf.Tensor, weight: tf.Tens
 def boundary(target: tf.Tensor, logits: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
     """`cross_entropy`, weighted high between nuclei, + `dice` of all pixels alike.
 
-    The weight, 1 + 4·`targets.gap_weight`, is after U-Net's border weight [1]_: the few pixels there decide whether
-    two nuclei are counted as one.
+    The weight, 1 + `gap_weight`·`targets.gap_weight`, is after U-Net's border weight [1]_: the few pixels there decide
+    whether two nuclei are counted as one.
 
     References
     ----------

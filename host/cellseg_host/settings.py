@@ -16,6 +16,7 @@ FREEZES = ("none", "encoder", "all-but-head")
 CLASS_WEIGHTS = ("none", "frequency")
 KEEPS = ("best", "last")
 PRECISIONS = ("float32", "bfloat16")
+GAP_WEIGHT = 4.0
 HEADS = ("foreground", "distance", "centre", "outline")
 # Validation scores of networks that draw maps, and of classifiers; the first is what decides unless told otherwise
 MONITORS = ("mean_ap", "ap50", "mean_iou", "val_loss")
@@ -40,6 +41,8 @@ class TrainSettings:
         Further validation metrics, FILE.py:NAME.
     class_weight : str
         ``"frequency"``: pixels of the rarer class weigh more, so that both weigh the same in all.
+    gap_weight : float
+        Extra weight of a pixel between two nuclei, in distance and centre maps and under the loss "boundary".
     epochs : int
         At most, in each round; an epoch is `steps` batches of random views.
     rounds : int
@@ -82,6 +85,7 @@ class TrainSettings:
     loss: str = "boundary"
     metrics: tuple[str, ...] = ()
     class_weight: str = "none"
+    gap_weight: float = GAP_WEIGHT
     epochs: int = 100
     rounds: int = 1
     steps: int = 100

@@ -102,7 +102,7 @@ def prepare(run: Run, network: keras.Model, dataset: Dataset, settings: TrainSet
     chosen = losses.get(settings.loss)
 
     def loss(predictions: Sequence[Any], targets: Any, gap: Any) -> Any:
-        return losses.total_loss(outputs, predictions, targets, gap, chosen, class_weights)
+        return losses.total_loss(outputs, predictions, targets, gap, chosen, class_weights, settings.gap_weight)
 
     def batches(epoch: int) -> Any:
         return feed.views(

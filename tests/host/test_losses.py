@@ -132,15 +132,16 @@ def test_the_total_is_small_for_the_truth_and_large_for_its_opposite():
     assert float(bad) > 10
 
 
-def test_boundary_weighs_foreground_and_distance_between_nuclei_and_leaves_dice_alone():
+@pytest.mark.parametrize(("told", "factor"), [({}, 4), ({"gap_weight": 12.0}, 12), ({"gap_weight": 0.0}, 0)])
+def test_boundary_weighs_foreground_and_distance_between_nuclei_and_leaves_dice_alone(told, factor):
     target, gap = squares(), np.abs(noise(1)) / 8
     logits = noise(0)
-    weight = 1 + 4 * gap
+    weight = 1 + factor * gap
     weighted = (entropy(target, logits) * weight).sum() / weight.sum()
     dice = float(losses.dice(target, logits, np.ones_like(gap)))
-    foreground = total_loss((FOREGROUND,), (logits,), {"foreground": target}, gap)
+    foreground = total_loss((FOREGROUND,), (logits,), {"foreground": target}, gap, **told)
     assert float(foreground) == pytest.approx(weighted + dice, rel=1e-4)
-    distance = total_loss((DISTANCE,), (logits,), {"distance": target}, gap, "dice")
+    distance = total_loss((DISTANCE,), (logits,), {"distance": target}, gap, "dice", **told)
     assert float(distance) == pytest.approx(weighted, rel=1e-4)
 
 

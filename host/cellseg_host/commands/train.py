@@ -64,6 +64,7 @@ def _setting(flag: str, kind: click.ParamType, text: str | None = None) -> _Opti
     help="A validation metric of your own, metric(true_labels, labels) -> float. May be given several times.",
 )
 @_setting("--class-weight", click.Choice(CLASS_WEIGHTS))
+@_setting("--gap-weight", click.FloatRange(0, 1000), "Extra weight of a pixel between two nuclei.")
 @_setting("--epochs", click.IntRange(1), "At most, in each round.")
 @_setting("--rounds", click.IntRange(1), "Each goes on from the best network with a tenth of the learning rate.")
 @_setting("--steps", click.IntRange(1), "Batches in an epoch.")
