@@ -130,7 +130,7 @@ def test_cells_of_a_told_diameter_are_found_whole_at_any_size(model, diameter, d
     assert "--diameter" not in found.counts.flags
 
 
-@pytest.mark.parametrize("diameter", [50, 65, 80])
+@pytest.mark.parametrize("diameter", [60, 75, 85])
 def test_large_cells_are_noticed_without_being_told(model, diameter):
     pixels, count = nuclei(diameter)
     image = Image(pixels)
