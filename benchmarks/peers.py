@@ -38,10 +38,8 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cell
 MODELS = tuple(ROOT / "models" / name for name in ("nuclei.tflite", "nuclei-nano.tflite"))
 PEERS = ("cellseg", "otsu", "unet", "stardist", "cellpose")  # the others are measured by the first
 UNET_ROADS = ("dynamic", "int8")  # the first as published, the second faster
-UNET_VIEWS: dict[str, tuple[str, ...]] = {  # the second is the quicker one where the field is too large for the caches
-    "the field at once": (),
-    f"tiles of {road.TILE}": ("--tile", str(road.TILE)),
-}
+# Of a fixed size the runtime's fast kernels also take what is computed in float
+UNET_VIEWS = {"the field at once": (), f"tiles of {road.TILE}": ("--tile", road.TILE)}
 
 ONCE = ("run_cellseg.py", "--once")  # the baseline as published has no second look at another size
 
@@ -77,22 +75,23 @@ def unet_peers(given: Path | None, train: bool, data: Path, work: Path) -> list[
         about = f"{what}; its weights are random, so that its labels are not judged"
         return [Peer("baseline U-Net, dynamic", about, CELLSEG, (*ONCE, str(path)), judged=False)]
     if given.is_dir():
-        models = {f"baseline U-Net, {kind}": quantized(given, kind, data, work) for kind in UNET_ROADS}
+        models = {
+            f"baseline U-Net, {kind}, {view}": quantized(given, kind, flags, data, work)
+            for kind in UNET_ROADS
+            for view, flags in UNET_VIEWS.items()
+        }
         about = f"{what}, mask by cross-entropy, connected components; trained here, {budget(given)}"
     else:
         models, about = {"baseline U-Net": given}, f"{what}; `{given.name}`"
-    return [
-        Peer(f"{name}, {view}", about, CELLSEG, (*ONCE, str(path.resolve()), *flags))
-        for name, path in models.items()
-        for view, flags in UNET_VIEWS.items()
-    ]
+    return [Peer(name, about, CELLSEG, (*ONCE, str(path.resolve()))) for name, path in models.items()]
 
 
-def quantized(run: Path, kind: str, data: Path, work: Path) -> Path:
+def quantized(run: Path, kind: str, flags: tuple[object, ...], data: Path, work: Path) -> Path:
     """A run as a model file; made again where the run is newer."""
-    path = work / f"unet-{zlib.crc32(bytes(run.resolve())):08x}-{kind}.tflite"
+    parts = (f"unet-{zlib.crc32(bytes(run.resolve())):08x}", kind, *flags)
+    path = work / ("-".join(str(part).strip("-") for part in parts) + ".tflite")
     if not path.exists() or path.stat().st_mtime < (run / "model.keras").stat().st_mtime:
-        architectures.host("quantize", run, f"--{kind}", "--data", data, "--out", path)
+        architectures.host("quantize", run, f"--{kind}", "--data", data, "--out", path, *flags)
     return path
 
 

@@ -27,7 +27,7 @@ quantized() { # RUN OUT, and more flags
 released() { # NAME of its run, for any size of image and for an Edge TPU
     quantized "$work/$1" "$models/$1.tflite" --name "$1"
     for tile in 256 512; do
-        quantized "$work/$1" "$models/static/$1-$tile.tflite" --name "$1" --tile "$tile"
+        quantized "$work/$1" "$models/static/$1-$tile.tflite" --name "$1" --tile "$tile" --like "$models/$1.tflite"
     done
 }
 

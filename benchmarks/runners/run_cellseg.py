@@ -47,11 +47,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path)
     parser.add_argument("--once", action="store_true", help="see every image at its own size")
-    parser.add_argument("--tile", type=int, help="side of its tiles, where it takes any size  [default: the field]")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     cv2.setNumThreads(arguments.threads)
     model = Model(arguments.model, arguments.threads)
-    if arguments.tile:
-        model.tile = (arguments.tile, arguments.tile)
     serve(lambda path: label(model, path, arguments.once), {"cellseg-device": __version__, "runtime": RUNTIME})

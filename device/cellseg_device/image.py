@@ -77,9 +77,9 @@ class Image:
         return self.pixels.shape[0], self.pixels.shape[1]
 
     @cached_property
-    def histogram(self) -> npt.NDArray[np.int64]:
-        """As `normalise.histogram`; wanted before the network and after it, so counted once."""
-        return normalise.histogram(self.pixels)
+    def histograms(self) -> npt.NDArray[np.int64]:
+        """As `normalise.histograms`; wanted before the network and after it, so counted once."""
+        return normalise.histograms(self.pixels)
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ def judge(image: Image, labels: npt.NDArray[np.uint16], cells: Cells, ratio_per_
     at_border = float(cells.columns["touches_border"].mean()) if count else 0.0
     covered = float(cells.columns["area_px"].sum()) / labels.size
     sharpness = edge_sharpness(grey, labels, cells)
-    saturated = saturated_fraction(image.histogram)
+    saturated = saturated_fraction(image.histograms.sum(axis=0))
     light = uneven_light(grey, labels)
     wrong = {
         "out of focus": sharpness is not None and sharpness < MIN_EDGE_SHARPNESS,

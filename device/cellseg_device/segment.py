@@ -224,8 +224,9 @@ def predict(image: Image, model: Model, watch: Stopwatch | None = None) -> Maps:
     watch = watch or Stopwatch()
     card = model.card
     with watch.step("normalise"):
-        levels = normalise.level_table(image.histogram, card.low_percentile, card.high_percentile)
-        table = model.input_table(levels)
+        ends = card.low_percentile, card.high_percentile
+        pixels, counts = normalise.seen(image.pixels, image.histograms, *ends)
+        table = model.input_table(normalise.level_table(counts, *ends))
     with watch.step("tiles"):
         if model.tile:
             plan = tiling.plan_fixed(*image.shape, model.tile, card.margin, card.stride)
@@ -239,7 +240,7 @@ def predict(image: Image, model: Model, watch: Stopwatch | None = None) -> Maps:
         }
     for tile in plan.tiles:
         with watch.step("tiles"):
-            _fill(model.input_view(), image.pixels, tile.row, tile.col, table)
+            _fill(model.input_view(), pixels, tile.row, tile.col, table)
         with watch.step("invoke"):
             model.invoke()
         with watch.step("stitch"):

@@ -17,9 +17,10 @@ from cellseg_host.architectures import as_list
 
 
 def levels(image: Image, card: Card) -> np.ndarray:
-    """The image as the device normalises it: uint8 levels, same shape as its pixels."""
-    counts = normalise.histogram(image.pixels)
-    return normalise.level_table(counts, card.low_percentile, card.high_percentile)[image.pixels]
+    """The image as the device normalises it: uint8 levels, (height, width) or (height, width, 3)."""
+    ends = card.low_percentile, card.high_percentile
+    pixels, counts = normalise.seen(image.pixels, image.histograms, *ends)
+    return normalise.level_table(counts, *ends)[pixels]
 
 
 def predict(network: keras.Model, outputs: Sequence[Output], stride: int, image_levels: np.ndarray) -> Maps:

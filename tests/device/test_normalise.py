@@ -6,9 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cellseg_device.normalise import MIN_RANGE_COUNTS, apply_table, histogram, level_table
+from cellseg_device.normalise import MIN_RANGE_COUNTS, apply_table, histograms, level_table, seen
 
 PERCENTILES = [(0, 100), (1, 99.9), (0.1, 99.8), (49.9, 50.1)]
+
+
+def histogram_of(pixels):
+    return histograms(pixels).sum(axis=0)
 
 
 def plain_table(counts, low_percentile, high_percentile):
@@ -60,12 +64,12 @@ def test_the_percentiles_become_the_ends():
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("value", [0, 1, 200, 255])
 def test_a_constant_image_is_level_zero(dtype, value):
-    table = level_table(histogram(np.full((4, 5), value, dtype)), 1, 99.9)
+    table = level_table(histogram_of(np.full((4, 5), value, dtype)), 1, 99.9)
     assert table[value] == 0
 
 
 def test_faint_noise_is_not_stretched_to_full_contrast():
-    table = level_table(histogram(np.array([[100, 101, 102]], np.uint8)), 0, 100)
+    table = level_table(histogram_of(np.array([[100, 101, 102]], np.uint8)), 0, 100)
     assert table[102] == 32
 
 
@@ -74,14 +78,14 @@ def test_faint_noise_is_not_stretched_to_full_contrast():
 def test_histogram_counts_every_value_of_a_small_image(shape, dtype):
     pixels = np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, shape).astype(dtype)
     expected = np.bincount(pixels.ravel(), minlength=np.iinfo(dtype).max + 1)
-    assert np.array_equal(histogram(pixels), expected)
-    assert np.array_equal(histogram(np.asfortranarray(pixels)), expected)
+    assert np.array_equal(histogram_of(pixels), expected)
+    assert np.array_equal(histogram_of(np.asfortranarray(pixels)), expected)
 
 
 @pytest.mark.parametrize("shape", [(12_000, 100), (100, 12_000), (1500, 1500, 3)])
 def test_histogram_of_a_large_image_is_of_its_rows(shape):
     pixels = np.broadcast_to((np.arange(shape[0]) % 251).astype(np.uint8).reshape(-1, *[1] * (len(shape) - 1)), shape)
-    counted = histogram(np.ascontiguousarray(pixels)).sum()
+    counted = histogram_of(np.ascontiguousarray(pixels)).sum()
     assert 400_000 * (shape[2] if len(shape) == 3 else 1) < counted < 1_600_000 * 3
     assert counted < pixels.size
 
@@ -112,9 +116,37 @@ def test_a_window_of_an_image_goes_into_a_window_of_another():
 
 def test_one_table_for_all_tiles_gives_the_same_levels_as_the_whole(draw_blobs):
     pixels = cv2.merge([draw_blobs()] * 3)
-    table = level_table(histogram(pixels), 1, 99.9)
+    table = level_table(histogram_of(pixels), 1, 99.9)
     whole = np.empty(pixels.shape, np.uint8)
     apply_table(table, pixels, whole)
     part = np.empty((40, 50, 3), np.uint8)
     apply_table(table, pixels[10:50, 20:70], part)
     assert np.array_equal(part, whole[10:50, 20:70])
+
+
+def coloured(grey, colour):
+    return np.stack([(grey * share).astype(grey.dtype) for share in colour], axis=-1)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("colour", [(0, 0, 1), (0.1, 1, 0.2), (1, 0.05, 0.05)])
+def test_of_an_image_in_one_colour_that_channel_is_seen(colour, dtype):
+    grey = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (40, 50)).astype(dtype)
+    pixels = coloured(grey, colour)
+    found, counts = seen(pixels, histograms(pixels), 1, 99.9)
+    assert np.array_equal(found, grey)
+    assert found.flags.c_contiguous
+    assert np.array_equal(counts, histogram_of(grey))
+
+
+@pytest.mark.parametrize("colour", [(1, 1, 1), (0, 1, 1), (0.4, 0.3, 1), (0, 0, 0), (0, 0, 0.05)])
+def test_an_image_of_several_colours_or_none_is_seen_as_it_is(colour):
+    pixels = coloured(np.random.default_rng(0).integers(0, 255, (40, 50), np.uint8), colour)
+    found, counts = seen(pixels, histograms(pixels), 1, 99.9)
+    assert found is pixels
+    assert np.array_equal(counts, histogram_of(pixels))
+
+
+@pytest.mark.parametrize("pixels", [np.full((1, 1, 3), 7, np.uint8), np.full((1, 1), 7, np.uint8)])
+def test_the_smallest_image_is_seen_as_it_is(pixels):
+    assert seen(pixels, histograms(pixels), 1, 99.9)[0] is pixels

@@ -7,7 +7,7 @@ import pytest
 from cellseg_device import quality
 from cellseg_device.image import Image
 from cellseg_device.measure import measure
-from cellseg_device.normalise import histogram
+from cellseg_device.normalise import histograms
 
 
 def field(dtype=np.uint8, dark=False, blur=0.0, noise=0.0):
@@ -60,7 +60,7 @@ def test_blur_lowers_the_sharpness_until_it_is_flagged(dark, noise):
 def test_saturation_is_told_for_cameras_of_any_depth(top, dtype, share):
     pixels = np.full((40, 40), 100, dtype)
     pixels[:20, :20] = top
-    assert quality.saturated_fraction(histogram(pixels)) == share
+    assert quality.saturated_fraction(histograms(pixels).sum(axis=0)) == share
 
 
 def test_a_slanted_background_is_uneven_light():

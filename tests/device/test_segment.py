@@ -161,3 +161,13 @@ def test_absurd_diameters_and_sizes_end_well(model, diameter, shape):
     image = Image(np.zeros(shape, np.uint8))
     found = segment.finish(segment.look(image, model, Stopwatch(), diameter), Stopwatch(), Counting())
     assert found.labels.shape == shape
+
+
+@pytest.mark.parametrize("channel", [0, 1, 2])
+def test_fluorescence_in_one_colour_is_counted_as_in_grey(model, samples, channel):
+    grey = segment.decode((samples / "hoechst8.png").read_bytes(), Stopwatch()).pixels
+    pixels = np.zeros((*grey.shape, 3), np.uint8)
+    pixels[..., channel] = grey
+    labels, expected = (segment.separated(segment.look(Image(p), model, Stopwatch())) for p in (pixels, grey))
+    assert expected.max() > 80
+    assert np.array_equal(labels, expected)

@@ -8,7 +8,7 @@ import pytest
 import tf_keras as keras
 
 from cellseg_device import selftest
-from cellseg_device.card import Output, read_from
+from cellseg_device.card import Output, Separation, read_from
 from cellseg_device.errors import InputError
 from cellseg_device.image import Image
 from cellseg_device.model import Model
@@ -82,6 +82,15 @@ def test_a_fixed_tile_is_static_and_gives_the_same_maps(tiny_run, tiny_dataset, 
         maps.append(predict(image, model))
     for quantity, free in maps[0].items():
         assert np.abs(free.astype(int) - maps[1][quantity]).max() <= 1
+
+
+def test_cells_are_told_apart_like_another_model_does(tiny_run, tiny_dataset):
+    run = runs.open_run(tiny_run)
+    like = dataclasses.replace(run.card(), separation=Separation(0.37, 0.9, 11), outputs=run.outputs)
+    made = quantize.quantize(run, tiny_dataset, "float32", like=like)
+    assert read_from(made.data).separation == like.separation
+    with pytest.raises(InputError, match="--like: .* draws other maps"):
+        quantize.quantize(run, tiny_dataset, "float32", like=dataclasses.replace(like, outputs=run.outputs[:1]))
 
 
 def test_a_tile_that_does_not_fit_is_refused(tiny_run, tiny_dataset):

@@ -70,6 +70,12 @@ _LAYER_IMAGES = 8
     help="Fix the input to TILE x TILE pixels, as an Edge TPU needs.  [default: any size]",
 )
 @click.option(
+    "--like",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="MODEL.tflite",
+    help="Tell cells apart as this one does, made from the same run for another --tile; no thresholds are chosen.",
+)
+@click.option(
     "--max-drop",
     type=click.FloatRange(0, 1),
     help="Fail, with exit code 1, and write no model where --metric is worse than float32's by more than this.",
@@ -112,6 +118,7 @@ def quantize(
     _check(mode, qat, layers, max_drop, told)
     loaded = load(dataset)
     import_tensorflow()
+    from cellseg_device import card as cards
     from cellseg_device import files
     from cellseg_host import quantize as quantization
     from cellseg_host.quantize import gate
@@ -134,6 +141,7 @@ def quantize(
             name=told["name"] or path.stem,
             depth=told["depth"],
             tuned=qat,
+            like=cards.read_from(cards.read_model_file(Path(told["like"]))) if told["like"] else None,
             say=status.update,
         )
         if layers:

@@ -123,6 +123,7 @@ def quantize(
     name: str | None = None,
     depth: int | None = None,
     tuned: bool = False,
+    like: Card | None = None,
     say: Callable[[str], None] = lambda stage: None,
 ) -> Quantized:
     """Convert a run's best network, attach its card, and compare it with the float network.
@@ -146,6 +147,8 @@ def quantize(
         Which outputs of a deeply supervised network to use, from 1, the shallowest; None for the deepest.
     tuned : bool
         Convert the network that `finetune.finetune` has made of the run's; for ``"int8"``.
+    like : Card or None
+        Of a model of the same network: cells are told apart as it does, and no thresholds are chosen for this one.
     say : callable
         Called with what is being done.
 
@@ -154,13 +157,15 @@ def quantize(
     QuantizationError
         If an int8 model still has a float operator, or the converted network does not answer as the float one.
     InputError
-        If the tile does not fit the network, or there is nothing to calibrate or compare with.
+        If the tile does not fit the network, `like` is of another, or there is nothing to calibrate or compare with.
     """
     _check_tile(run, tile)
     card = run.card()
     images = calibrate.images(dataset, card, calibration.images, tile)
     dataset.split(SPLIT)
     before = _float_source(run, card, name, depth)
+    if like is not None and [o.quantity for o in like.outputs] != [o.quantity for o in before.outputs]:
+        raise InputError(f"--like: {like.name} draws other maps than this run: choose a model made from it")
     say("converting")
     float_data = before.model("float32", tile)
     twin, source = float_data, before
@@ -178,8 +183,11 @@ def quantize(
         _check_full_int8(data)
     say("choosing the float network's thresholds on the validation split")
     float_data = _tuned(float_data, dataset)
-    say(f"choosing the {mode} network's thresholds")
-    data = _tuned(data, dataset)
+    if like is None:
+        say(f"choosing the {mode} network's thresholds")
+        data = _tuned(data, dataset)
+    else:
+        data = cards.attach(data, dataclasses.replace(cards.read_from(data), separation=like.separation))
     say("scoring the float network")
     first = judge(float_data, dataset)
     say(f"scoring the {mode} network")

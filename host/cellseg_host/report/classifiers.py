@@ -186,8 +186,9 @@ def _road(data: bytes, classifier: Classifier, watch: Stopwatch) -> None:
     """From the file of a view to its probability."""
     image, card = decode(data, watch), classifier.card
     with watch.step("normalise"):
-        table = normalise.level_table(normalise.histogram(image.pixels), card.low_percentile, card.high_percentile)
+        ends = card.low_percentile, card.high_percentile
+        pixels, counts = normalise.seen(image.pixels, image.histograms, *ends)
         levels = np.empty((1, *image.shape, 3), np.uint8)
-        normalise.apply_table(table, image.pixels, levels[0])
+        normalise.apply_table(normalise.level_table(counts, *ends), pixels, levels[0])
     with watch.step("invoke"):
         classifier.judge(levels)
