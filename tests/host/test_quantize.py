@@ -89,7 +89,7 @@ def test_cells_are_told_apart_like_another_model_does(tiny_run, tiny_dataset):
     like = dataclasses.replace(run.card(), separation=Separation(0.37, 0.9, 11), outputs=run.outputs)
     made = quantize.quantize(run, tiny_dataset, "float32", like=like)
     assert read_from(made.data).separation == like.separation
-    with pytest.raises(InputError, match="--like: .* draws other maps"):
+    with pytest.raises(InputError, match=r"--like: .* draws other maps"):
         quantize.quantize(run, tiny_dataset, "float32", like=dataclasses.replace(like, outputs=run.outputs[:1]))
 
 
