@@ -9,6 +9,7 @@ import tf_keras as keras
 from cellseg_device import card as cards
 from cellseg_device.card import Card, Output
 from cellseg_device.errors import InputError, ModelError
+from cellseg_device.image import Image
 from cellseg_host import presence, roc
 from cellseg_host.augment import Sample
 
@@ -47,7 +48,7 @@ class FakeDataset:
     def image(self, entry):
         pixels = self.samples[entry.number].levels.copy()
         pixels[0, :2] = 0, 255
-        return SimpleNamespace(pixels=pixels)
+        return Image(pixels)
 
     def labels(self, entry):
         return self.samples[entry.number].labels
