@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from cellseg_device import card, watch
+from cellseg_device import card, results, watch
 from cellseg_device.counting import Counts
 from cellseg_device.decoder import decode_here
 from cellseg_device.ledger import DONE, Entry
@@ -254,6 +254,8 @@ def test_a_hundred_thousand_done_before_do_not_hold_up_the_start(watching, tmp_p
             facts = {"size": 0, "mtime_ns": source.mtime_ns, "sha256": "0" * 64, "status": DONE, "stem": stem}
             entry = Entry(source.image, **facts, **rest, total_ms=1, settings="{}", files=files, counts=counts)
             output.ledger.put(entry)
+            for suffix in results.ALWAYS:
+                (output.folder / (stem + suffix)).touch()
     output.close()
     output.open()  # makes the tables, as it does once after a kill
     output.close()
