@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cellseg_device import files
 from cellseg_device.errors import InputError
-from cellseg_device.options import PIXEL_SIZES_UM
+from cellseg_device.options import PIXEL_SIZES_UM, is_pixel_size
 
 FILE_NAME = "calibrations.toml"
 COMPUTERS_FOLDER = Path("/etc/cellseg")
@@ -62,7 +62,7 @@ def read(path: Path, but: str | None = None) -> dict[str, float]:
         if name == but:
             continue
         size = table.get(_KEY) if isinstance(table, dict) else None
-        if not isinstance(size, int | float) or not _is_plausible(size):
+        if not isinstance(size, int | float) or not is_pixel_size(size):
             raise InputError(f"{path}: [{name}] has no {_KEY} {_RANGE}: mend it, or calibrate {name} again")
         sizes[name] = float(size)
     return sizes
@@ -76,7 +76,7 @@ def save(path: Path, name: str, size_um: float) -> None:
     InputError
         If that is no pixel size, or the file is damaged or cannot be written.
     """
-    if not _is_plausible(size_um):
+    if not is_pixel_size(size_um):
         raise InputError(f"{size_um:g} µm is no pixel size {_RANGE}: check the micrometer's divisions")
     sizes = read(path, but=name) | {name: size_um}
     # A JSON string is a TOML string
@@ -86,7 +86,3 @@ def save(path: Path, name: str, size_um: float) -> None:
         files.write(path, text.encode())
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror}): choose another with --file") from None
-
-
-def _is_plausible(size_um: float) -> bool:
-    return PIXEL_SIZES_UM[0] <= size_um <= PIXEL_SIZES_UM[1]

@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from cellseg_device import normalise
 from cellseg_device.errors import MAY_NOT_READ, ImageError
-from cellseg_device.options import PIXEL_SIZES_UM
+from cellseg_device.options import is_pixel_size
 from cellseg_device.quiet import quiet_stderr
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
@@ -310,7 +310,7 @@ def _plausible_um(value: str | float | None, unit: str) -> float | None:
     except (KeyError, ValueError):
         return None
     # Beyond these it is a mistake of the program that wrote the file, such as metres taken for micrometres
-    return size if PIXEL_SIZES_UM[0] <= size <= PIXEL_SIZES_UM[1] else None
+    return size if is_pixel_size(size) else None
 
 
 def _opencv_pixels(data: bytes, header: _Header) -> npt.NDArray[Any]:

@@ -23,6 +23,7 @@ from cellseg_device.errors import TRIED_AGAIN, OutputError
 FILE_NAME = "cellseg.sqlite"
 SCHEMA_VERSION = 3
 DONE, FAILED = "done", "failed"
+LARGEST = 2**63 - 1  # number that SQLite holds
 
 _FIRST_SCHEMA = f"""
 CREATE TABLE images (

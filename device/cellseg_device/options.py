@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-PIXEL_SIZES_UM = (1e-5, 1e5)  # outside no microscope or lens has one
+PIXEL_SIZES_UM = (1e-5, 1e5)  # beyond them no microscope or lens has one
 
 _SECONDS = {"ms": 1e-3, "": 1.0, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _LONGEST_S = 3650 * 86400.0
@@ -28,6 +28,11 @@ class Number(click.types.FloatParamType):
         if not self._least <= number <= self._most:
             self.fail(f"{value!r} is not a number from {self._least:g} to {self._most:g}", param, ctx)
         return number
+
+
+def is_pixel_size(size_um: float) -> bool:
+    """Whether a pixel may have this edge, in µm."""
+    return PIXEL_SIZES_UM[0] <= size_um <= PIXEL_SIZES_UM[1]
 
 
 def parse_size(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, int]:

@@ -23,11 +23,10 @@ from cellseg_device.counting import Counts
 from cellseg_device.errors import ImageError, OutputError
 from cellseg_device.ledger import DONE, Entry, Ledger
 from cellseg_device.output import COUNTS_NAME, held, set_counts_aside, utc
-from cellseg_device.scan import names_as_printed, original
+from cellseg_device.scan import mtime_ns, names_as_printed, original
 
 _ASIDE = re.compile(r"counts-(\d+)\.csv")
 _NEEDED = ("image", "count", "model", "labels")  # the other columns' absence is told row by row
-_LARGEST = 2**63 - 1  # that SQLite holds
 
 
 @dataclass(frozen=True)
@@ -197,7 +196,7 @@ def _counts(row: dict[str, str]) -> Counts:
                 values[field.name] = text
             elif field.type == "int":
                 values[field.name] = number = int(text)
-                if not 0 <= number <= _LARGEST:
+                if not 0 <= number <= ledgers.LARGEST:
                     raise ValueError
             else:
                 values[field.name] = float(text) if text else None
@@ -212,8 +211,8 @@ def _mtime_ns(original: Path, size: int, captured_at: str) -> int:
         info = original.stat()
     except (OSError, ValueError):
         info = None
-    if info is not None and info.st_size == size and utc(info.st_mtime_ns) == captured_at:
-        return info.st_mtime_ns
+    if info is not None and info.st_size == size and utc(mtime_ns(info)) == captured_at:
+        return mtime_ns(info)
     try:
         time = datetime.strptime(captured_at, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
     except ValueError:

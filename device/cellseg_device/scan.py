@@ -17,8 +17,6 @@ from cellseg_device.results import SUMMARY_NAMES, is_result_name
 
 _Identity = tuple[int, int]  # device and inode
 
-_LATEST_NS = 2**63 - 1  # in the year 2262, and the most that the ledger takes
-
 
 @dataclass(frozen=True)
 class Source:
@@ -98,9 +96,9 @@ def _listed(
             image, info = printable(prefix + name), _followed(entry)
             if info is None or (info.st_dev, info.st_ino) == out:
                 continue
-            mtime_ns = min(info.st_mtime_ns, _LATEST_NS)
-            if known.get(image) != (info.st_size, mtime_ns):
-                found.append(Source(image, folder / name, info.st_size, mtime_ns))
+            changed = mtime_ns(info)
+            if known.get(image) != (info.st_size, changed):
+                found.append(Source(image, folder / name, info.st_size, changed))
     return found, folders
 
 
@@ -149,7 +147,12 @@ def source_at(path: Path, image: str) -> Source | None:
             info = path.lstat()
         except OSError:
             return None
-    return Source(image, path, info.st_size, min(info.st_mtime_ns, _LATEST_NS))
+    return Source(image, path, info.st_size, mtime_ns(info))
+
+
+def mtime_ns(info: os.stat_result) -> int:
+    """When a file was changed; of a time after the year 2262 the latest that the ledger takes."""
+    return min(info.st_mtime_ns, ledger.LARGEST)
 
 
 def printable(name: str) -> str:

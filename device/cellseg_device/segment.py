@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from cellseg_device import image as images
 from cellseg_device import instances, normalise, quality, size, tiling
-from cellseg_device.card import QUANTITIES, Separation
+from cellseg_device.card import QUANTITIES, Card, Separation
 from cellseg_device.counting import Counting, Counts, select, sum_up
 from cellseg_device.image import Image
 from cellseg_device.instances import Limits
@@ -213,6 +213,13 @@ def counted(image: Image, labels: npt.NDArray[np.uint16], ratio_per_px: float, c
     return Segmentation(image, chosen.labels, chosen.cells, sum_up(image, chosen, judged, counting))
 
 
+def shown(image: Image, card: Card) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
+    """What of an image a network with this card is shown, and the table from its values to levels."""
+    ends = card.low_percentile, card.high_percentile
+    pixels, counts = normalise.seen(image.pixels, image.histograms, *ends)
+    return pixels, normalise.level_table(counts, *ends)
+
+
 def predict(image: Image, model: Model, watch: Stopwatch | None = None) -> Maps:
     """Run the network over an image and stitch its maps.
 
@@ -224,9 +231,8 @@ def predict(image: Image, model: Model, watch: Stopwatch | None = None) -> Maps:
     watch = watch or Stopwatch()
     card = model.card
     with watch.step("normalise"):
-        ends = card.low_percentile, card.high_percentile
-        pixels, counts = normalise.seen(image.pixels, image.histograms, *ends)
-        table = model.input_table(normalise.level_table(counts, *ends))
+        pixels, levels = shown(image, card)
+        table = model.input_table(levels)
     with watch.step("tiles"):
         if model.tile:
             plan = tiling.plan_fixed(*image.shape, model.tile, card.margin, card.stride)

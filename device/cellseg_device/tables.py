@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from cellseg_device.concentration import poisson_interval
 from cellseg_device.errors import InputError
-from cellseg_device.options import PIXEL_SIZES_UM
+from cellseg_device.options import is_pixel_size
 from cellseg_device.output import COUNTS_NAME
 from cellseg_device.results import CELLS, LABELS
 
@@ -152,7 +152,7 @@ def _field(row: Mapping[str, str]) -> Field:
     # Before there were regions, and this column, the whole image was counted
     area = _whole(row, "counted_area_px", 1, height * width) if row.get("counted_area_px") else height * width
     size = _number(row, "pixel_size_um")
-    if size is not None and not PIXEL_SIZES_UM[0] <= size <= PIXEL_SIZES_UM[1]:
+    if size is not None and not is_pixel_size(size):
         raise ValueError(f"has pixel_size_um {size:g}, which is no pixel size")
     return Field(
         image=row["image"],

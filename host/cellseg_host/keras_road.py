@@ -8,19 +8,17 @@ import cv2
 import numpy as np
 import tf_keras as keras
 
-from cellseg_device import normalise
 from cellseg_device.card import Card, Output
 from cellseg_device.image import Image
 from cellseg_device.model import MapSpec, float_to_int8, map_spec
-from cellseg_device.segment import Maps
+from cellseg_device.segment import Maps, shown
 from cellseg_host.architectures import as_list
 
 
 def levels(image: Image, card: Card) -> np.ndarray:
     """The image as the device normalises it: uint8 levels, (height, width) or (height, width, 3)."""
-    ends = card.low_percentile, card.high_percentile
-    pixels, counts = normalise.seen(image.pixels, image.histograms, *ends)
-    return normalise.level_table(counts, *ends)[pixels]
+    pixels, table = shown(image, card)
+    return table[pixels]
 
 
 def predict(network: keras.Model, outputs: Sequence[Output], stride: int, image_levels: np.ndarray) -> Maps:

@@ -11,7 +11,7 @@ import numpy as np
 
 from cellseg_device import bench, normalise
 from cellseg_device.errors import InputError
-from cellseg_device.segment import Stopwatch, decode
+from cellseg_device.segment import Stopwatch, decode, shown
 from cellseg_host.data.dataset import Dataset
 from cellseg_host.presence import Classifier, open_classifier, score
 from cellseg_host.report import latency
@@ -186,9 +186,8 @@ def _road(data: bytes, classifier: Classifier, watch: Stopwatch) -> None:
     """From the file of a view to its probability."""
     image, card = decode(data, watch), classifier.card
     with watch.step("normalise"):
-        ends = card.low_percentile, card.high_percentile
-        pixels, counts = normalise.seen(image.pixels, image.histograms, *ends)
+        pixels, table = shown(image, card)
         levels = np.empty((1, *image.shape, 3), np.uint8)
-        normalise.apply_table(normalise.level_table(counts, *ends), pixels, levels[0])
+        normalise.apply_table(table, pixels, levels[0])
     with watch.step("invoke"):
         classifier.judge(levels)
