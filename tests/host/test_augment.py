@@ -122,6 +122,23 @@ def test_grey_and_coloured_views_are_inverted_alike(shape):
     assert np.allclose(always, 1 - as_rgb / 255, atol=1e-6)
 
 
+def test_a_tint_shows_grey_in_one_colour_and_leaves_colours():
+    augmentation = dataclasses.replace(NONE, tint=1)
+    ramp = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    colours = set()
+    for seed in range(30):
+        tinted = light.draw(ramp, augmentation, rng(seed))
+        colour = tinted[15, 15]
+        assert colour.max() == 1
+        assert np.allclose(tinted, ramp[..., None] / 255 * colour, atol=1e-6)
+        colours.add(tuple(np.round(colour, 2)))
+    assert len(colours) > 20
+    assert any(np.count_nonzero(colour) == 1 for colour in colours)
+    pink = np.full((4, 4, 3), (150, 100, 120), np.uint8)
+    assert np.allclose(light.draw(pink, augmentation, rng()), pink / 255, atol=1e-6)
+    assert np.allclose(light.draw(ramp, NONE, rng()), ramp[..., None] / 255, atol=1e-6)
+
+
 def test_hue_and_saturation_leave_grey_and_brightness_as_they_are():
     augmentation = dataclasses.replace(NONE, hue=0.5, saturation=1)
     grey = np.full((4, 4, 3), 90, np.uint8)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from cellseg_host.augment.settings import Augmentation
 
+_TINT_MIXED = 0.7  # probability that a further channel has a part in a tint
 
 def draw(
     levels: npt.NDArray[np.uint8], augmentation: Augmentation, rng: np.random.Generator
@@ -33,6 +34,8 @@ def draw(
             image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         elif augmentation.colour or augmentation.saturation or augmentation.hue:
             image = cv2.transform(image, _colour_matrix(augmentation, rng))
+    elif augmentation.tint and rng.random() < augmentation.tint:
+        image = image[..., None] * _tint(rng)
     if rng.random() < augmentation.invert:
         image = 1 - image
     if augmentation.blur_px and rng.random() < augmentation.probability:
@@ -46,6 +49,13 @@ def draw(
         image += rng.standard_normal(image.shape, np.float32) * rng.uniform(0, augmentation.noise)
     image = np.clip(image, 0, 1)
     return image if image.ndim == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
+
+
+def _tint(rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """A colour at its brightest, (red, green, blue): one channel full, each other one dark or of any strength."""
+    colour = rng.uniform(0, 1, 3) * (rng.random(3) < _TINT_MIXED)
+    colour[rng.integers(3)] = 1
+    return colour.astype(np.float32)
 
 
 def _colour_matrix(augmentation: Augmentation, rng: np.random.Generator) -> npt.NDArray[np.float32]:

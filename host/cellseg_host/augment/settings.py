@@ -38,6 +38,8 @@ class Augmentation:
         Probability that a view is inverted.
     grey : float
         Probability that a colour view loses its colour.
+    tint : float
+        Probability that a grey view is shown in one colour, black staying black: as a fluorescent dye's.
     elastic_px : float
         Largest displacement of a pixel by a smooth random field.
     grid : float
@@ -66,6 +68,7 @@ class Augmentation:
     noise: float = 0.06
     invert: float = 0.03
     grey: float = 0.1
+    tint: float = 0.0
     elastic_px: float = 0.0
     grid: float = 0.0
     optical: float = 0.0
@@ -87,6 +90,7 @@ _AT_MOST = {
     "noise": 1.0,
     "invert": 1.0,
     "grey": 1.0,
+    "tint": 1.0,
     "elastic_px": 8.0,
     "grid": 0.9,
     "optical": 0.3,
@@ -129,4 +133,5 @@ NONE = Augmentation(
     noise=0,
     invert=0,
     grey=0,
+    tint=0,
 )
