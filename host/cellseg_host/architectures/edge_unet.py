@@ -6,7 +6,7 @@ What keeps it fast, by the measured cost of int8 operators:
   foreground as four channels, which the device spreads out while it stitches;
 - plain 3 × 3 convolutions in multiples of 8 channels: a depthwise one costs three times as much per multiply-add;
 - skips are added, not concatenated: no rescaling of int8 tensors;
-- nearest-neighbour upsampling, which an Edge TPU can do and which takes any size;
+- nearest-neighbour upsampling, which an Edge TPU can do and which takes any size; on a CPU by copies (`upsampling`);
 - one output tensor per quantity, so that each has an int8 scale of its own.
 """
 
@@ -17,6 +17,8 @@ from typing import Any
 
 import tf_keras as keras
 from tf_keras import layers
+
+from cellseg_host.architectures.upsampling import NearestUpSampling2D
 
 STRIDE = 16
 # More than the receptive field reaches to a side, so a cut shows nowhere (tests/device/test_seams.py)
@@ -58,7 +60,7 @@ def build(
         skips.append(x)
     for level, (filters, skip) in enumerate(zip(decoder, reversed(skips[:-1]), strict=True)):
         x = _project(x, filters, f"decoder{level}_project")
-        x = layers.UpSampling2D(2, interpolation="nearest", name=f"decoder{level}_up")(x)
+        x = NearestUpSampling2D(2, name=f"decoder{level}_up")(x)
         if skip.shape[-1] != filters:
             skip = _project(skip, filters, f"decoder{level}_lateral")
         x = layers.Add(name=f"decoder{level}_add")([x, skip])

@@ -14,6 +14,8 @@ from typing import Any
 import tf_keras as keras
 from tf_keras import layers
 
+from cellseg_host.architectures.upsampling import NearestUpSampling2D
+
 PAPER = "J. Wang et al., Deep high-resolution representation learning for visual recognition, TPAMI 2020"
 STRIDE = 32
 # Half of the overlap that patches of 256 px can afford, as for the U-Net; the receptive field reaches much further
@@ -81,7 +83,7 @@ def build(
     x = branches[0]
     for number in range(2):
         name = f"decoder{number}"
-        x = layers.UpSampling2D(2, interpolation="nearest", name=f"{name}_up")(x)
+        x = NearestUpSampling2D(2, name=f"{name}_up")(x)
         x = _relu(_conv(x, width, 3, name), name)
     outputs = [layers.Conv2D(1, 1, use_bias=False, name=head)(x) for head in heads]
     return keras.Model(image, outputs, name="hrnet")
@@ -129,7 +131,7 @@ def _fused(branches: Sequence[Any], channels: Sequence[int], target: int, name: 
             continue
         if source > target:
             x = _conv(x, channels[target], 1, path)
-            x = layers.UpSampling2D(2 ** (source - target), interpolation="nearest", name=f"{path}_up")(x)
+            x = NearestUpSampling2D(2 ** (source - target), name=f"{path}_up")(x)
         else:
             for step in range(target - source - 1):
                 x = _relu(_conv(x, channels[source], 3, f"{path}_{step}", strides=2), f"{path}_{step}")

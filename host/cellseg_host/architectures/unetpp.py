@@ -14,6 +14,7 @@ import tf_keras as keras
 from tf_keras import layers
 
 from cellseg_host.architectures.encoders import ENCODERS, encode
+from cellseg_host.architectures.upsampling import NearestUpSampling2D
 
 PAPER = "Z. Zhou et al., UNet++: redesigning skip connections to exploit multiscale features, TMI 2020"
 STRIDE = 16
@@ -90,7 +91,7 @@ def build(
 
     def up(x: Any, level: int, name: str) -> Any:
         if upsampling == "nearest":
-            return layers.UpSampling2D(2, interpolation="nearest", name=f"{name}_up")(x)
+            return NearestUpSampling2D(2, name=f"{name}_up")(x)
         return layers.Conv2DTranspose(filters[level], 2, strides=2, padding="same", name=f"{name}_up")(x)
 
     x = image = keras.Input((None, None, 3), name="image")
