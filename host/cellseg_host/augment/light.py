@@ -12,6 +12,7 @@ from cellseg_host.augment.settings import Augmentation
 
 _TINT_MIXED = 0.7  # probability that a further channel has a part in a tint
 
+
 def draw(
     levels: npt.NDArray[np.uint8], augmentation: Augmentation, rng: np.random.Generator
 ) -> npt.NDArray[np.float32]:
