@@ -6,6 +6,7 @@ import click
 
 from cellseg_host import __version__
 from cellseg_host.commands.architectures import architectures
+from cellseg_host.commands.average import average
 from cellseg_host.commands.compare import compare
 from cellseg_host.commands.data import data
 from cellseg_host.commands.edgetpu import edgetpu
@@ -33,5 +34,5 @@ def main() -> None:
     """
 
 
-for command in (data, synth, architectures, train, sweep, quantize, evaluate, compare, edgetpu):
+for command in (data, synth, architectures, train, average, sweep, quantize, evaluate, compare, edgetpu):
     main.add_command(command)

@@ -114,7 +114,8 @@ class Run:
             low_percentile=LOW_PERCENTILE,
             high_percentile=HIGH_PERCENTILE,
             cell_diameter_px=self.info["data"]["median_diameter_px"],
-            provenance={k: self.info[k] for k in ("data", "code")} | {"settings": _given_away(self.info["settings"])},
+            provenance={k: self.info[k] for k in ("data", "code", "average") if k in self.info}
+            | {"settings": _given_away(self.info["settings"])},
         )
 
 
@@ -144,6 +145,8 @@ def started(path: Path, dataset: Dataset) -> Run:
     if not (path / "run.json").is_file():
         raise InputError(f"{path}: holds no run to resume: leave --resume out to start one")
     run = Run(path, _read_info(path))
+    if "average" in run.info:
+        raise InputError(f"{path}: is the mean of other runs, not one to resume: go on from it with --init {path}")
     if run.info["data"]["sha256"] != dataset.digest():
         raise InputError(f"{path}: was started on other data ({run.info['data']['name']}): resume with that")
     return run

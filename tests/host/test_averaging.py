@@ -1,7 +1,17 @@
-import numpy as np
-import tf_keras as keras
+import hashlib
+import json
+import shutil
 
-from cellseg_host.averaging import Average, restate_statistics
+import numpy as np
+import pytest
+import tf_keras as keras
+from click.testing import CliRunner
+
+from cellseg_device.errors import InputError
+from cellseg_host import runs
+from cellseg_host.averaging import Average, mean_run, restate_statistics
+from cellseg_host.cli import main
+from cellseg_host.runs import open_run
 
 
 def network() -> keras.Model:
@@ -48,3 +58,45 @@ def test_frozen_statistics_stay():
     net.layers[2].trainable = False
     restate_statistics(net, [np.ones((1, 8, 8, 3), np.float32)])
     assert (net.layers[2].moving_mean.numpy() == 0).all()
+
+
+@pytest.fixture
+def sister(tiny_run, tmp_path):
+    """A run of the tiny run's network with other weights."""
+    path = tmp_path / "sister"
+    shutil.copytree(tiny_run, path)
+    net = open_run(path).network
+    rng = np.random.default_rng(4)
+    net.set_weights([w + rng.normal(0, 0.01, w.shape) for w in net.get_weights()])
+    runs.save_weights(net, path / runs.NETWORK)
+    return path
+
+
+def test_a_run_of_the_mean_weights_is_made(tiny_run, sister, tmp_path, tiny_dataset):
+    out = tmp_path / "mean"
+    result = CliRunner().invoke(main, ["average", str(tiny_run), str(sister), str(sister), "--out", str(out)])
+    assert (result.exit_code, result.output) == (0, f"{out}: the mean of 3 runs\n")
+    mean, one, two = (open_run(path) for path in (out, tiny_run, sister))
+    weights = [run.network.get_weights() for run in (mean, one, two)]
+    for found, first, second in zip(*weights, strict=True):
+        assert np.allclose(found, (first + 2 * second) / 3, atol=1e-6)
+    assert mean.settings == one.settings
+    named = {"run": "sister", "sha256": hashlib.sha256((sister / runs.NETWORK).read_bytes()).hexdigest()}
+    assert mean.card().provenance["average"][1:] == [named, named]
+    assert "average" not in one.card().provenance
+    json.dumps(mean.card().provenance)
+    with pytest.raises(InputError, match=r"mean of other runs.*--init"):
+        runs.started(out, tiny_dataset)
+
+
+def test_runs_of_other_networks_and_folders_in_use_are_refused(tiny_run, sister, tmp_path, tiny_settings):
+    with pytest.raises(InputError, match="is not empty"):
+        mean_run([open_run(tiny_run), open_run(sister)], sister)
+    info = json.loads((sister / "run.json").read_text())
+    info["settings"]["options"] = {"decoder": [32, 32, 16]}
+    (sister / "run.json").write_text(json.dumps(info))
+    other = open_run(sister)
+    runs.save_weights(other.untrained(), sister / runs.NETWORK)
+    with pytest.raises(InputError, match=r"sister: is of another network than .*tiny"):
+        mean_run([open_run(tiny_run), other], tmp_path / "none")
+    assert not (tmp_path / "none").exists()
