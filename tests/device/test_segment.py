@@ -171,3 +171,11 @@ def test_fluorescence_in_one_colour_is_counted_as_in_grey(model, samples, channe
     labels, expected = (segment.separated(segment.look(Image(p), model, Stopwatch())) for p in (pixels, grey))
     assert expected.max() > 80
     assert np.array_equal(labels, expected)
+
+
+@pytest.mark.parametrize("colour", [(0, 1, 1), (1, 0, 1), (1, 1, 0), (0.25, 0.3, 1)], ids=str)
+def test_fluorescence_in_two_and_more_colours_is_counted_nearly_so(model, samples, colour):
+    grey = segment.decode((samples / "hoechst8.png").read_bytes(), Stopwatch()).pixels
+    tinted = np.round(grey[..., None] * np.array(colour)).astype(np.uint8)
+    found, expected = (segment.separated(segment.look(Image(p), model, Stopwatch())).max() for p in (tinted, grey))
+    assert found == pytest.approx(expected, abs=6)
