@@ -13,7 +13,7 @@ class NearestUpSampling2D(layers.UpSampling2D):
 
     For an input of any size the blocks are made by two concatenations, along the channels and along the rows, which
     put the values in memory as the larger image has them, and a reshape. TFLite copies these in runs; its
-    RESIZE_NEAREST_NEIGHBOR looks up pixel after pixel, which was 14 % of the time of edge-unet (models/NOTES.md). For
+    RESIZE_NEAREST_NEIGHBOR looks up pixel after pixel, which was 13 % of the time of edge-unet (models/NOTES.md). For
     an input of fixed size it is one resize still, the operator that an Edge TPU has.
     """
 
