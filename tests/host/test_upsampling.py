@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras as keras
 from tf_keras import layers
 
@@ -23,8 +24,11 @@ def test_of_any_size_and_of_a_fixed_one_it_is_the_resize(size, shape):
     batch = image(*shape, batch=2)
     expected = layers.UpSampling2D(size, interpolation="nearest")(batch)
     for known in ((None, None), shape):
-        upsampled = network(known, size)
+        # Traced, since a layer that is called with values knows their size
+        upsampled = tf.function(network(known, size), input_signature=[tf.TensorSpec((None, *known, 3))])
         assert (upsampled(batch) == expected).numpy().all()
+        operations = {o.type for o in upsampled.get_concrete_function().graph.get_operations()}
+        assert ("ResizeNearestNeighbor" in operations) == (known == shape)
     assert network((None, 7), size).output_shape == (None, None, None, 3)
 
 
