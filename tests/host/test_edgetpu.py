@@ -224,7 +224,15 @@ def test_a_change_of_answers_is_noticed(edge_unet, monkeypatch):
 
 
 def test_resizes_of_any_size_cannot_be_rewritten(model_path):
+    import tf_keras as keras
+
+    from cellseg_host.quantize.convert import convert
+
+    image = keras.Input((None, None, 3))
+    resizing = convert(keras.Model(image, keras.layers.UpSampling2D(2)(image)), "float32")
     with pytest.raises(InputError, match="whole, fixed factor"):
+        fix.rewrite_resizes(resizing)
+    with pytest.raises(InputError, match="nothing to rewrite"):
         fix.rewrite_resizes(model_path.read_bytes())
 
 
