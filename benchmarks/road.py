@@ -12,8 +12,8 @@ Four roads from a 1200 × 1600 RGB file to label image, table of cells and row o
 
 All are run alternately, so that what else the machine does falls on all alike; ratios are medians of ratios. Images
 one after the other are measured by `cellseg_device.bench`: the next is decoded while the network runs, and one is
-finished while the network goes on. The weights of the baseline are random: they do not change its cost, and from
-its maps on the road is that of ours.
+finished while the network goes on. The weights of the baseline are random: they do not change its cost, and its
+cells are told apart in our maps.
 """
 
 from __future__ import annotations

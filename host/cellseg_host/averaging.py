@@ -11,7 +11,6 @@ References
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -100,9 +99,6 @@ def mean_run(sources: Sequence[Run], out: Path) -> None:
         network.set_weights(weights)
         average.add(count)
     network.set_weights([mean.numpy() for mean in average.variables])
-    made_of = [
-        {"run": run.path.resolve().name, "sha256": hashlib.sha256((run.path / runs.NETWORK).read_bytes()).hexdigest()}
-        for run in sources
-    ]
+    made_of = [{"run": run.path.resolve().name, "sha256": run.weights_digest()} for run in sources]
     runs.create(out, first.settings, first.info | {"average": made_of})
     runs.save_weights(network, out / runs.NETWORK)

@@ -102,6 +102,10 @@ class Run:
         """The run's network before any training."""
         return self.architecture.network(self.heads, **self.settings.options)
 
+    def weights_digest(self) -> str:
+        """SHA-256 of the file of the best network so far."""
+        return hashlib.sha256((self.path / NETWORK).read_bytes()).hexdigest()
+
     def card(self) -> Card:
         """The card of the run's float network, without metrics."""
         arch = self.architecture

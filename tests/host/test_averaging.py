@@ -89,7 +89,7 @@ def test_a_run_of_the_mean_weights_is_made(tiny_run, sister, tmp_path, tiny_data
         runs.started(out, tiny_dataset)
 
 
-def test_runs_of_other_networks_and_folders_in_use_are_refused(tiny_run, sister, tmp_path, tiny_settings):
+def test_runs_of_other_networks_and_folders_in_use_are_refused(tiny_run, sister, tmp_path):
     with pytest.raises(InputError, match="is not empty"):
         mean_run([open_run(tiny_run), open_run(sister)], sister)
     info = json.loads((sister / "run.json").read_text())

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -178,7 +177,7 @@ def _asked(run: Run, dataset: Dataset, tuning: Tuning) -> dict[str, Any]:
     """What must be the same for a fine-tuning to go on."""
     settings = tuning.settings(run.settings)
     return {
-        "weights": hashlib.sha256((run.path / runs.NETWORK).read_bytes()).hexdigest(),
+        "weights": run.weights_digest(),
         "data": dataset.digest(),
         **{k: getattr(settings, k) for k in ("epochs", "steps", "batch", "side", "learning_rate")},
         "depth": tuning.depth,
