@@ -20,6 +20,7 @@ from cellseg_device import concentration, region
 from cellseg_device.errors import ImageError, InputError
 from cellseg_device.image import Image
 from cellseg_device.measure import EDGES, Cells, count_in_frame
+from cellseg_device.options import CHANNELS
 from cellseg_device.quality import Quality
 from cellseg_device.region import Region
 
@@ -77,6 +78,8 @@ class Counting:
     ----------
     pixel_size_um : float or None
         In place of what the image file says.
+    channel : str or None
+        Of `options.CHANNELS`: the one of an RGB image in which the cells are looked for. None for all.
     diameter : Length or None
         Of the cells: the image is scaled to the size the model was trained at. None leaves it as it is.
     min_diameter, max_diameter : Length or None
@@ -92,6 +95,7 @@ class Counting:
     """
 
     pixel_size_um: float | None = None
+    channel: str | None = None
     diameter: Length | None = None
     min_diameter: Length | None = None
     max_diameter: Length | None = None
@@ -106,9 +110,18 @@ class Counting:
         set_here = {f.name: values[f.name] for f in dataclasses.fields(self) if getattr(self, f.name) != f.default}
         return json.dumps(set_here, sort_keys=True, default=str)
 
-    def sized(self, image: Image) -> Image:
-        """The image with the pixel size of these settings, if they have one."""
-        return image if self.pixel_size_um is None else Image(image.pixels, self.pixel_size_um)
+    def applied(self, image: Image) -> Image:
+        """The image with the pixel size and the channel of these settings, if they have them.
+
+        Raises
+        ------
+        ImageError
+            If it is grey, and they name a channel.
+        """
+        if self.channel is not None and image.pixels.ndim == 2:
+            raise ImageError(f"is grey and has no {self.channel} channel: leave --channel out")
+        channel = None if self.channel is None else CHANNELS.index(self.channel)
+        return Image(image.pixels, self.pixel_size_um or image.pixel_size_um, channel)
 
     def diameter_px(self, image: Image) -> float | None:
         """Diameter of the cells in an image, where it is given."""

@@ -66,10 +66,13 @@ class Image:
         Grey or RGB, as stored in the file; a float TIFF is mapped linearly onto uint16.
     pixel_size_um : float or None
         Edge of a pixel in micrometres as the file says it, None where it does not say.
+    channel : int or None
+        Of RGB, the one in which the cells are looked for; None for all.
     """
 
     pixels: npt.NDArray[Any]
     pixel_size_um: float | None = None
+    channel: int | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -77,9 +80,14 @@ class Image:
         return self.pixels.shape[0], self.pixels.shape[1]
 
     @cached_property
+    def searched(self) -> npt.NDArray[Any]:
+        """Pixels in which the cells are looked for, and by which the image is judged: all, or those of `channel`."""
+        return self.pixels if self.channel is None else cv2.extractChannel(self.pixels, self.channel)
+
+    @cached_property
     def histograms(self) -> npt.NDArray[np.int64]:
-        """As `normalise.histograms`; wanted before the network and after it, so counted once."""
-        return normalise.histograms(self.pixels)
+        """`normalise.histograms` of what is searched; wanted before the network and after it, so counted once."""
+        return normalise.histograms(self.searched)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What options of several commands have in common: numbers, sizes, durations, amounts of bytes."""
+"""What options of several commands have in common: numbers, sizes, durations, amounts of bytes, channels."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 PIXEL_SIZES_UM = (1e-5, 1e5)  # beyond them no microscope or lens has one
+CHANNELS = ("red", "green", "blue")  # of an RGB image, in their order
 
 _SECONDS = {"ms": 1e-3, "": 1.0, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _LONGEST_S = 3650 * 86400.0

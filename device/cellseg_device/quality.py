@@ -75,7 +75,7 @@ def judge(image: Image, labels: npt.NDArray[np.uint16], cells: Cells, ratio_per_
     ratio_per_px : float
         By which a diameter in pixels of the image becomes `diameter_ratio`.
     """
-    grey = _grey(image.pixels)
+    grey = _grey(image.searched)
     count = len(cells)
     diameter_ratio = float(np.median(cells.columns["equivalent_diameter_area_px"])) * ratio_per_px if count else None
     at_border = float(cells.columns["touches_border"].mean()) if count else 0.0
@@ -93,7 +93,7 @@ def judge(image: Image, labels: npt.NDArray[np.uint16], cells: Cells, ratio_per_
         "cells smaller than the model expects (see --diameter)": (diameter_ratio or 1) < 1 / MAX_DIAMETER_RATIO,
     }
     return Quality(
-        focus=focus.score(image.pixels),
+        focus=focus.score(image.searched),
         edge_sharpness=sharpness,
         saturated_fraction=saturated,
         uneven_light=light,

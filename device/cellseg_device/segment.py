@@ -123,7 +123,7 @@ def segment(
         If the file is no such image, has more than 65,535 cells, or does not go with the settings.
     """
     watch, counting = watch or Stopwatch(), counting or Counting()
-    image = counting.sized(decode(data, watch))
+    image = counting.applied(decode(data, watch))
     return finish(look(image, model, watch, counting.diameter_px(image)), watch, counting)
 
 
@@ -216,7 +216,7 @@ def counted(image: Image, labels: npt.NDArray[np.uint16], ratio_per_px: float, c
 def shown(image: Image, card: Card) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
     """What of an image a network with this card is shown, and the table from its values to levels."""
     ends = card.low_percentile, card.high_percentile
-    pixels, counts = normalise.seen(image.pixels, image.histograms, *ends)
+    pixels, counts = normalise.seen(image.searched, image.histograms, *ends)
     return pixels, normalise.level_table(counts, *ends)
 
 
@@ -307,7 +307,7 @@ def _scaled(image: Image, ratio: float) -> Image:
     size = (max(round(width / ratio), 1), max(round(height / ratio), 1))
     # Exact, so that every machine gives the same bits
     how = cv2.INTER_AREA if ratio > 1 else cv2.INTER_LINEAR_EXACT
-    return Image(cv2.resize(image.pixels, size, interpolation=how))
+    return Image(cv2.resize(image.searched, size, interpolation=how))
 
 
 def maps_digest(maps: Maps) -> str:

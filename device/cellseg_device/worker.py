@@ -217,7 +217,7 @@ class Worker:
         """Decode an image here, and have the network run over it in the other thread, after what it has in hand."""
         with _as_faults_of_the_image():
             sha256, image = self._decoded(source.path, stopwatch)
-        image = self.counting.sized(image)
+        image = self.counting.applied(image)
         diameter_px = self.counting.diameter_px(image)
         look = self._network_thread.submit(accelerator.look, image, self.model, stopwatch, diameter_px)
         return _Begun(source, sha256, image, look)

@@ -9,6 +9,7 @@ from cellseg_device import region
 from cellseg_device.counting import Counting, Length, parse_frame, parse_length
 from cellseg_device.errors import ImageError, InputError
 from cellseg_device.image import Image
+from cellseg_device.options import CHANNELS
 from cellseg_device.segment import counted
 
 
@@ -108,9 +109,15 @@ def test_micrometres_need_a_pixel_size():
 
 
 def test_a_pixel_size_of_the_settings_stands_in_place_of_the_images():
-    image = Counting(pixel_size_um=0.25).sized(Image(np.zeros((2, 2), np.uint8), 9.0))
+    image = Counting(pixel_size_um=0.25).applied(Image(np.zeros((2, 2), np.uint8), 9.0))
     assert image.pixel_size_um == 0.25
     assert Counting(diameter=Length(5, "um")).diameter_px(image) == 20
+
+
+def test_a_channel_that_the_image_has_not_is_refused():
+    assert Counting(channel="green").applied(Image(np.zeros((2, 2, 3), np.uint8))).channel == 1
+    with pytest.raises(ImageError, match="is grey and has no green channel: leave --channel out"):
+        Counting(channel="green").applied(Image(np.zeros((2, 2), np.uint8)))
 
 
 def test_a_chamber_gives_a_concentration():
@@ -125,7 +132,8 @@ def test_the_key_tells_settings_apart_and_names_them():
     key = Counting(min_diameter=Length(5, "um"), region=region.parse("circle")).key()
     assert json.loads(key)["min_diameter"] == {"unit": "um", "value": 5}
     keys = {Counting(dilution=2).key(), Counting(frame=()).key(), Counting(depth_mm=0.1).key(), key}
-    assert len(keys) == 4
+    keys |= {Counting(channel=name).key() for name in CHANNELS}
+    assert len(keys) == 7
 
 
 def test_an_image_without_cells_passes_every_setting():

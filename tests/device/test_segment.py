@@ -8,7 +8,7 @@ import pytest
 
 from cellseg_device import segment
 from cellseg_device.card import Output, Separation
-from cellseg_device.counting import Counting
+from cellseg_device.counting import Counting, Length
 from cellseg_device.image import Image
 from cellseg_device.model import MapSpec
 from cellseg_device.segment import Stopwatch, maps_digest
@@ -179,3 +179,21 @@ def test_fluorescence_in_two_and_more_colours_is_counted_nearly_so(model, sample
     tinted = np.round(grey[..., None] * np.array(colour)).astype(np.uint8)
     found, expected = (segment.separated(segment.look(Image(p), model, Stopwatch())).max() for p in (tinted, grey))
     assert found == pytest.approx(expected, abs=6)
+
+
+@pytest.mark.parametrize("diameter", [None, Length(30, "px")])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_of_merged_stains_the_named_channel_is_counted_and_judged_and_all_are_measured(model, samples, dtype, diameter):
+    grey = segment.decode((samples / "hoechst8.png").read_bytes(), Stopwatch()).pixels.astype(dtype)
+    other, red = cv2.GaussianBlur(grey[::-1], (0, 0), 9), np.full_like(grey, 255)
+    found, expected = (
+        segment.segment(cv2.imencode(".png", pixels)[1].tobytes(), model, counting=Counting(None, channel, diameter))
+        for pixels, channel in ((np.dstack([grey, other, red]), "blue"), (grey, None))  # as OpenCV has it: BGR
+    )
+    assert found.counts.count > 70
+    assert np.array_equal(found.labels, expected.labels)
+    assert found.counts == expected.counts
+    columns = found.cells.columns
+    assert np.array_equal(columns["intensity_mean_blue"], expected.cells.columns["intensity_mean"])
+    assert (columns["intensity_mean_red"] == 255).all()
+    assert not np.array_equal(columns["intensity_mean_green"], columns["intensity_mean_blue"])

@@ -82,6 +82,21 @@ def test_run_skips_what_is_done_and_does_what_is_not(device, tmp_path, write_ima
     check_results(out, [str(path)])
 
 
+def test_the_named_channel_of_merged_stains_is_counted(device, tmp_path, draw_blobs, write_image, table):
+    nuclei = draw_blobs()
+    merged = write_image(tmp_path / "merged.png", np.dstack([nuclei, nuclei[::-1], nuclei[:, ::-1]]))
+    grey = write_image(tmp_path / "grey.png", nuclei)
+    out = tmp_path / "out"
+    assert device("run", merged, grey, "--out", out).returncode == 0
+    done = device("run", merged, grey, "--out", out, "--channel", "blue")
+    assert done.returncode == 1  # another setting, so both are done again
+    assert "is grey and has no blue channel: leave --channel out" in done.stdout + done.stderr
+    row, *_ = (row for row in table(out / "counts.csv") if row["image"].endswith("merged.png"))
+    alone = device("run", grey, "--out", tmp_path / "alone", "--json")
+    assert int(row["count"]) == json.loads(alone.stdout)["cells"] > 3
+    assert {"intensity_mean_red", "intensity_mean_blue"} <= table(out / "merged.cells.csv")[0].keys()
+
+
 def test_names_that_collide(device, tmp_path, write_image, check_results):
     (tmp_path / "x").mkdir()
     (tmp_path / "y").mkdir()

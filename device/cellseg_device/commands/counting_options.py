@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from cellseg_device.options import PIXEL_SIZES_UM, Number
+from cellseg_device.options import CHANNELS, PIXEL_SIZES_UM, Number
 
 if TYPE_CHECKING:
     from cellseg_device.counting import Counting, Length
@@ -35,6 +35,12 @@ _OPTIONS = (
         help="Edge of a pixel in micrometres.  [default: what the image file says]",
     ),
     click.option("--calibration", metavar="NAME", help="Take the pixel size that 'calibrate' saved under this name."),
+    click.option(
+        "--channel",
+        type=click.Choice(CHANNELS),
+        help="Of colour images, the one that shows the cells, where others show other stains. All are measured.  "
+        "[default: the image as it is]",
+    ),
     click.option(
         "--diameter",
         metavar="LENGTH",
@@ -91,6 +97,7 @@ def counting_options(command: Callable[..., Any]) -> Callable[..., Any]:
 _NAMES = (
     "pixel_size_um",
     "calibration",
+    "channel",
     "diameter",
     "min_diameter",
     "max_diameter",
@@ -104,6 +111,7 @@ _NAMES = (
 def _counting(
     pixel_size_um: float | None,
     calibration: str | None,
+    channel: str | None,
     diameter: Length | None,
     min_diameter: Length | None,
     max_diameter: Length | None,
@@ -134,6 +142,7 @@ def _counting(
         )
     return Counting(
         pixel_size_um=pixel_size_um,
+        channel=channel,
         diameter=diameter,
         min_diameter=min_diameter,
         max_diameter=max_diameter,
