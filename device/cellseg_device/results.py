@@ -84,8 +84,8 @@ def write(
     result : Segmentation
     provenance : Provenance
     extras : mapping of str to bytes, or None
-        By suffix, one of `EXTRAS`, the content of a file. Older files of this stem with another of these suffixes
-        are removed: they show other labels.
+        By suffix, one of `EXTRAS`, the content of a file. A file of this stem with another of these suffixes, which an
+        export may just have made, is removed: it shows older labels.
 
     Returns
     -------

@@ -274,7 +274,7 @@ class Worker:
     def _write(
         self, stem: str, result: Segmentation, source: Source, sha256: str, accelerated_by: str
     ) -> dict[str, str]:
-        extras = self._encoded(source.image, result)
+        extras = self._encoded(source.image, stem, result)
         provenance = results.Provenance(
             Path(source.image).name,
             sha256,
@@ -292,14 +292,16 @@ class Worker:
             self.output.close()
             raise
 
-    def _encoded(self, image: str, result: Segmentation) -> dict[str, bytes]:
-        """Make the extras, by suffix."""
-        names = [name for name in self.extras if name in formats.FORMATS]
+    def _encoded(self, image: str, stem: str, result: Segmentation) -> dict[str, bytes]:
+        """Make the extras, by suffix: those wanted, and anew those that the image has from before."""
+        wanted = {name for name, suffix in results.EXTRAS.items() if (self.output.folder / (stem + suffix)).exists()}
+        wanted.update(self.extras)
+        names = [name for name in formats.FORMATS if name in wanted]
         extras = {}
         if names:
             content = formats.Content(image, result.labels, results.cells_csv(result.cells))
             extras = {formats.FORMATS[name].suffix: formats.FORMATS[name].encode(content) for name in names}
-        if "overlay" in self.extras:
+        if "overlay" in wanted:
             card = self.model.card
             picture = overlay.draw(result.image, result.labels, card.low_percentile, card.high_percentile)
             extras[results.OVERLAY] = overlay.encode(picture)

@@ -9,7 +9,7 @@ import pytest
 
 from cellseg_device import image as images
 from cellseg_device import results, segment, watch, worker
-from cellseg_device.counting import Counting
+from cellseg_device.counting import Counting, Length
 from cellseg_device.errors import TRIED_AGAIN, ImageError, InputError
 from cellseg_device.ledger import DONE, FAILED
 from cellseg_device.output import Output
@@ -61,6 +61,21 @@ def test_an_image_is_done_and_its_writing_timed(work, tmp_path, write_image):
     assert entry.counts.count == outcome.cells
     assert entry.model_sha256 == work.model_sha256
     assert len(entry.sha256) == 64
+
+
+def test_what_an_image_has_from_before_is_made_anew_beside_what_is_wanted(work, tmp_path, write_image):
+    source = source_of(write_image(tmp_path / "a.png"))
+    work.extras = ("overlay", "rois")
+    work.process(source)
+    out = work.output.folder
+    first = {path.name: path.read_bytes() for path in out.glob("a.*")}
+    (out / "a.rois.zip").unlink()  # as somebody may, who does not want it
+    work.extras = ("geojson",)
+    work.counting = Counting(min_diameter=Length(1000, "px"))
+    work.process(source)
+    second = {path.name: path.read_bytes() for path in out.glob("a.*")}
+    assert {*second} == {"a.labels.tif", "a.cells.csv", "a.overlay.jpg", "a.geojson"}
+    assert second["a.overlay.jpg"] != first["a.overlay.jpg"]  # no cell is left
 
 
 def test_a_depth_without_a_pixel_size_is_told_once(work, tmp_path, write_image, warnings):

@@ -58,7 +58,7 @@ def test_exported_files_are_those_written_at_once(device, captures, tmp_path, co
     assert len(contents(tmp_path / "later")) == 1 + 3 * 7
 
 
-def test_a_run_with_a_flag_makes_what_an_earlier_one_did_not(device, captures, tmp_path):
+def test_a_run_with_a_flag_makes_what_an_earlier_one_did_not_and_keeps_what_it_did(device, captures, tmp_path):
     def run(*flags):
         result = device("run", *sorted(captures.iterdir()), "--out", tmp_path / "out", "--json", *flags)
         assert result.returncode == 0
@@ -70,7 +70,7 @@ def test_a_run_with_a_flag_makes_what_an_earlier_one_did_not(device, captures, t
         assert run(*flags) == {"unchanged"}
     assert run() == {"unchanged"}
     kinds = {name.split(".", 1)[1] for name in contents(tmp_path / "out") if name != "counts.csv"}
-    assert kinds == {"labels.tif", "cells.csv", "geojson", "outlines.txt"}
+    assert kinds == {"labels.tif", "cells.csv", "coco.json", "rois.zip", "geojson", "outlines.txt"}
 
 
 def test_originals_are_found_where_a_watch_puts_its_results(device, captures):
@@ -103,7 +103,7 @@ def test_json_tells_of_every_image(device, captures, tmp_path):
     assert "files made: 2, there before: 2; images: 3, failed: 1" in result.stderr
 
 
-def test_it_works_beside_a_watch_which_takes_away_what_no_longer_fits(
+def test_it_works_beside_a_watch_which_makes_anew_what_no_longer_fits(
     device, watching, captures, tmp_path, write_image, check_results
 ):
     out = tmp_path / "out"
@@ -113,11 +113,10 @@ def test_it_works_beside_a_watch_which_takes_away_what_no_longer_fits(
     for stem in "abc":
         check_coco(out, stem)
     write_image(captures / "b.png", seed=9, mtime=1_700_000_009)
-    watch.until(lambda: not (out / "b.coco.json").exists())
     watch.until(lambda: watch.stdout.count("b.png") == 2)
-    result = device("export", out, "--format", "coco")
-    assert result.stdout.startswith("files made: 1, there before: 2;"), result.stderr
     check_coco(out, "b")
+    result = device("export", out, "--format", "coco")
+    assert result.stdout.startswith("files made: 0, there before: 3;"), result.stderr
     assert watch.stop() == 0
     assert watch.stderr == ""
     check_results(out, ["a.png", "c.tif", "b.png"])
