@@ -12,7 +12,7 @@ from cellseg_device import ledger as ledgers
 from cellseg_device import results
 from cellseg_device.errors import InputError, OutputError
 from cellseg_device.ledger import DONE, FAILED, Entry, Ledger
-from cellseg_device.output import COUNTS_NAME, FAILED_NAME, table_bytes
+from cellseg_device.output import COUNTS_NAME, FAILED_NAME, result_names, table_bytes
 
 _PATIENCE_S = 1.0  # a running watch may have written an image's files and not yet its row
 
@@ -87,7 +87,7 @@ def _verified(folder: Path, ledger: Ledger, step: Callable[[int], object]) -> Au
         now = ledger.get(entry.image)
         if now is not None and now.counts is not None:
             problems += _faults(folder, now)
-    named = {name for entry in ledger.entries(DONE) for name in _names(entry)} | {*results.SUMMARY_NAMES}
+    named = {name for entry in ledger.entries(DONE) for name in result_names(entry)} | {*results.SUMMARY_NAMES}
     strays = [path.name for path in folder.iterdir() if results.is_result_name(path.name) and path.name not in named]
     return Audit(
         images=len(entries),
@@ -96,11 +96,6 @@ def _verified(folder: Path, ledger: Ledger, step: Callable[[int], object]) -> Au
         unknown=sum(not entry.digests() for entry in entries),
         strays=tuple(sorted(strays)),
     )
-
-
-def _names(entry: Entry) -> list[str]:
-    """The files of an entry; of one from an older version, which did not note them, all that there may be."""
-    return list(entry.digests()) or [f"{entry.stem}{suffix}" for suffix in results.SUFFIXES]
 
 
 def _faults(folder: Path, entry: Entry) -> Iterator[str]:

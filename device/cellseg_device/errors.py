@@ -17,7 +17,11 @@ EXIT_CAMERA = 3
 # Why an image failed that may do well later, although its file stays as it is: it is tried again at every start
 NO_MEMORY = "needs more memory than there is: crop or split it"
 MAY_NOT_READ = "may not be read: give this user permission to read it, then start again"
-TRIED_AGAIN = (NO_MEMORY, MAY_NOT_READ)
+NOT_OURS = (
+    "has results whose names are taken by files that cellseg did not make: move those away, then start again, or use "
+    "another --out"
+)
+TRIED_AGAIN = (NO_MEMORY, MAY_NOT_READ, NOT_OURS)
 
 
 class CellsegError(click.ClickException):

@@ -40,11 +40,17 @@ _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _JPEG_END = b"\xff\xd9"
 _JPEG_FILLED_UP = b"premature end of data segment"  # libjpeg's, which makes up the rest of the picture
 _NEVER_OPENS = (errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR)
-_UM_PER_UNIT = {"µm": 1.0, "um": 1.0, "μm": 1.0, "micron": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
+_UM_PER_UNIT = {"µm": 1.0, "um": 1.0, "μm": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
+_UM_PER_UNIT |= dict.fromkeys(("micron", "microns", "micrometer", "micrometers", "micrometre", "micrometres"), 1.0)
+_SQUARE = 1.01  # pixels whose sides differ by more have no one size
+_PRINTED_UM = 40.0  # per centimetre, without a word of who means it, this and more is a printer's resolution
 
-# TIFF tags: what tifffile decodes alone (none, deflate in two numbers, packbits), and what colours mean
+# TIFF tags: what tifffile decodes alone (none, deflate in two numbers, packbits), what OpenCV does beside that (CCITT,
+# LZW, JPEG), and what colours mean
 _TIFFFILE_DECODES = (1, 8, 32946, 32773)
+_OPENCV_DECODES = (*_TIFFFILE_DECODES, 2, 3, 4, 5, 6, 7)
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
+_UNASSOCIATED_ALPHA, _ALPHAS = 2, (1, 2)
 
 _TAG_BYTES = (0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8)  # of one value, by type
 
@@ -96,6 +102,7 @@ class _Header:
     width: int
     dtype: str | None = None  # None for what any decoder gives
     pixel_size_um: float | None = None
+    is_grey: bool = False  # although OpenCV may make a colour image of it, for its alpha
 
 
 def is_image_name(name: str) -> bool:
@@ -137,13 +144,15 @@ def read(path: Path) -> bytes:
         raise ImageError(MAY_NOT_READ) from None
 
 
-def decode(data: bytes) -> Image:
+def decode(data: bytes, is_mask: bool = False) -> Image:
     """Decode a PNG, JPEG or TIFF image.
 
     Parameters
     ----------
     data : bytes
         The whole file.
+    is_mask : bool
+        Whether the values count and not how they look: ImageJ stores a mask with 255 inside, and shows that in black.
 
     Returns
     -------
@@ -166,7 +175,7 @@ def decode(data: bytes) -> Image:
         if data.find(_JPEG_END, _jpeg_scan_start(data)) < 0:
             raise ImageError("is a truncated JPEG: copy or capture it again")
     elif data.startswith(_TIFF):
-        return _decode_tiff(data)
+        return _decode_tiff(data, is_mask)
     else:
         raise ImageError("is not a PNG, JPEG or TIFF image: convert it, or move it away")
     return Image(_opencv_pixels(data, header))
@@ -195,7 +204,7 @@ def _png_or_jpeg_header(data: bytes, kind: str) -> _Header:
     _check_size(height, width)
     if mode == "CMYK":
         raise ImageError("has CMYK colours: save it as RGB or grey")
-    return _Header(height, width)
+    return _Header(height, width, is_grey=mode == "LA")
 
 
 def _check_png_chunks(data: bytes) -> None:
@@ -227,7 +236,7 @@ def _jpeg_scan_start(data: bytes) -> int:
     return len(data)
 
 
-def _decode_tiff(data: bytes) -> Image:
+def _decode_tiff(data: bytes, is_mask: bool) -> Image:
     import tifffile  # here, since it takes 20 ms that a PNG or JPEG need not pay
 
     try:
@@ -235,11 +244,11 @@ def _decode_tiff(data: bytes) -> Image:
         with io.BytesIO(data) as file, tifffile.TiffFile(file) as tif:
             page: Any = tif.pages.first
             header = _tiff_header(tif, data)
+            inverted = page.photometric == _MIN_IS_WHITE and not (is_mask and tif.is_imagej)
             bits = 8 * page.dtype.itemsize
             if page.compression not in _TIFFFILE_DECODES or page.photometric > _RGB or page.bitspersample != bits:
-                return Image(_opencv_pixels(data, header), header.pixel_size_um)
+                return Image(_opencv_tiff_pixels(page, data, header), header.pixel_size_um)
             planes = page.asarray(squeeze=False)[:, 0]  # (separate samples, height, width, interleaved samples)
-            inverted = page.photometric == _MIN_IS_WHITE
     except (ImageError, MemoryError):
         raise
     except Exception as error:  # tifffile raises many kinds on damaged files
@@ -256,13 +265,16 @@ def _tiff_header(tif: Any, data: bytes) -> _Header:
     height, width, samples, dtype = page.imagelength, page.imagewidth, page.samplesperpixel, page.dtype
     _check_size(height, width)
     pages = len(tif.pages) * page.imagedepth
+    if tif.is_imagej:  # which may write all planes of a stack behind one page
+        pages = max(pages, int((tif.imagej_metadata or {}).get("images", 1)))
     if pages != 1:
         raise ImageError(f"holds {pages} pages: save each plane as a file of its own (Fiji: Stack to Images)")
-    if samples not in (1, 2, 3, 4):
-        raise ImageError(f"has {_shown(samples)} channels: save it as grey (1) or RGB (3)")
     if page.photometric not in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _YCBCR):
         name = _shown(getattr(page.photometric, "name", page.photometric))
         raise ImageError(f"has {'CMYK' if name == 'SEPARATED' else name} colours: save it as RGB or grey")
+    is_alpha = page.photometric == _RGB or (page.extrasamples or (0,))[-1] in _ALPHAS
+    if samples not in (1, 3) and not (samples in (2, 4) and is_alpha):
+        raise ImageError(f"has {_shown(samples)} channels: save it as grey (1) or RGB (3)")
     if dtype is None or dtype.name not in ("bool", "uint8", "uint16", "float32", "float64"):
         raise ImageError(f"has pixels of type {_shown(dtype)}: save it as 8- or 16-bit")
     ends = [offset + count for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False)]
@@ -290,7 +302,10 @@ def _tags_end(tif: Any, data: bytes) -> int:
 
 
 def _tiff_pixel_size_um(tif: Any) -> float | None:
-    """Pixel edge in µm from OME-XML, else from ImageJ's tags, else from a resolution per centimetre."""
+    """Pixel edge in µm from OME-XML, else from ImageJ's tags, else from a resolution per centimetre.
+
+    None for pixels that are not square.
+    """
     page = tif.pages.first
     if tif.is_ome:
         pixels = re.search(r"<(?:\w+:)?Pixels\b[^>]*>", tif.ome_metadata or "")
@@ -298,18 +313,27 @@ def _tiff_pixel_size_um(tif: Any) -> float | None:
             return None
         tag = re.sub(r"<(?:\w+:)?", "<", pixels.group().rstrip("/>")) + "/>"
         attributes = ET.fromstring(tag).attrib
-        return _plausible_um(attributes.get("PhysicalSizeX"), attributes.get("PhysicalSizeXUnit", "µm"))
-    resolution = page.tags.get("XResolution")
-    if resolution is None or not resolution.value[0]:
+        x, y = (
+            _plausible_um(attributes.get(f"PhysicalSize{axis}"), attributes.get(f"PhysicalSize{axis}Unit", "µm"))
+            for axis in "XY"
+        )
+        return x if y is None else _square(x, y)
+    edges = [page.tags[name].value for name in ("XResolution", "YResolution") if name in page.tags]
+    if len(edges) < 2 or not all(pixels for pixels, _ in edges):
         return None
-    edge = resolution.value[1] / resolution.value[0]
+    x, y = (length / pixels for pixels, length in edges)
     if tif.is_imagej:
         unit = str((tif.imagej_metadata or {}).get("unit", "")).replace("\\u00B5", "µ")
-        return _plausible_um(edge, unit)
+        return _square(_plausible_um(x, unit), _plausible_um(y, unit))
     unit_tag = page.tags.get("ResolutionUnit")
     if unit_tag is not None and int(unit_tag.value) == 3:  # per centimetre; inches are printers' defaults
-        return _plausible_um(edge, "cm")
+        size = _square(_plausible_um(x, "cm"), _plausible_um(y, "cm"))
+        return None if size is None or size >= _PRINTED_UM else size
     return None
+
+
+def _square(x: float | None, y: float | None) -> float | None:
+    return x if x is not None and y is not None and 1 / _SQUARE < x / y < _SQUARE else None
 
 
 def _plausible_um(value: str | float | None, unit: str) -> float | None:
@@ -319,6 +343,30 @@ def _plausible_um(value: str | float | None, unit: str) -> float | None:
         return None
     # Beyond these it is a mistake of the program that wrote the file, such as metres taken for micrometres
     return size if is_pixel_size(size) else None
+
+
+def _opencv_tiff_pixels(page: Any, data: bytes, header: _Header) -> npt.NDArray[Any]:
+    """What tifffile leaves to OpenCV, but for that of which OpenCV makes something else."""
+    bits, samples = page.bitspersample, page.samplesperpixel
+    if page.compression not in _OPENCV_DECODES:
+        name = _shown(getattr(page.compression, "name", page.compression))
+        raise ImageError(f"is compressed with {name}: save it uncompressed")
+    is_mixed_up = samples > 1 and (
+        (bits > 8 and page.planarconfig != 1)
+        or page.photometric in (_MIN_IS_WHITE, _MIN_IS_BLACK)
+        or _UNASSOCIATED_ALPHA in (page.extrasamples or ())
+    )
+    if is_mixed_up:
+        raise ImageError("has channels that its compression mixes up: save it uncompressed")
+    if "Orientation" in page.tags:  # by which OpenCV would turn it; how it lies on the slide is all the same
+        at = page.tags["Orientation"].valueoffset
+        data = data[:at] + struct.pack(f"{page.parent.byteorder}H", 1) + data[at + 2 :]
+    pixels = _opencv_pixels(data, header)
+    if pixels.dtype == np.uint16 and bits < 16:
+        pixels >>= 16 - bits  # it fills them up to 16
+    if pixels.dtype == np.uint16 and page.photometric == _MIN_IS_WHITE:
+        pixels = np.uint16((1 << bits) - 1) - pixels  # 8 bits and fewer it has turned over itself
+    return pixels
 
 
 def _opencv_pixels(data: bytes, header: _Header) -> npt.NDArray[Any]:
@@ -338,10 +386,10 @@ def _opencv_pixels(data: bytes, header: _Header) -> npt.NDArray[Any]:
         raise ImageError("is damaged: its size is not what its header says")
     if pixels.ndim == 3 and pixels.shape[2] == 3:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
-    elif pixels.ndim == 3 and pixels.shape[2] == 4:
+    elif pixels.ndim == 3 and pixels.shape[2] == 4 and not header.is_grey:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGB)
     else:
-        pixels = _without_alpha(pixels)
+        pixels = _without_alpha(pixels[..., :1] if header.is_grey else pixels)
     if header.dtype is not None and pixels.dtype != header.dtype:
         raise ImageError(f"has {header.dtype} pixels in an encoding that cannot be decoded: save it uncompressed")
     if pixels.dtype.kind == "f":

@@ -15,12 +15,14 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from cellseg_device import files, ledger, results
 from cellseg_device.errors import ImageError, OutputError
 from cellseg_device.ledger import DONE, FAILED, Entry, Ledger, Stamp
+from cellseg_device.scan import Source, printable
 
 COUNTS_NAME, FAILED_NAME, LOCK_NAME = "counts.csv", "failed.csv", ".cellseg.lock"
 COUNTS_COLUMNS = (
@@ -117,11 +119,14 @@ class Output:
     def _found(self) -> dict[str, tuple[int, int]]:
         """What need not be done: the files of its results are there, or it never will have any."""
         names = set(os.listdir(self.folder))  # noqa: PTH208 - of 100,000 files their names alone
-        return {
+        found = {
             image: (size, mtime_ns)
             for image, size, mtime_ns, stem in self.ledger.known(self.settings)
             if stem is None or all(stem + suffix in names for suffix in results.ALWAYS)
         }
+        # What `run` did of the folder that the results lie in has another name there
+        around = f"{printable(os.path.abspath(self.folder.parent))}/"  # noqa: PTH100 - as `run` names images
+        return {image.removeprefix(around): seen for image, seen in found.items() if image.startswith(around)} | found
 
     def close(self) -> None:
         """Let go of the folder; does nothing when it is closed."""
@@ -141,6 +146,22 @@ class Output:
         """The ledger of the open folder."""
         assert self._ledger is not None, "the output folder is not open"
         return self._ledger
+
+    def as_known(self, source: Source) -> Source:
+        """A file under the name by which the ledger has it, if it has; lest one file be counted twice.
+
+        `watch` names an image by its place in the watched folder, `run` by its whole path.
+        """
+        path = Path(source.image)
+        if path.is_absolute():
+            others = ["/".join(path.parts[start:]) for start in range(1, len(path.parts))]
+        else:
+            others = [printable(os.path.abspath(source.path))]  # noqa: PTH100 - as `run` names images
+        for name in (source.image, *others):
+            entry = self.ledger.get(name)
+            if entry and (name == source.image or (entry.size, entry.mtime_ns) == (source.size, source.mtime_ns)):
+                return replace(source, image=name)
+        return source
 
     def check_room(self) -> None:
         """Raise an OSError, as of a full disk, where there is less room than is to be kept free."""
@@ -182,7 +203,7 @@ class Output:
             with self.ledger.transaction():
                 former = self.ledger.get(entry.image)
                 if former and former.stem and entry.stem is None:
-                    results.remove(self.folder, former.stem)
+                    results.remove(self.folder, result_names(former))
                 self.ledger.put(entry)
                 table = COUNTS_NAME if entry.status == DONE else FAILED_NAME
                 if former is None and self._is_as_written(table):
@@ -256,6 +277,13 @@ def held(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+def result_names(entry: Entry) -> list[str]:
+    """Names of an image's result files; from an older version, which did not note them, all that there may be."""
+    if entry.stem is None:
+        return []
+    return list(entry.digests()) or [entry.stem + suffix for suffix in results.SUFFIXES]
 
 
 def set_counts_aside(folder: Path) -> str | None:

@@ -68,7 +68,7 @@ def parse(text: str) -> Region:
         if not path.exists():
             raise InputError(f"{text!r} is neither a region nor a file: {_FORMS}")
         data = images.read(path)
-        inside = images.decode(data).pixels
+        inside = images.decode(data, is_mask=True).pixels
     except OSError as error:
         raise InputError(f"the region's mask {path} cannot be read ({error.strerror})") from None
     except ImageError as error:
@@ -115,6 +115,6 @@ def _mask(region: Region) -> npt.NDArray[np.uint8]:
         raise InputError(f"the region's mask {region.path} cannot be read any more ({error.strerror})") from None
     if hashlib.sha256(data).hexdigest() != region.sha256:
         raise InputError(f"the region's mask {region.path} has changed: start again")
-    pixels = images.decode(data).pixels
+    pixels = images.decode(data, is_mask=True).pixels
     flat = pixels if pixels.ndim == 2 else pixels.max(axis=2)
     return np.negative((flat > 0).view(np.int8)).view(np.uint8)

@@ -9,7 +9,7 @@ import dataclasses
 import math
 import os
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cellseg_device import files
-from cellseg_device.errors import ImageError
+from cellseg_device.errors import NOT_OURS, ImageError
 from cellseg_device.formats import FORMATS
 from cellseg_device.measure import Cells
 from cellseg_device.segment import Segmentation
@@ -74,7 +74,7 @@ def write(
     provenance: Provenance,
     extras: Mapping[str, bytes] | None = None,
 ) -> dict[str, str]:
-    """Write the files of one image, all of them or none, and bring them to the disk.
+    """Write the files of one image, all of them or none, and bring them to the disk; to be called in a `files.turn`.
 
     Parameters
     ----------
@@ -84,8 +84,7 @@ def write(
     result : Segmentation
     provenance : Provenance
     extras : mapping of str to bytes, or None
-        By suffix, one of `EXTRAS`, the content of a file. A file of this stem with another of these suffixes, which an
-        export may just have made, is removed: it shows older labels.
+        By suffix, one of `EXTRAS`, the content of a file.
 
     Returns
     -------
@@ -103,22 +102,29 @@ def write(
         stem + CELLS: files.holding(cells_csv(result.cells).encode()),
         **{stem + suffix: files.holding(data) for suffix, data in extras.items()},
     }
-    with files.turn(folder):
-        digests = files.write_all(folder, contents)
-        others = [folder / (stem + suffix) for suffix in EXTRAS.values() if suffix not in extras]
-        stale = [path for path in others if os.path.lexists(path)]
-        for path in stale:
-            path.unlink(missing_ok=True)
-        if stale:
-            files.sync_folder(folder)
-    return digests
+    return files.write_all(folder, contents)
 
 
-def remove(folder: Path, stem: str) -> None:
-    """Remove the files of one image."""
+def check_free(folder: Path, stem: str, suffixes: Iterable[str], image: str) -> None:
+    """Raise ImageError where files have these names that are no results of the image of this file name.
+
+    They are if its label image is among them: then a process was killed before it could put them into the ledger.
+    """
+    if not any(os.path.lexists(folder / (stem + suffix)) for suffix in suffixes):
+        return
+    try:
+        is_ours = read_provenance(folder / (stem + LABELS)).image == image
+    except (ImageError, FileNotFoundError, IsADirectoryError):
+        is_ours = False
+    if not is_ours:
+        raise ImageError(NOT_OURS)
+
+
+def remove(folder: Path, names: Iterable[str]) -> None:
+    """Remove result files."""
     with files.turn(folder):
-        for suffix in SUFFIXES:
-            (folder / (stem + suffix)).unlink(missing_ok=True)
+        for name in names:
+            (folder / name).unlink(missing_ok=True)
         files.sync_folder(folder)
 
 

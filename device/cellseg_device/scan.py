@@ -89,7 +89,7 @@ def _listed(
     has_results = _identity(folder) == out or any(entry.name == ledger.FILE_NAME for entry in entries)
     for entry in entries:
         name = entry.name
-        if recursive and not name.startswith(".") and entry.is_dir():
+        if recursive and not name.startswith(".") and _is_folder(entry):
             folders.append((entry.is_symlink(), f"{prefix}{name}/", folder / name))
         elif is_image_name(name) and name not in SUMMARY_NAMES and not (has_results and is_result_name(name)):
             # A summary's plots are never images: 'summary --to' can put them into any folder
@@ -100,6 +100,14 @@ def _listed(
             if known.get(image) != (info.st_size, changed):
                 found.append(Source(image, folder / name, info.st_size, changed))
     return found, folders
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """False for a loop of links, and what else cannot be followed: it is no reason to give up its neighbours."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _followed(entry: os.DirEntry[str]) -> os.stat_result | None:

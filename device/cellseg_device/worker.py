@@ -14,7 +14,7 @@ from pathlib import Path
 
 import cv2
 
-from cellseg_device import accelerator, formats, overlay, results, segment
+from cellseg_device import accelerator, files, formats, overlay, results, segment
 from cellseg_device.accelerator import Accelerated
 from cellseg_device.counting import Counting, Counts
 from cellseg_device.decoder import Decode, decode_here
@@ -22,7 +22,7 @@ from cellseg_device.errors import NO_MEMORY, TRIED_AGAIN, AcceleratorError, Cell
 from cellseg_device.image import Image
 from cellseg_device.ledger import DONE, FAILED, Entry
 from cellseg_device.model import Model
-from cellseg_device.output import Output, utc
+from cellseg_device.output import Output, result_names, utc
 from cellseg_device.renewal import Renewal
 from cellseg_device.retention import Retention
 from cellseg_device.scan import Source
@@ -161,6 +161,11 @@ class Worker:
         self.output.open()
         self.output.check_room()
         self._renew()
+        named = self.output.as_known(source)
+        if named != source:
+            outcome = self.process(named, stopwatch, following)
+            self.output.known[source.image] = (source.size, source.mtime_ns)
+            return outcome
         sha256 = None
         try:
             begun = self._taken(source, stopwatch)
@@ -179,6 +184,9 @@ class Worker:
         except ImageError as error:
             if not os.path.lexists(source.path):
                 return Outcome(source.image, FAILED, ms=_ms_since(start), reason=error.message)
+            if self._has_result(source):
+                reason = f"{error.message} (its earlier result stays)"
+                return Outcome(source.image, FAILED, ms=_ms_since(start), reason=reason)
             self.output.record(self._entry(source, sha256, _ms_since(start), reason=error.message))
             return Outcome(source.image, FAILED, ms=_ms_since(start), reason=error.message)
         self._warn_of_size(source.image, result.counts)
@@ -190,6 +198,13 @@ class Worker:
             stem + results.LABELS,
             flags=result.counts.flags,
         )
+
+    def _has_result(self, source: Source) -> bool:
+        """Whether there is a whole result of the image as it is now: what fails then is not the image."""
+        entry = self.output.ledger.get(source.image)
+        if entry is None or entry.stem is None or (entry.size, entry.mtime_ns) != (source.size, source.mtime_ns):
+            return False
+        return all((self.output.folder / (entry.stem + suffix)).exists() for suffix in results.ALWAYS)
 
     def _warn_of_size(self, image: str, counts: Counts) -> None:
         """Say once why there are no cells per mL where they are wanted."""
@@ -256,6 +271,7 @@ class Worker:
             On a fault of the output folder's disk.
         """
         self.output.open()
+        source = self.output.as_known(source)
         entry = self.output.ledger.get(source.image)
         if entry is None or (entry.size, entry.mtime_ns) != (source.size, source.mtime_ns):
             return None
@@ -274,7 +290,8 @@ class Worker:
     def _write(
         self, stem: str, result: Segmentation, source: Source, sha256: str, accelerated_by: str
     ) -> dict[str, str]:
-        extras = self._encoded(source.image, stem, result)
+        """Write an image's files: those that always are, the extras that are wanted, and those it has from before."""
+        folder = self.output.folder
         provenance = results.Provenance(
             Path(source.image).name,
             sha256,
@@ -285,17 +302,23 @@ class Worker:
             accelerated_by,
         )
         try:
-            return results.write(self.output.folder, stem, result, provenance, extras)
+            with files.turn(folder):
+                former = self.output.ledger.get(source.image)
+                had = [name for name in (result_names(former) if former else ()) if (folder / name).exists()]
+                before = [name for name, suffix in results.EXTRAS.items() if stem + suffix in had]
+                wanted = {*self.extras, *before}
+                if former is None or former.stem is None:
+                    suffixes = (*results.ALWAYS, *(results.EXTRAS[name] for name in wanted))
+                    results.check_free(folder, stem, suffixes, provenance.image)
+                return results.write(folder, stem, result, provenance, self._encoded(source.image, result, wanted))
         except OSError as error:
             if error.errno in _BAD_NAME:
                 raise ImageError(f"its results cannot be named after it ({error.strerror}): rename it") from None
             self.output.close()
             raise
 
-    def _encoded(self, image: str, stem: str, result: Segmentation) -> dict[str, bytes]:
-        """Make the extras, by suffix: those wanted, and anew those that the image has from before."""
-        wanted = {name for name, suffix in results.EXTRAS.items() if (self.output.folder / (stem + suffix)).exists()}
-        wanted.update(self.extras)
+    def _encoded(self, image: str, result: Segmentation, wanted: Collection[str]) -> dict[str, bytes]:
+        """Make the extras of these names, by suffix."""
         names = [name for name in formats.FORMATS if name in wanted]
         extras = {}
         if names:

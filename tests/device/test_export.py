@@ -33,7 +33,10 @@ class Folder:
         result = counted(Image(pixels), labels, 1 / 17, Counting())
         content = formats.Content("a.png", labels, results.cells_csv(result.cells))
         made = {results.EXTRAS[name]: formats.FORMATS[name].encode(content) for name in extras}
-        digests = results.write(self.path, "a", result, PROVENANCE, made)
+        with files.turn(self.path):
+            for path in self.path.glob("a.*"):
+                path.unlink()
+            digests = results.write(self.path, "a", result, PROVENANCE, made)
         entry = Entry(
             "a.png", 5, 7, "00", DONE, None, "a", "nuclei", "ff", "2025", 1.0, "{}", json.dumps(digests), result.counts
         )
@@ -168,7 +171,7 @@ def test_an_image_that_fails_meanwhile_leaves_nothing(folder, labels, meanwhile)
     entry = folder.do(labels)
 
     def fail():
-        results.remove(folder.path, "a")
+        results.remove(folder.path, entry.digests())
         folder.record(dataclasses.replace(entry, status=FAILED, reason="is empty", stem=None, counts=None))
 
     meanwhile(fail)

@@ -51,6 +51,15 @@ def tiff(pixels, **options):
     return data.getvalue()
 
 
+def retagged(data, **values):
+    """With other values of these tags of the first page."""
+    changed = bytearray(data)
+    with tifffile.TiffFile(io.BytesIO(data)) as tif:
+        for name, value in values.items():
+            struct.pack_into("<H", changed, tif.pages.first.tags[name].valueoffset, value)
+    return bytes(changed)
+
+
 def opencv(suffix, pixels):
     """As written by OpenCV, which wants BGR."""
     return cv2.imencode(suffix, pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels[..., ::-1]))[1].tobytes()
@@ -89,9 +98,7 @@ def test_eight_and_sixteen_bits_keep_every_value_and_the_order_of_colours(suffix
 
 @pytest.mark.parametrize(("pixels", "expected"), [(RGBA, RGB), (GREY_ALPHA, GREY)], ids=["rgba", "grey+alpha"])
 def test_alpha_of_a_png_is_dropped_and_does_not_touch_the_colours(pixels, expected):
-    found = decode(pil(pixels, "PNG")).pixels
-    # a grey image with alpha may come as three equal channels
-    assert np.array_equal(found, np.broadcast_to(expected.reshape(HEIGHT, WIDTH, -1), found.shape))
+    assert_pixels(pil(pixels, "PNG"), expected)
 
 
 def test_a_palette_is_looked_up():
@@ -155,6 +162,40 @@ def test_tiff_compressions(compression, pixels):
     assert_pixels(pil(pixels, "TIFF", compression=compression), pixels)
 
 
+@pytest.mark.parametrize("depth", [np.asarray, sixteen], ids=["8-bit", "16-bit"])
+def test_lzw_is_decoded_as_what_is_not_compressed(depth):
+    pixels = depth(GREY)
+    data = pil(pixels, "TIFF", compression="tiff_lzw")
+    assert_pixels(retagged(data, PhotometricInterpretation=0), ~pixels)
+    for orientation in range(1, 9):
+        assert_pixels(pil(pixels, "TIFF", compression="tiff_lzw", tiffinfo={274: orientation}), pixels)
+
+
+def test_what_opencv_would_mix_up_is_refused():
+    planes = np.ascontiguousarray(np.moveaxis(sixteen(RGB), -1, 0))
+    for data in (
+        retagged(tiff(planes, planarconfig="separate"), Compression=5),
+        retagged(tiff(planes, planarconfig="separate", photometric="minisblack"), Compression=5),
+        pil(RGBA, "TIFF", compression="tiff_lzw"),
+    ):
+        with pytest.raises(ImageError, match="has channels that its compression mixes up: save it uncompressed"):
+            decode(data)
+
+
+def test_a_compression_that_is_not_known_is_named():
+    with pytest.raises(ImageError, match="is compressed with ZSTD: save it uncompressed"):
+        decode(retagged(tiff(GREY), Compression=50000))
+
+
+@pytest.mark.parametrize("photometric", [0, 1])
+def test_packed_twelve_bits_keep_their_values(photometric):
+    values = np.random.default_rng(0).integers(0, 1 << 12, (HEIGHT, 60)).astype(np.uint32)
+    pairs = values[:, ::2] << 12 | values[:, 1::2]
+    packed = np.stack([pairs >> 16, pairs >> 8 & 255, pairs & 255], axis=-1).astype(np.uint8).reshape(HEIGHT, 90)
+    data = retagged(tiff(packed), ImageWidth=60, BitsPerSample=12, PhotometricInterpretation=photometric)
+    assert_pixels(data, (values if photometric else 4095 - values).astype(np.uint16))
+
+
 def test_a_tiff_with_jpeg_inside():
     found = decode(pil(RGB, "TIFF", compression="jpeg", quality=100)).pixels
     assert np.abs(found.astype(int) - RGB).max() <= 6
@@ -163,6 +204,19 @@ def test_a_tiff_with_jpeg_inside():
 @pytest.mark.parametrize("depth", [np.asarray, sixteen], ids=["8-bit", "16-bit"])
 def test_white_is_zero_is_turned_round(depth):
     assert_pixels(tiff(~depth(GREY), photometric="miniswhite"), depth(GREY))
+
+
+def test_a_mask_of_imagej_is_taken_by_its_values():
+    """ImageJ shows what it has selected in black, by a lookup table that it stores as MinIsWhite."""
+    plain = tiff(GREY, photometric="miniswhite", metadata=None)
+    of_imagej = tiff(GREY, photometric="miniswhite", metadata=None, description="ImageJ=1.54f\n")
+    for data, is_mask, expected in (
+        (plain, False, ~GREY),
+        (plain, True, ~GREY),
+        (of_imagej, False, ~GREY),
+        (of_imagej, True, GREY),
+    ):
+        assert np.array_equal(decode(data, is_mask=is_mask).pixels, expected)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -198,11 +252,16 @@ def test_float_tiff_with_what_is_no_number_is_refused(value):
         ({"ome": True, "metadata": {"axes": "YX"}}, None),
         ({"imagej": True, "resolution": (4, 4), "metadata": {"unit": "um"}}, 0.25),
         ({"imagej": True, "resolution": (4, 4), "metadata": {"unit": "micron"}}, 0.25),
+        ({"imagej": True, "resolution": (4, 4), "metadata": {"unit": "microns"}}, 0.25),
+        ({"imagej": True, "resolution": (4, 2), "metadata": {"unit": "um"}}, None),  # not square
+        ({"ome": True, "metadata": {"axes": "YX", "PhysicalSizeX": 0.25, "PhysicalSizeY": 0.251}}, 0.25),
+        ({"ome": True, "metadata": {"axes": "YX", "PhysicalSizeX": 0.25, "PhysicalSizeY": 0.5}}, None),
         ({"imagej": True, "resolution": (4, 4), "metadata": {"unit": "\\u00B5m"}}, 0.25),
         ({"imagej": True, "resolution": (4, 4), "metadata": {"unit": "pixel"}}, None),
         ({"imagej": True, "resolution": (0, 0), "metadata": {"unit": "um"}}, None),
         ({"imagej": True}, None),
         ({"resolution": (40_000, 40_000), "resolutionunit": "CENTIMETER"}, 0.25),
+        ({"resolution": (28.35, 28.35), "resolutionunit": "CENTIMETER"}, None),  # 72 per inch: a printer's
         ({"resolution": (300, 300), "resolutionunit": "INCH"}, None),
         ({"resolution": (300, 300), "resolutionunit": "NONE"}, None),
         ({}, None),
@@ -341,6 +400,9 @@ def test_encodings_with_checksums_show_every_change_of_their_pixels(name):
         (tiff(np.stack([GREY] * 3), photometric="minisblack"), "holds 3 pages"),
         (tiff(np.stack([GREY] * 2), ome=True, photometric="minisblack", metadata={"axes": "CYX"}), "holds 2 pages"),
         (tiff(np.dstack([GREY] * 5), photometric="minisblack", planarconfig="contig"), "has 5 channels"),
+        (tiff(np.dstack([GREY] * 4), photometric="minisblack", planarconfig="contig"), "has 4 channels"),
+        (tiff(np.stack([GREY] * 2), photometric="minisblack", planarconfig="separate"), "has 2 channels"),
+        (tiff(np.stack([GREY] * 3), imagej=True, truncate=True, photometric="minisblack"), "holds 3 pages"),
         (pil(RGB, "JPEG", "CMYK"), "has CMYK colours"),
         (pil(RGB, "TIFF", "CMYK"), "has CMYK colours"),
         (pil(RGB, "TIFF", "LAB"), "has CIELAB colours"),

@@ -157,15 +157,17 @@ def test_counts_follow_from_the_labels():
     assert (unknown.pixel_size_um, unknown.median_diameter_um, unknown.density_per_mm2) == (None, None, None)
 
 
-@pytest.mark.parametrize("suffix", results.EXTRAS.values(), ids=results.EXTRAS)
-def test_a_result_without_an_extra_removes_an_older_one(tmp_path, draw_labels, suffix):
-    result, others = segmentation(draw_labels()), {s: b"other" for s in results.EXTRAS.values() if s != suffix}
-    assert written(tmp_path, result, {suffix: b"data"})[f"a{suffix}"] == b"data"
-    names = {*written(tmp_path, result, others)}
-    assert f"a{suffix}" not in names
-    assert names >= {f"a{other}" for other in others}
-    results.remove(tmp_path, "a")
-    assert not list(tmp_path.glob("a.*"))
+@pytest.mark.parametrize("suffix", results.SUFFIXES)
+def test_a_file_that_is_not_a_result_of_the_image_takes_its_name(tmp_path, draw_labels, suffix):
+    results.check_free(tmp_path, "a", results.SUFFIXES, "a.png")
+    (tmp_path / f"a{suffix}").write_bytes(b"of somebody")
+    with pytest.raises(ImageError, match="names are taken by files that cellseg did not make"):
+        results.check_free(tmp_path, "a", results.SUFFIXES, PROVENANCE.image)
+    results.check_free(tmp_path, "a", {*results.SUFFIXES} - {suffix}, PROVENANCE.image)
+    written(tmp_path, segmentation(draw_labels()))
+    results.check_free(tmp_path, "a", results.SUFFIXES, PROVENANCE.image)
+    with pytest.raises(ImageError):
+        results.check_free(tmp_path, "a", results.SUFFIXES, "other.png")
 
 
 def test_five_hundred_cells_are_formatted_quickly():

@@ -96,6 +96,16 @@ def test_a_time_that_no_ledger_takes_is_the_latest_that_it_does(tmp_path):
     database.close()
 
 
+def test_links_that_lead_nowhere_hide_nothing(tmp_path):
+    (tmp_path / "sub").mkdir()
+    for folder in (tmp_path, tmp_path / "sub"):
+        (folder / "a.png").touch()
+        (folder / "loop").symlink_to("loop")
+        (folder / "gone").symlink_to("missing")
+        (folder / "odd").symlink_to("a.png/x")
+    assert [source.image for source in scan(tmp_path, tmp_path / "out", recursive=True)] == ["a.png", "sub/a.png"]
+
+
 def test_a_folder_below_that_cannot_be_listed_is_passed_over(tmp_path, monkeypatch):
     (tmp_path / "locked").mkdir()
     (tmp_path / "a.png").touch()

@@ -1,8 +1,10 @@
 """Faults that pass and faults that stay, with the bundled model and a disk that is made to fail."""
 
+import dataclasses
 import errno
 import hashlib
 import threading
+from pathlib import Path
 
 import cv2
 import pytest
@@ -10,13 +12,14 @@ import pytest
 from cellseg_device import image as images
 from cellseg_device import results, segment, watch, worker
 from cellseg_device.counting import Counting, Length
-from cellseg_device.errors import TRIED_AGAIN, ImageError, InputError
+from cellseg_device.errors import NOT_OURS, TRIED_AGAIN, ImageError, InputError
 from cellseg_device.ledger import DONE, FAILED
 from cellseg_device.output import Output
-from cellseg_device.scan import source_at
+from cellseg_device.region import Region
+from cellseg_device.scan import scan, source_at
 from cellseg_device.segment import Stopwatch
 from cellseg_device.wake import Alarm
-from cellseg_device.worker import ReadError, Worker
+from cellseg_device.worker import UNCHANGED, ReadError, Worker
 
 
 @pytest.fixture
@@ -76,6 +79,65 @@ def test_what_an_image_has_from_before_is_made_anew_beside_what_is_wanted(work, 
     second = {path.name: path.read_bytes() for path in out.glob("a.*")}
     assert {*second} == {"a.labels.tif", "a.cells.csv", "a.overlay.jpg", "a.geojson"}
     assert second["a.overlay.jpg"] != first["a.overlay.jpg"]  # no cell is left
+
+
+def test_files_of_somebody_else_are_left_alone(work, tmp_path, write_image):
+    source = source_of(write_image(tmp_path / "a.png"))
+    work.output.open()
+    theirs = {name: work.output.folder / name for name in ("a.labels.tif", "a.geojson", "a.overlay.jpg")}
+    for path in theirs.values():
+        path.write_text("of somebody")
+    refused = work.process(source)
+    assert (refused.status, refused.reason) == (FAILED, NOT_OURS)
+    assert work.output.ledger.known(work.settings) == []  # so it is tried again at the next start
+    theirs.pop("a.labels.tif").unlink()
+    work.extras = ("overlay",)
+    assert work.process(source).reason == NOT_OURS
+    work.extras = ()
+    assert work.process(source).status == DONE
+    assert work.process(dataclasses.replace(source, size=source.size + 1)).status == DONE
+    source.path.write_text("no image")
+    assert work.process(source_of(source.path)).status == FAILED
+    assert not (work.output.folder / "a.labels.tif").exists()
+    assert {path.read_text() for path in theirs.values()} == {"of somebody"}
+
+
+@pytest.mark.parametrize(
+    "counting",
+    [Counting(channel="red"), Counting(diameter=Length(9, "um")), Counting(region=Region("circle", (-9, 0, 1)))],
+)
+def test_settings_that_do_not_fit_leave_an_earlier_result_alone(work, tmp_path, write_image, counting):
+    source = source_of(write_image(tmp_path / "a.png"))
+    done = work.process(source)
+    before = {path.name: path.read_bytes() for path in work.output.folder.glob("[ac]*.*[fv]")}
+    work.counting = counting
+    outcome = work.process(source)
+    assert outcome.status == FAILED
+    assert outcome.reason.endswith("(its earlier result stays)")
+    assert {path.name: path.read_bytes() for path in work.output.folder.glob("[ac]*.*[fv]")} == before
+    assert work.output.ledger.get("a.png").counts.count == done.cells
+    (work.output.folder / "a.labels.tif").unlink()
+    assert work.process(source).status == FAILED
+    assert work.output.ledger.get("a.png").status == FAILED
+
+
+def test_one_file_has_one_row_whoever_names_it(work, tmp_path, write_image):
+    """`run` names an image by its path, `watch` by its place in the folder."""
+    first, second = (write_image(tmp_path / name, seed=seed) for seed, name in enumerate(("a.png", "b.png")))
+    work.output.open()
+    assert [o.status for o in watch.run([first], work, Alarm())] == [DONE]
+    outcomes = list(watch.once(tmp_path, work, watch.Timing(), Alarm()))
+    assert [(Path(o.image).name, o.status) for o in outcomes] == [("a.png", UNCHANGED), ("b.png", DONE)]
+    work.extras = ("overlay",)
+    assert [(o.image, o.status) for o in watch.run([second], work, Alarm())] == [("b.png", DONE)]
+    assert [entry.image for entry in work.output.ledger.entries(DONE)] == [str(first), "b.png"]
+    work.output.close()
+    work.output.open()
+    assert scan(tmp_path, work.output.folder, known=work.output.known) == []
+    (tmp_path / "other").mkdir()
+    assert work.process(source_of(write_image(tmp_path / "other" / "b.png", seed=3))).status == DONE
+    elsewhere = write_image(tmp_path / "other" / "a.png", seed=4)
+    assert [o.image for o in watch.run([elsewhere], work, Alarm())] == [str(elsewhere)]
 
 
 def test_a_depth_without_a_pixel_size_is_told_once(work, tmp_path, write_image, warnings):
@@ -328,8 +390,11 @@ def test_once_survives_a_ledger_that_cannot_be_read_for_a_moment(work, tmp_path,
 
 def test_a_stop_ends_run_and_once_after_the_image_in_hand(work, tmp_path, write_image):
     paths = [write_image(tmp_path / name) for name in ("a.png", "b.png")]
+    (tmp_path / "other").mkdir()
+    others = [write_image(tmp_path / "other" / name) for name in ("c.png", "d.png")]
     alarm = Alarm()
-    assert len(collect(watch.run(paths, work, alarm), alarm, 1)) == 1
+    assert len(collect(watch.run(others, work, alarm), alarm, 1)) == 1
     alarm = Alarm()
     outcomes = collect(watch.once(tmp_path, work, watch.Timing(), alarm), alarm, 1)
     assert [outcome.image for outcome in outcomes] == ["a.png"]
+    assert all(path.exists() for path in paths)
