@@ -13,6 +13,7 @@ from cellseg_device import results
 from cellseg_device.errors import InputError, OutputError
 from cellseg_device.ledger import DONE, FAILED, Entry, Ledger
 from cellseg_device.output import COUNTS_NAME, FAILED_NAME, result_names, table_bytes
+from cellseg_device.retention import CAPTURE, CAPTURES_NAME
 
 _PATIENCE_S = 1.0  # a running watch may have written an image's files and not yet its row
 
@@ -104,15 +105,19 @@ def _faults(folder: Path, entry: Entry) -> Iterator[str]:
             with open(folder / name, "rb") as file:
                 same = hashlib.file_digest(file, "sha256").hexdigest() == digest
         except FileNotFoundError:
-            yield f"{name} is missing: {_remedy(name, entry)}"
+            yield f"{name} is missing: {_remedy(folder, name, entry)}"
             continue
         if not same:
-            yield f"{name} is not as it was written: remove it, then {_remedy(name, entry)}"
+            yield f"{name} is not as it was written: remove it, then {_remedy(folder, name, entry)}"
 
 
-def _remedy(name: str, entry: Entry) -> str:
+def _remedy(folder: Path, name: str, entry: Entry) -> str:
     if not name.endswith(results.ALWAYS):
         return "'cellseg-device export' makes it again"
+    if CAPTURE.fullmatch(entry.image):
+        if not (folder / CAPTURES_NAME / entry.image).exists():
+            return "nothing makes it again, since the camera's image was not kept"
+        return f"the next 'camera' makes it again from {CAPTURES_NAME}/{entry.image}"
     command = "run" if Path(entry.image).is_absolute() else "watch"
     return f"the next '{command}' makes it again from {entry.image}"
 

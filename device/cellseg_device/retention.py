@@ -16,7 +16,7 @@ from cellseg_device.ledger import Entry
 from cellseg_device.output import Output, utc
 
 CAPTURES_NAME = "captures"
-_CAPTURE = re.compile(r"\d{8}T\d{6}\.\d{3}Z-\d{6,}\.png")
+CAPTURE = re.compile(r"\d{8}T\d{6}\.\d{3}Z-\d{6,}\.png")
 _EVERY_S = 3600.0
 
 
@@ -34,6 +34,7 @@ class Retention:
         self._output = output
         self._retain_s = retain_s
         self._due = -_EVERY_S
+        self._began_ns, self._began_wall_ns = time.monotonic_ns(), time.time_ns()
 
     def tidy(self) -> int:
         """Remove what is due, if an hour has passed since the last time.
@@ -48,10 +49,17 @@ class Retention:
             return 0
         self._due = now
         try:
-            return self._remove_before(utc(time.time_ns() - round(self._retain_s * 1e9)))
+            return self._remove_before(utc(self._now_ns() - round(self._retain_s * 1e9)))
         except OSError as error:
             self._output.warn(f"old overlays and captures cannot be removed ({error.strerror}): trying later")
             return 0
+
+    def _now_ns(self) -> int:
+        """The time, but no later than a clock would have it that was never set.
+
+        A Raspberry Pi has no clock of its own: what it took before the network told it the time would be old at once.
+        """
+        return min(time.time_ns(), self._began_wall_ns + time.monotonic_ns() - self._began_ns)
 
     def _remove_before(self, recorded_at: str) -> int:
         folder, ledger = self._output.folder, self._output.ledger
@@ -68,7 +76,7 @@ class Retention:
                 removed += 1
         captures = folder / CAPTURES_NAME
         for name in _names(captures):
-            entry = ledger.get(name) if _CAPTURE.fullmatch(name) else None
+            entry = ledger.get(name) if CAPTURE.fullmatch(name) else None
             if entry and _is_due(entry, recorded_at) and _has(captures / name, entry.sha256):
                 (captures / name).unlink(missing_ok=True)
                 removed += 1

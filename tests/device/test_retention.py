@@ -3,10 +3,11 @@
 import dataclasses
 import hashlib
 import os
+import time
 
 import pytest
 
-from cellseg_device.output import Output
+from cellseg_device.output import Output, utc
 from cellseg_device.retention import Retention
 from cellseg_device.scan import source_at
 from cellseg_device.worker import Worker
@@ -92,6 +93,21 @@ def test_without_a_ledger_nothing_goes(output, warnings):
     before = names(output)
     assert retention.tidy() == 0
     assert names(output) == before
+
+
+def test_what_was_taken_before_the_clock_was_set_is_not_old_at_once(output, monkeypatch):
+    """As on a Raspberry Pi, which starts where it was switched off and learns the time from the network."""
+    now_ns = time.time_ns()
+    monkeypatch.setattr("cellseg_device.retention.time.time_ns", lambda: now_ns)
+    for image in (CAPTURE, "a.png"):
+        output.record(dataclasses.replace(output.ledger.get(image), recorded_at=utc(now_ns)))
+    retention = Retention(output, DAY_S)
+    now_ns += round(60 * DAY_S * 1e9)
+    assert retention.tidy() == 0
+    monotonic_ns = time.monotonic_ns() + round(2 * DAY_S * 1e9)
+    monkeypatch.setattr("cellseg_device.retention.time.monotonic_ns", lambda: monotonic_ns)
+    monkeypatch.setattr("cellseg_device.retention.time.monotonic", lambda: monotonic_ns * 1e-9)
+    assert retention.tidy() == 3
 
 
 def test_it_looks_once_an_hour(output, monkeypatch):

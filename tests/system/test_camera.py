@@ -217,6 +217,14 @@ def test_discarded_originals_leave_nothing(device, folder, tmp_path, table):
 
 
 @pytest.mark.slow
+def test_a_film_that_is_cut_short_is_told(device, film, tmp_path):
+    data = film.read_bytes()
+    film.write_bytes(data[: len(data) // 2])
+    done = device("camera", "--source", film, "--every", "0", "--out", tmp_path / "out")
+    assert f"{film} ends after 3 of 6 frames: it is damaged, or cut short" in done.stderr
+    assert "3 images: 3 done" in done.stdout
+
+
 def test_ticks_do_not_drift_and_missed_ones_are_left_out_and_told(device, film, tmp_path):
     out = tmp_path / "out"
     done = device("camera", "--source", film, "--every", "400ms", "--out", out)

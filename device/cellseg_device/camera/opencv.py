@@ -185,13 +185,20 @@ class Video:
         width, height = (int(self._capture.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         self.settings = warn_of_unused(settings, "a video file", warn)
         self.description = f"{path}, {width}×{height}"
+        self._path, self._warn = path, warn
+        self._frames = 0
 
     def capture(self) -> Pixels:
         """Give the next frame."""
         try:
-            return _rgb(self._capture)
+            pixels = _rgb(self._capture)
         except CameraFault:
+            told = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+            if self._frames < told - 1:  # some containers round it up
+                self._warn(f"{self._path} ends after {self._frames} of {told} frames: it is damaged, or cut short")
             raise EndOfImages from None
+        self._frames += 1
+        return pixels
 
     def close(self) -> None:
         """Close the file."""
