@@ -33,6 +33,7 @@ SUFFIXES = (*ALWAYS, *EXTRAS.values())
 SUMMARY_TABLE, SUMMARY_COUNTS, SUMMARY_SIZES = "summary.csv", "summary-counts.png", "summary-sizes.png"
 SUMMARY_NAMES = (SUMMARY_TABLE, SUMMARY_COUNTS, SUMMARY_SIZES)
 
+_CELLS_START = b"label,centroid_row_px,centroid_col_px,area_px,"
 _ZLIB_LEVEL = 2  # labels are long runs: more effort gains little
 _UM_PER_CM = 10_000
 _NAMESPACE = "cellseg/provenance"
@@ -105,19 +106,31 @@ def write(
     return files.write_all(folder, contents)
 
 
-def check_free(folder: Path, stem: str, suffixes: Iterable[str], image: str) -> None:
-    """Raise ImageError where files have these names that are no results of the image of this file name.
+def check_free(folder: Path, stem: str, suffixes: Iterable[str]) -> None:
+    """Raise ImageError where files have these names that cellseg did not make.
 
-    They are if its label image is among them: then a process was killed before it could put them into the ledger.
+    It did if the label image or the table of cells is ours: a process was killed before it could note them in the
+    ledger, or the ledger was lost.
     """
-    if not any(os.path.lexists(folder / (stem + suffix)) for suffix in suffixes):
-        return
-    try:
-        is_ours = read_provenance(folder / (stem + LABELS)).image == image
-    except (ImageError, FileNotFoundError, IsADirectoryError):
-        is_ours = False
-    if not is_ours:
+    is_taken = any(os.path.lexists(folder / (stem + suffix)) for suffix in suffixes)
+    if is_taken and not _is_label_image(folder / (stem + LABELS)) and not _is_table_of_cells(folder / (stem + CELLS)):
         raise ImageError(NOT_OURS)
+
+
+def _is_label_image(path: Path) -> bool:
+    try:
+        read_provenance(path)
+    except (ImageError, FileNotFoundError, IsADirectoryError):
+        return False
+    return True
+
+
+def _is_table_of_cells(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(_CELLS_START)) == _CELLS_START
+    except (FileNotFoundError, IsADirectoryError):
+        return False
 
 
 def remove(folder: Path, names: Iterable[str]) -> None:

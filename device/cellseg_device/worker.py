@@ -309,7 +309,7 @@ class Worker:
                 wanted = {*self.extras, *before}
                 if former is None or former.stem is None:
                     suffixes = (*results.ALWAYS, *(results.EXTRAS[name] for name in wanted))
-                    results.check_free(folder, stem, suffixes, provenance.image)
+                    results.check_free(folder, stem, suffixes)
                 return results.write(folder, stem, result, provenance, self._encoded(source.image, result, wanted))
         except OSError as error:
             if error.errno in _BAD_NAME:

@@ -59,11 +59,12 @@ def once(model):
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory, write_image, once):
-    """A folder of images, one of which was done with an overlay and has changed since, one new, one no image."""
+    """A folder of images: one done with an overlay and changed since, one new, one done and no image any more."""
     folder = tmp_path_factory.mktemp("start")
     images = folder / "images"
     images.mkdir()
-    write_image(images / "a.png", seed=1)
+    for name in "ac":
+        write_image(images / f"{name}.png", seed=1)
     once(folder / "out", images, ("overlay",))
     write_image(images / "a.png", seed=2, mtime=1_700_000_100)
     write_image(images / "b.png", seed=3)
@@ -148,8 +149,9 @@ def test_all_is_on_the_disk_before_it_is_relied_on(trace):
     assert rows >= 1  # appended; others are written with their whole table
     assert commits >= 3
     renamed = {new_name[0] for call, _, _, *new_name in trace if call == "rename"}
-    assert renamed == {"a.labels.tif", "a.cells.csv", "b.labels.tif", "b.cells.csv", *TABLES}
-    assert ("unlink", "a.overlay.jpg") in {(call, name) for call, _, name, *_ in trace}
+    assert renamed == {"a.labels.tif", "a.cells.csv", "a.overlay.jpg", "b.labels.tif", "b.cells.csv", *TABLES}
+    removed = {name for call, _, name, *_ in trace if call == "unlink"}
+    assert removed >= {"c.labels.tif", "c.cells.csv", "c.overlay.jpg"}
 
 
 def test_the_check_of_the_order_misses_no_sync(trace):
@@ -162,10 +164,8 @@ def test_the_check_of_the_order_misses_no_sync(trace):
             check_order(trace[:index] + trace[index + 1 :])
         except AssertionError:
             continue
-        missed.append((index, trace[index]))
-    # SQLite's own care is left to it; of ours, one sync of the folder is followed by another, after a removal
-    ours = [index for index, (call, *_) in missed if call == "fsync"]
-    assert [trace[index + 1][0] for index in ours] == ["unlink"]
+        missed.append(trace[index])
+    assert [call for call, *_ in missed if call == "fsync"] == []  # of SQLite's own there may be some
 
 
 def test_the_order_without_strace(start, once, tmp_path, monkeypatch):
@@ -252,7 +252,7 @@ def test_a_kill_at_every_step_costs_nothing(start, once, command, trace, whole, 
         done_before.add(tuple(sorted(known)))
         shutil.rmtree(out)
     # The kills fell before, between and after the commits
-    assert {len(known) for known in done_before} == {1, 2, 3}
+    assert {len(known) for known in done_before} == {2, 3}
 
 
 @pytest.mark.slow
