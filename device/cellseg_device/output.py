@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import errno
 import fcntl
+import hashlib
 import io
 import os
 import shutil
@@ -159,7 +160,7 @@ class Output:
             others = [printable(os.path.abspath(source.path))]  # noqa: PTH100 - as `run` names images
         for name in (source.image, *others):
             entry = self.ledger.get(name)
-            if entry and (name == source.image or (entry.size, entry.mtime_ns) == (source.size, source.mtime_ns)):
+            if entry is not None and (name == source.image or _is_of(entry, source)):
                 return replace(source, image=name)
         return source
 
@@ -284,6 +285,17 @@ def result_names(entry: Entry) -> list[str]:
     if entry.stem is None:
         return []
     return list(entry.digests()) or [entry.stem + suffix for suffix in results.SUFFIXES]
+
+
+def _is_of(entry: Entry, source: Source) -> bool:
+    """Whether an entry of another name is that of this file."""
+    if entry.sha256 is None or (entry.size, entry.mtime_ns) != (source.size, source.mtime_ns):
+        return False
+    try:
+        with open(source.path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256
+    except OSError:
+        return False
 
 
 def set_counts_aside(folder: Path) -> str | None:

@@ -9,7 +9,7 @@ import dataclasses
 import math
 import os
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -106,15 +106,31 @@ def write(
     return files.write_all(folder, contents)
 
 
-def check_free(folder: Path, stem: str, suffixes: Iterable[str]) -> None:
-    """Raise ImageError where files have these names that cellseg did not make.
+def check_free(folder: Path, stem: str, extras: Mapping[str, bytes], noted: Collection[str]) -> None:
+    """Raise ImageError where a file that cellseg did not make has the name of a result.
 
-    It did if the label image or the table of cells is ours: a process was killed before it could note them in the
-    ledger, or the ledger was lost.
+    A process may have been killed before it could note in the ledger what it had written: then it left the same bytes,
+    or, of an image that has no entry, files of which the label image or the table of cells is ours.
+
+    Parameters
+    ----------
+    folder, stem, extras
+        As for `write`.
+    noted : collection of str
+        Names that the ledger has of this stem.
     """
-    is_taken = any(os.path.lexists(folder / (stem + suffix)) for suffix in suffixes)
-    if is_taken and not _is_label_image(folder / (stem + LABELS)) and not _is_table_of_cells(folder / (stem + CELLS)):
+    if noted:
+        others = {folder / (stem + suffix): data for suffix, data in extras.items() if stem + suffix not in noted}
+        is_taken = any(os.path.lexists(path) and not _holds(path, data) for path, data in others.items())
+    else:
+        is_taken = any(os.path.lexists(folder / (stem + suffix)) for suffix in (*ALWAYS, *extras))
+        is_taken &= not _is_label_image(folder / (stem + LABELS)) and not _is_table_of_cells(folder / (stem + CELLS))
+    if is_taken:
         raise ImageError(NOT_OURS)
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == data
 
 
 def _is_label_image(path: Path) -> bool:

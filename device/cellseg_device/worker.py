@@ -304,13 +304,12 @@ class Worker:
         try:
             with files.turn(folder):
                 former = self.output.ledger.get(source.image)
-                had = [name for name in (result_names(former) if former else ()) if (folder / name).exists()]
-                before = [name for name, suffix in results.EXTRAS.items() if stem + suffix in had]
-                wanted = {*self.extras, *before}
-                if former is None or former.stem is None:
-                    suffixes = (*results.ALWAYS, *(results.EXTRAS[name] for name in wanted))
-                    results.check_free(folder, stem, suffixes)
-                return results.write(folder, stem, result, provenance, self._encoded(source.image, result, wanted))
+                noted = result_names(former) if former is not None and former.stem == stem else []
+                there = {name for name in noted if (folder / name).exists()}
+                before = [name for name, suffix in results.EXTRAS.items() if stem + suffix in there]
+                extras = self._encoded(source.image, result, {*self.extras, *before})
+                results.check_free(folder, stem, extras, noted)
+                return results.write(folder, stem, result, provenance, extras)
         except OSError as error:
             if error.errno in _BAD_NAME:
                 raise ImageError(f"its results cannot be named after it ({error.strerror}): rename it") from None

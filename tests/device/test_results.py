@@ -159,15 +159,26 @@ def test_counts_follow_from_the_labels():
 
 @pytest.mark.parametrize("suffix", results.SUFFIXES)
 def test_a_file_that_cellseg_did_not_make_keeps_its_name(tmp_path, draw_labels, suffix):
-    results.check_free(tmp_path, "a", results.SUFFIXES)
+    extras = dict.fromkeys(results.EXTRAS.values(), b"data")
+    results.check_free(tmp_path, "a", extras, [])
     (tmp_path / f"a{suffix}").write_bytes(b"of somebody")
     with pytest.raises(ImageError, match="names are taken by files that cellseg did not make"):
-        results.check_free(tmp_path, "a", results.SUFFIXES)
-    results.check_free(tmp_path, "a", {*results.SUFFIXES} - {suffix})
-    written(tmp_path, segmentation(draw_labels()))
+        results.check_free(tmp_path, "a", extras, [])
+    written(tmp_path, segmentation(draw_labels()), extras)
     for lost in results.ALWAYS:  # with the ledger
-        results.check_free(tmp_path, "a", results.SUFFIXES)
+        results.check_free(tmp_path, "a", extras, [])
         (tmp_path / f"a{lost}").unlink()
+
+
+@pytest.mark.parametrize("suffix", results.EXTRAS.values(), ids=results.EXTRAS)
+def test_beside_noted_results_what_a_killed_process_left_is_known_by_its_bytes(tmp_path, suffix):
+    noted = [f"a{name}" for name in results.ALWAYS]
+    (tmp_path / f"a{suffix}").write_bytes(b"data")
+    results.check_free(tmp_path, "a", {suffix: b"data"}, noted)
+    results.check_free(tmp_path, "a", {}, noted)
+    with pytest.raises(ImageError, match="did not make"):
+        results.check_free(tmp_path, "a", {suffix: b"other"}, noted)
+    results.check_free(tmp_path, "a", {suffix: b"other"}, [*noted, f"a{suffix}"])
 
 
 def test_five_hundred_cells_are_formatted_quickly():
