@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from typing import Any
+
 import click
 
+from cellseg_device.errors import OutputError
 from cellseg_host import __version__
 from cellseg_host.commands.architectures import architectures
 from cellseg_host.commands.average import average
@@ -17,7 +22,23 @@ from cellseg_host.commands.train import train
 from cellseg_host.synth.command import synth
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """Commands that say a fault of the disk in a line, wherever it comes up."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            if error.filename is None or error.strerror is None:
+                raise
+            raise OutputError(f"{error.filename}: {error.strerror}: check the path and the disk") from None
+        except Exception as error:
+            if os.strerror(errno.ENOSPC) not in str(error):  # TensorFlow's own, when it cannot save a checkpoint
+                raise
+            raise OutputError("no space is left on the disk: make room, then go on (train: with --resume)") from None
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="cellseg-host")
 def main() -> None:
     """Make the models that cellseg-device runs: import data, train, quantize, evaluate, compare.

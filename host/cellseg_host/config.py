@@ -3,7 +3,7 @@
 A key is a flag without its dashes, or the name of the setting behind it; hyphens and underscores are the same. A flag
 on the command line wins over the file::
 
-    arch: unet
+    arch: unet                                           # FILE.py:NAME is looked for beside the YAML file first
     learning-rate: 1e-3
     options: {activation: elu, filters: [16, 32, 64]}    # --option activation=elu --option filters=16,32,64
     heads: [foreground, distance]                        # --heads foreground,distance
@@ -125,8 +125,17 @@ def _flags(path: Path, context: click.Context) -> dict[str, Any]:
         if parameter.name in told:
             raise InputError(f"{path}: '{key}' says again what '{parameter.name}' said: keep one of them")
         if value is not None:
-            told[parameter.name] = _as_flag(path, key, value, parameter, context)
+            told[parameter.name] = _as_flag(path, key, _beside(path, value), parameter, context)
     return told
+
+
+def _beside(path: Path, value: Any) -> Any:
+    """The value with its ``FILE.py:NAME`` in the folder of the YAML file, where there is such a file."""
+    if isinstance(value, list):
+        return [_beside(path, item) for item in value]
+    if isinstance(value, str) and ".py:" in value and (path.parent / value.rpartition(":")[0]).is_file():
+        return str(path.parent / value)
+    return value
 
 
 def _names(parameter: click.Option) -> Iterator[str]:

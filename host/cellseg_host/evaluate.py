@@ -159,7 +159,7 @@ def score(entry: Entry, true: Labels, labels: Labels, mask: Mask) -> ImageScore:
     return ImageScore(
         entry.id,
         entry.modality,
-        entry.cells,
+        int(true.max(initial=0)),
         int(labels.max(initial=0)),
         metrics.foreground_iou(true > 0, labels > 0),
         metrics.dice(true > 0, labels > 0),

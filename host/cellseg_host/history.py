@@ -12,7 +12,7 @@ from cellseg_device import files
 from cellseg_device.errors import InputError
 
 LOSS = "val_loss"  # the one score that is better when it is smaller
-_FIXED = ("epoch", "round", "loss", "learning_rate", "best")
+FIXED = ("epoch", "round", "loss", "learning_rate", "best")  # columns that are no scores
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ def write(path: Path, history: Sequence[Epoch]) -> None:
     """Write the epochs of the run in `path`, whole."""
     text = StringIO()
     names = list(history[0].scores) if history else []
-    writer = csv.DictWriter(text, [*_FIXED[:-1], *names, _FIXED[-1]])
+    writer = csv.DictWriter(text, [*FIXED[:-1], *names, FIXED[-1]])
     writer.writeheader()
-    writer.writerows({**{k: getattr(e, k) for k in _FIXED}, **e.scores} for e in history)
+    writer.writerows({**{k: getattr(e, k) for k in FIXED}, **e.scores} for e in history)
     files.write(path / "history.csv", text.getvalue().encode())
 
 
@@ -87,7 +87,7 @@ def read(path: Path) -> list[Epoch]:
                     float(row["loss"]),
                     float(row["learning_rate"]),
                     row["best"] == "True",
-                    {k: float(v) for k, v in row.items() if k not in _FIXED},
+                    {k: float(v) for k, v in row.items() if k not in FIXED},
                 )
                 for row in csv.DictReader(lines)
             ]

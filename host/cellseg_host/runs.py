@@ -195,8 +195,19 @@ def create(path: Path, settings: TrainSettings, info: dict[str, Any]) -> None:
         (path / "plugins").mkdir()
     for file, source in sources.items():
         files.write(path / "plugins" / file.name, source)
-    files.write(path / "config.yaml", config.dump(settings).encode())
+    files.write(path / "config.yaml", config.dump(_with_copies(settings)).encode())
     files.write(path / "run.json", json.dumps(info, indent=2).encode())  # last: what has it is a run
+
+
+def _with_copies(settings: TrainSettings) -> TrainSettings:
+    """The settings with a run's copies of the user's own code, by their place in the run's folder."""
+
+    def copy(spec: str) -> str:
+        return plugins.kept_in(Path("plugins"), spec) if plugins.is_spec(spec) else spec
+
+    return dataclasses.replace(
+        settings, arch=copy(settings.arch), loss=copy(settings.loss), metrics=tuple(map(copy, settings.metrics))
+    )
 
 
 def check_new(path: Path) -> None:

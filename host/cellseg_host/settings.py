@@ -60,7 +60,7 @@ class TrainSettings:
         The validation score whose best network is kept; None for mean AP, or a classifier's AUC.
     keep : str
         ``"best"`` by that score; or ``"last"``: what the last epoch leaves. Where validation images are few, the best
-        of many epochs is the best by chance.
+        of many epochs is the best by chance. Then `patience` ends no round.
     swa : int
         Stochastic weight averaging: so many further epochs from the best network on, at a low constant rate, whose
         weights are averaged; the average is kept where it is better.
@@ -105,6 +105,27 @@ class TrainSettings:
     seed: int = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
 
+    def __post_init__(self) -> None:
+        for name, choices in _CHOICES.items():
+            if (value := getattr(self, name)) not in choices:
+                raise InputError(f"setting '{name}': there is {unknown('choice', str(value), choices)}")
+        for name, least in _AT_LEAST.items():
+            if not getattr(self, name) >= least:
+                raise InputError(f"setting '{name}': {getattr(self, name)!r} is below {least}")
+        if not self.learning_rate > 0:
+            raise InputError(f"setting 'learning_rate': {self.learning_rate!r} is not above 0")
+
+
+_CHOICES = {
+    "schedule": SCHEDULES,
+    "freeze": FREEZES,
+    "class_weight": CLASS_WEIGHTS,
+    "keep": KEEPS,
+    "precision": PRECISIONS,
+}
+_AT_LEAST = {"gap_weight": 0, "epochs": 1, "rounds": 1, "steps": 1, "batch": 1, "side": 32, "patience": 1, "swa": 0}
+_AT_LEAST |= {"seed": 0}
+
 
 def from_mapping(told: Mapping[str, Any]) -> TrainSettings:
     """Settings from names and values, as `dataclasses.asdict` or YAML gives them.
@@ -142,6 +163,8 @@ def _as(item: dataclasses.Field[Any], value: Any, what: str) -> Any:
         if isinstance(default, bool):
             if isinstance(value, bool):
                 return value
+        elif isinstance(value, bool):
+            pass
         elif isinstance(default, int):
             if int(value) == float(value):
                 return int(value)

@@ -13,6 +13,7 @@ from cellseg_device.card import Output
 from cellseg_device.errors import InputError
 from cellseg_device.quiet import say
 from cellseg_host import architectures, feed, fit, initialise, losses, plugins, presence, runs, teachers, validate
+from cellseg_host import history as histories
 from cellseg_host.architectures import Architecture
 from cellseg_host.data.dataset import Dataset
 from cellseg_host.fit import Job
@@ -59,7 +60,10 @@ def train(
         runs.check_new(path)
     arch = plugins.find_architecture(settings.arch, settings.heads, settings.options)
     heads = tuple(settings.heads) or arch.heads
-    _check(settings, arch, heads, dataset)
+    check(settings, arch)
+    if not sum(e.cells for e in dataset.split("train")):
+        raise InputError(f"{dataset.root}: no training image has a cell: there is nothing to learn")
+    dataset.split("val")
     keras.utils.set_random_seed(settings.seed)
     begun = (path / "checkpoint").exists()  # then its weights come from there
     with _computing_in(settings.precision):
@@ -170,8 +174,9 @@ def _computing_in(precision: str) -> Iterator[None]:
         keras.mixed_precision.set_global_policy(before)
 
 
-def _check(settings: TrainSettings, arch: Architecture, heads: Sequence[str], dataset: Dataset) -> None:
-    """Refuse what cannot work, before any training."""
+def check(settings: TrainSettings, arch: Architecture) -> None:
+    """Raise an InputError for settings that cannot work together."""
+    heads = tuple(settings.heads) or arch.heads
     if settings.side % arch.stride:
         raise InputError(f"--side {settings.side} is not a multiple of {arch.stride}, the stride of {arch.name}")
     for head in heads:
@@ -182,18 +187,21 @@ def _check(settings: TrainSettings, arch: Architecture, heads: Sequence[str], da
         raise InputError(f"--heads {','.join(heads)}: {arch.name} learns {wanted}")
     if not arch.is_classifier and "foreground" not in heads:
         raise InputError(f"--heads {','.join(heads)}: foreground must be among them")
-    known = PRESENCE_MONITORS if arch.is_classifier else MONITORS
-    known = (*known, *map(_metric_name, settings.metrics))
+    scores = PRESENCE_MONITORS if arch.is_classifier else MONITORS
+    own = [_metric_name(spec) for spec in settings.metrics]
+    for name in own:
+        if own.count(name) > 1 or name in (*scores, *histories.FIXED):
+            raise InputError(f"--metric: '{name}' is the name of another score: give your function another one")
+    known = (*scores, *own)
     if settings.monitor and settings.monitor not in known:
         raise InputError(f"--monitor: there is {unknown('score', settings.monitor, known)}")
+    if settings.keep == "last" and settings.schedule == "plateau":
+        raise InputError("--schedule plateau goes by the best epochs, --keep last by none: choose another of them")
     if settings.metrics and arch.is_classifier:
         raise InputError("--metric: is for networks that draw maps, not for classifiers")
     losses.get(settings.loss)
     for spec in settings.metrics:
         plugins.metric(spec)
-    if not sum(e.cells for e in dataset.split("train")):
-        raise InputError(f"{dataset.root}: no training image has a cell: there is nothing to learn")
-    dataset.split("val")
 
 
 def _metric_name(spec: str) -> str:

@@ -1,4 +1,6 @@
 import csv
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -136,6 +138,61 @@ def test_a_missing_or_damaged_image_is_named(tmp_path, field):
     (root / "images" / "a.png").unlink()
     with pytest.raises(InputError, match=r"a\.png: no such file"):
         dataset.image(dataset.entries[0])
+
+
+@pytest.fixture
+def labelled(tmp_path, field):
+    """Two images with their labels: the folder."""
+    for folder, picture in zip(("images", "labels"), field, strict=True):
+        (tmp_path / folder).mkdir()
+        for name in ("a.png", "b.png"):
+            cv2.imwrite(str(tmp_path / folder / name), picture)
+    return tmp_path
+
+
+def test_a_manifest_of_a_spreadsheet_is_kept_to_and_what_it_leaves_out_is_told(labelled, capsys):
+    (labelled / "manifest.csv").write_bytes(b"\xef\xbb\xbfid,split\r\na,test\r\n")
+    found = {source.id: source.split for source in importers.labels_sources(labelled)}
+    assert found == {"a": "test", "b": None}
+    assert capsys.readouterr().err == "note: 1 images are not in manifest.csv: their splits go by their names\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("id;split\na;test\n", "no row of it has an image's name in a column 'id'"),
+        ("ID,Split\na,test\n", "no row of it has an image's name in a column 'id'"),
+        ("id,split\na.png,test\nb.png,val\n", "names without their endings"),
+        ("id,split\na,test\na,val\n", "an id stands in it twice"),
+        ("id,split\na,täst\n", "is not UTF-8 text"),
+    ],
+)
+def test_a_manifest_that_says_nothing_of_the_images_is_refused(labelled, text, words):
+    """It would go unnoticed that images were tested on that have been learnt from."""
+    (labelled / "manifest.csv").write_text(text, encoding="latin-1")
+    with pytest.raises(InputError, match=words):
+        importers.labels_sources(labelled)
+
+
+def test_one_mask_of_all_cells_is_no_label_image(labelled, field):
+    cv2.imwrite(str(labelled / "labels" / "a.png"), np.where(field[1] > 0, 255, 0).astype(np.uint8))
+    one, other = importers.import_sources(importers.labels_sources(labelled), labelled / "dst")
+    assert "one number in 6 pieces: give each cell a number of its own" in one.reason
+    assert other.cells == field[1].max()
+
+
+@pytest.mark.parametrize("blocks", [0, 1])
+def test_a_full_disk_leaves_no_dataset(labelled, environment, draw_blobs, blocks):
+    """At the first image, or at the manifest that would have said that there is one."""
+    noise = np.random.default_rng(0).integers(0, 256, (60, 80)).astype(np.uint8)
+    for name in ("a.png", "b.png"):
+        cv2.imwrite(str(labelled / "images" / name), noise)
+    command = [sys.executable, "-m", "cellseg_host", "data", "import", "--format", "labels", ".", "dst"]
+    limited = ["sh", "-c", f'ulimit -f {blocks}; exec "$@"', "sh", *command]
+    done = subprocess.run(limited, cwd=labelled, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "error: dst: cannot be written (File too large): make room, then import into a new folder\n"
+    assert not (labelled / "dst" / "manifest.csv").exists()
 
 
 def test_the_split_of_an_image_never_changes_and_is_80_10_10():

@@ -52,6 +52,13 @@ def test_two_quantizations_without_the_float_are_paired_too():
     ]
 
 
+def test_a_mean_of_runs_is_no_conversion_of_one_of_them():
+    told = {"settings": {"seed": 1}, "data": {"sha256": "x"}}
+    mean = told | {"average": [{"run": "one", "sha256": "1"}, {"run": "two", "sha256": "2"}]}
+    assert conversions([contender("float32", told), contender("int8", mean)]) == []
+    assert conversions([contender("float32", mean), contender("int8", mean)]) == [(0, 1)]
+
+
 def test_a_model_is_named_once(tiny_dataset, model_path, tmp_path):
     link = tmp_path / "link.tflite"
     link.symlink_to(model_path)

@@ -13,7 +13,7 @@ import optuna
 import pytest
 from click.testing import CliRunner
 
-from cellseg_device.errors import InputError
+from cellseg_device.errors import InputError, OutputError
 from cellseg_host import history, train
 from cellseg_host.commands.sweep import sweep as command
 from cellseg_host.history import Epoch
@@ -293,7 +293,7 @@ def test_other_data_and_other_folders_are_refused(tiny_dataset, tmp_path, config
         ("arch: [edge-unet, unte]", "no architecture 'unte': did you mean 'unet'"),
         ("loss: [bce, dicee]", "dicee: "),
         ("options.batchnorm: [true]", "no option 'batchnorm': did you mean 'batch_norm'"),
-        ("side: [32, 33]", "33: side 33 is not a multiple of 16"),
+        ("side: [32, 33]", "33: --side 33 is not a multiple of 16"),
         ("arch: [{arch: unet, search: {options.filter: [[8, 16]]}}]", "no option 'filter': did you mean 'filters'"),
     ],
 )
@@ -302,6 +302,32 @@ def test_what_no_trial_could_use_is_refused_before_any(tiny_dataset, config, sea
     with pytest.raises(InputError) as raised:
         study.check(plan, tiny_dataset)
     assert words in raised.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("search: {loss: [bce]}\nmethod: grid\nmetric: mean_app", "no score 'mean_app': did you mean 'mean_ap'"),
+        ("base: {metric: 3}\nsearch: {loss: [bce]}\nmethod: grid", "no setting 'metric'"),
+    ],
+)
+def test_a_metric_that_no_run_has_is_refused_before_any(tiny_dataset, config, text, words):
+    with pytest.raises(InputError, match=words):
+        study.check(space.read(config(text)), tiny_dataset)
+
+
+def test_a_full_disk_stops_the_sweep_and_the_trial_goes_on_later(tiny_dataset, tmp_path, config, monkeypatch):
+    import tensorflow as tf
+
+    def full(*arguments):
+        raise tf.errors.ResourceExhaustedError(None, None, "checkpoint/x.tmp; No space left on device")
+        yield
+
+    monkeypatch.setattr(train, "train", full)
+    sweep = opened(config(GRID), tmp_path / "s", tiny_dataset)
+    with pytest.raises(OutputError, match="no space is left"):
+        next(study.work(sweep, tiny_dataset, 1))
+    assert [trial.state for trial in sweep.trials()] == ["running"]  # until somebody goes on with it
 
 
 def test_what_goes_with_another_choice_is_not_refused(tiny_dataset, config):

@@ -144,7 +144,7 @@ def test_the_number_of_trials_is_no_part_of_what_is_searched(read):
         ("search: {side: {low: 1, high: 4, log: 7}}", "'log' must be true or false"),
         ("search: {}", "'search' is empty"),
         ("base: {epochs: 1}", "'search' is empty"),
-        ("search: {side: {low: 1, high: 4}}\nmethod: grid", "a grid takes all values, and 'side' has no end of them"),
+        ("search: {side: {low: 32, high: 64}}\nmethod: grid", "a grid takes all values, and 'side' has no end of them"),
         ("search: {seed: {low: 1, high: 20000, step: 1}}\nmethod: grid", "the grid has 20000 points"),
         ("search: {loss: [a]}\ntrials: 0", "'trials' must be a whole number from 1, not 0"),
         ("search: {loss: [a]}\ntrials: 1\nseed: x", "'seed' must be a whole number from 0"),

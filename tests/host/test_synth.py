@@ -1,6 +1,8 @@
 """Synthetic fields: exact labels, the settings kept, and light where the cells are."""
 
 import csv
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -205,9 +207,34 @@ def test_command_makes_every_kind_of_empty_field(tmp_path: Path):
         kind = kinds[index % 10]
         assert entry.id == f"empty-7-{index:04d}-{kind.replace(' ', '-')}"
         image = images.decode(dataset.image_bytes(entry)).pixels
-        assert np.array_equal(image, empties.make_empty(kind, (40, 50), 7 + index // 10))
+        assert np.array_equal(image, empties.make_empty(kind, (40, 50), (7, 1) if index >= 10 else 7))
         assert (entry.cells, entry.modality) == (0, "fluorescence" if image.ndim == 2 else "histology")
         assert not dataset.labels(entry).any()
+
+
+def test_empty_fields_of_neighbouring_seeds_are_others(tmp_path: Path):
+    """Or those to train on and those to test on would have some in common."""
+    for seed, split in ((1, "train"), (2, "test")):
+        made = run(
+            tmp_path, "--kind", "empty", "-n", 20, "--seed", seed, "--size", "40x50", "--split", split, "--force"
+        )
+        assert made.exit_code == 0, made.output
+    dataset = load(tmp_path)
+    seen = [dataset.image_bytes(entry) for entry in dataset.entries if not entry.id.endswith(("black", "saturated"))]
+    assert len({*seen}) == len(seen) >= 32
+
+
+def test_a_full_disk_leaves_the_former_manifest(tmp_path: Path, environment):
+    assert run(tmp_path / "d", "-n", 60, "--size", "16x16", "--diameter", 6).exit_code == 0
+    before = (tmp_path / "d" / "manifest.csv").read_bytes()
+    assert len(before) > 2048
+    command = [sys.executable, "-m", "cellseg_host", "synth", str(tmp_path / "d"), "--kind", "empty", "-n", "1"]
+    command += ["--size", "16x16", "--force"]
+    limited = ["sh", "-c", 'ulimit -f 4; exec "$@"', "sh", *command]
+    done = subprocess.run(limited, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "cannot be written (File too large)" in done.stderr
+    assert (tmp_path / "d" / "manifest.csv").read_bytes() == before
 
 
 def test_command_refuses_what_is_there_and_adds_only_when_forced(tmp_path: Path):

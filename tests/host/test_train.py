@@ -20,7 +20,7 @@ from cellseg_host import feed, keras_road, losses, runs, train, tune
 from cellseg_host.augment import Augmentation
 from cellseg_host.cli import main
 from cellseg_host.data.dataset import Dataset
-from cellseg_host.settings import TrainSettings
+from cellseg_host.settings import TrainSettings, from_mapping
 
 
 def epochs_of(path):
@@ -187,6 +187,10 @@ def test_tuning_finds_the_thresholds_that_were_used(tiny_dataset, tiny_run):
         ("presence", "edge-unet learns foreground"),
         ("monitor", "did you mean 'mean_iou'"),
         ("metric", "nowhere.py"),
+        ("metric twice", "'score' is the name of another score"),
+        ("metric of ours", "'mean_ap' is the name of another score"),
+        ("metric of the history", "'loss' is the name of another score"),
+        ("plateau", "goes by the best epochs"),
         ("encoder weights", "has no encoder that takes pretrained weights"),
     ],
 )
@@ -211,13 +215,42 @@ def test_mistakes_are_refused_before_any_training(tiny_dataset, tiny_run, tiny_s
         "monitor": {"monitor": "mean_io"},
         "metric": {"metrics": ("nowhere.py:f",)},
         "encoder weights": {"encoder_weights": "vgg.h5"},
+        "metric twice": {"metrics": (f"{tmp_path}/a.py:score", f"{tmp_path}/b.py:score")},
+        "metric of ours": {"metrics": (f"{tmp_path}/a.py:mean_ap",)},
+        "metric of the history": {"metrics": (f"{tmp_path}/a.py:loss",)},
+        "plateau": {"schedule": "plateau", "keep": "last"},
     }
+    for name in "ab":
+        text = "def score(y_true, y_pred):\n    return 1.0\nmean_ap = loss = score\n"
+        (tmp_path / f"{name}.py").write_text(text)
     settings = dataclasses.replace(settings, **changes.get(fault, {}))
     resume = fault == "nothing to resume"
     begin = partial(next, train.train(dataset, path, settings, resume))
     with pytest.raises(InputError, match=words):
         begin()
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({"schedule": "cosin"}, "did you mean 'cosine'"),
+        ({"freeze": "encodr"}, "did you mean 'encoder'"),
+        ({"keep": "lst"}, "did you mean 'last'"),
+        ({"class_weight": "freq"}, "did you mean 'frequency'|choose one of none, frequency"),
+        ({"precision": "float16"}, "did you mean 'bfloat16'"),
+        ({"learning_rate": -0.01}, "is not above 0"),
+        ({"learning_rate": float("nan")}, "is not above 0"),
+        ({"steps": 0}, "is below 1"),
+        ({"side": 16}, "is below 32"),
+        ({"gap_weight": float("nan")}, "is below 0"),
+        ({"epochs": True}, "does not fit; its default is 100"),
+        ({"learning_rate": True}, "does not fit"),
+    ],
+)
+def test_settings_that_no_flag_would_take_are_refused_from_a_file_too(told, words):
+    with pytest.raises(InputError, match=words):
+        from_mapping(told)
 
 
 @pytest.mark.parametrize("name", ["run.json", "model.keras"])
@@ -291,6 +324,19 @@ def test_a_user_s_own_network_loss_and_metric(tiny_dataset, tmp_path):
     command += ["--monitor", "counted", *["--epochs", "2", "--steps", "2", "--batch", "2", "--side", "32"]]
     done = CliRunner().invoke(main, command)
     assert done.exit_code == 0, done.output
+    own.write_text("raise SystemExit('changed since')")
+    again = [
+        "train",
+        str(tiny_dataset.root),
+        "--out",
+        str(tmp_path / "again"),
+        "--config",
+        str(tmp_path / "run/config.yaml"),
+    ]
+    repeated = CliRunner().invoke(main, again)
+    assert repeated.exit_code == 0, repeated.output
+    losses = [[epoch["loss"] for epoch in epochs_of(tmp_path / name)] for name in ("run", "again")]
+    assert list(map(float, losses[0])) == pytest.approx(list(map(float, losses[1])), rel=1e-3)
     own.unlink()
     run = runs.open_run(tmp_path / "run")
     assert run.network.count_params() == 6 * 28 + 7

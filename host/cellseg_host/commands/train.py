@@ -72,7 +72,7 @@ def _setting(flag: str, kind: click.ParamType, text: str | None = None) -> _Opti
 @_setting("--side", click.IntRange(32), "Side of a view, pixels.")
 @_setting("--learning-rate", click.FloatRange(0, min_open=True), "The highest, reached after one epoch.")
 @_setting("--schedule", click.Choice(SCHEDULES))
-@_setting("--patience", click.IntRange(1), "Epochs without progress that end a round.")
+@_setting("--patience", click.IntRange(1), "Epochs without progress that end a round; none do with --keep last.")
 @click.option(
     "--monitor",
     metavar="SCORE",

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,13 +13,26 @@ import numpy as np
 import numpy.typing as npt
 
 from cellseg_device import image as images
-from cellseg_device.errors import CellsegError, InputError
-from cellseg_host.data.dataset import SPLITS, Entry, diameters_px, read_labels, write_manifest
+from cellseg_device.errors import CellsegError, InputError, OutputError
+from cellseg_device.quiet import say
+from cellseg_host.data.dataset import (
+    SPLITS,
+    Entry,
+    consecutive,
+    diameters_px,
+    read_labels,
+    read_table,
+    save_png,
+    write_manifest,
+    write_table,
+)
 
 Labels = npt.NDArray[np.uint16]
 
 # Pixels that two masks share: up to this share of the smaller one is rough drawing, above it is a fault.
 MAX_OVERLAP = 0.1
+# In so many pieces a single cell is taken for a mask of all cells
+_PIECES = 3
 
 
 @dataclass(frozen=True)
@@ -74,7 +86,7 @@ def dsb2018_sources(root: Path) -> list[Source]:
     folders = [f for f in sorted(root.iterdir()) if (f / "images").is_dir()] if root.is_dir() else []
     if not folders:
         raise InputError(f"{root}: no ID/images/*.png found: name the unpacked stage1_train folder")
-    told = _manifest(root)
+    told = _manifest(root, {f.name for f in folders})
     return [
         Source(
             f.name,
@@ -99,10 +111,10 @@ def labels_sources(root: Path) -> list[Source]:
     label_root = next((root / n for n in ("labels", "masks") if (root / n).is_dir()), None)
     if label_root is None or not (root / "images").is_dir():
         raise InputError(f"{root}: needs a folder 'images' and a folder 'labels' with one label image each")
-    told = _manifest(root)
     labels, found = _by_stem(label_root), _by_stem(root / "images")
     if not found:
         raise InputError(f"{root / 'images'}: holds no PNG, JPEG or TIFF image")
+    told = _manifest(root, found.keys() | labels.keys())
     return [
         Source(
             stem,
@@ -118,30 +130,54 @@ FORMATS: dict[str, Callable[[Path], list[Source]]] = {"dsb2018": dsb2018_sources
 
 
 def import_sources(sources: list[Source], root: Path) -> Iterator[Entry | Rejection]:
-    """Write each source into the dataset at `root`, yielding its entry, or why it was rejected."""
-    (root / "images").mkdir(parents=True, exist_ok=True)
-    (root / "labels").mkdir(exist_ok=True)
+    """Write each source into the dataset at `root`, yielding its entry, or why it was rejected.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written: what is there is no dataset then.
+    """
+    try:
+        (root / "images").mkdir(parents=True, exist_ok=True)
+        (root / "labels").mkdir(exist_ok=True)
+    except OSError as error:
+        raise _unwritable(root, error) from None
     for source in sources:
         try:
             yield _import_one(source, root)
+        except OutputError:
+            raise
         except CellsegError as error:
             yield Rejection(source.id, error.message)
 
 
 def finish(root: Path, done: list[Entry | Rejection]) -> Imported:
-    """Write the manifest and the list of rejections; the dataset is whole once this returns."""
+    """Write the manifest and the list of rejections; the dataset is whole once this returns.
+
+    Raises
+    ------
+    InputError
+        If every image was rejected.
+    OutputError
+        If it cannot be written.
+    """
     entries = tuple(d for d in done if isinstance(d, Entry))
     rejections = tuple(d for d in done if isinstance(d, Rejection))
-    with (root / "rejected.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["id", "reason"])
-        writer.writerows([r.id, r.reason] for r in rejections)
+    try:
+        write_table(root / "rejected.csv", [("id", "reason"), *((r.id, r.reason) for r in rejections)])
+        if entries:
+            write_manifest(root, entries)
+    except OSError as error:
+        raise _unwritable(root, error) from None
     if not entries:
         raise InputError(
             f"every image was rejected, the first because it {rejections[0].reason} (see {root}/rejected.csv)"
         )
-    write_manifest(root, entries)
     return Imported(entries, rejections)
+
+
+def _unwritable(root: Path, error: OSError) -> OutputError:
+    return OutputError(f"{root}: cannot be written ({error.strerror}): make room, then import into a new folder")
 
 
 def split_of(identity: str) -> str:
@@ -170,10 +206,11 @@ def _import_one(source: Source, root: Path) -> Entry:
         pixels = np.ascontiguousarray(pixels[..., 0])
     labels = source.read_labels(image.shape)
     diameters = diameters_px(labels)
-    stored = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-    for folder, array in (("images", stored), ("labels", labels)):
-        if not cv2.imwrite(str(root / folder / f"{source.id}.png"), array):
-            raise InputError(f"cannot be written into {root / folder}: is the disk full or read-only?")
+    try:
+        for folder, array in (("images", pixels), ("labels", labels)):
+            save_png(root / folder / f"{source.id}.png", array)
+    except OSError as error:
+        raise _unwritable(root, error) from None
     return Entry(
         source.id,
         source.split or split_of(source.id),
@@ -192,7 +229,13 @@ def _labels_of(paths: list[Path], shape: tuple[int, int]) -> Labels:
     labels = read_labels(paths[0])
     if labels.shape != shape:
         raise InputError(f"labels are {_size(labels.shape)}, the image {_size(shape)}")
-    return _consecutive(labels)
+    labels = consecutive(labels)
+    if labels.max(initial=0) == 1 and (pieces := cv2.connectedComponents(labels.astype(np.uint8))[0] - 1) >= _PIECES:
+        raise InputError(
+            f"labels are one number in {pieces} pieces: give each cell a number of its own (Fiji: Analyze Particles, "
+            "Show Count Masks)"
+        )
+    return labels
 
 
 def _join_masks(folder: Path, shape: tuple[int, int]) -> Labels:
@@ -218,25 +261,33 @@ def _join_masks(folder: Path, shape: tuple[int, int]) -> Labels:
         if covered.sum() > MAX_OVERLAP * mask.sum():
             raise InputError(f"masks overlap by {covered.sum()} px (a nucleus of {mask.sum()} px)")
         labels[mask] = number
-    return _consecutive(labels)
+    return consecutive(labels)
 
 
-def _consecutive(labels: Labels) -> Labels:
-    """Renumber from 1 without gaps, keeping the order."""
-    present = np.zeros(65_536, np.uint16)
-    present[np.unique(labels)] = 1
-    present[0] = 0
-    numbers = np.cumsum(present, dtype=np.uint16) * present
-    return numbers[labels]
+def _manifest(root: Path, ids: Collection[str]) -> dict[str, dict[str, str]]:
+    """Rows of the source's manifest.csv by id, which it shall have for the images of these ids.
 
-
-def _manifest(root: Path) -> dict[str, dict[str, str]]:
-    """Rows of the source's manifest.csv by id; empty where there is none."""
+    Raises
+    ------
+    InputError
+        If none of its rows is of one of them: then it means something else, and nobody would notice that the splits
+        are not those that it tells.
+    """
     path = root / "manifest.csv"
     if not path.is_file():
         return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        return {row.get("id", ""): row for row in csv.DictReader(file)}
+    rows = read_table(path)
+    told = {row.get("id") or "": row for row in rows}
+    if not told.keys() & set(ids):
+        raise InputError(
+            f"{path}: no row of it has an image's name in a column 'id': mend it (separated by commas, names without "
+            "their endings), or move it away"
+        )
+    if len(told) < len(rows):
+        raise InputError(f"{path}: an id stands in it twice: keep one of the rows")
+    if missing := len(set(ids) - told.keys()):
+        say(f"note: {missing} images are not in {path.name}: their splits go by their names")
+    return told
 
 
 def _told(manifest: dict[str, dict[str, str]], identity: str) -> tuple[str | None, str | None]:

@@ -137,12 +137,13 @@ def names(places: Sequence[Path]) -> list[str]:
 def conversions(contenders: Sequence[Contender]) -> list[tuple[int, int]]:
     """Pairs of contenders that are one trained network in two precisions: (the most precise, another), by index.
 
-    Two models are of one network when their cards name the same training settings and data.
+    Two models are of one network when their cards name the same training settings and data, and the same runs whose
+    mean it is, if it is one.
     """
     families: dict[str, list[int]] = {}
     for index, contender in enumerate(contenders):
-        told = {k: contender.card.provenance.get(k) for k in ("settings", "data")}
-        if all(told.values()) and contender.card.quantization in PRECISION:
+        told = {k: contender.card.provenance.get(k) for k in ("settings", "data", "average")}
+        if told["settings"] and told["data"] and contender.card.quantization in PRECISION:
             families.setdefault(json.dumps(told, sort_keys=True), []).append(index)
 
     def rank(index: int) -> int:

@@ -14,8 +14,10 @@ run's own checkpoint.
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -31,7 +33,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from cellseg_device import files
-from cellseg_device.errors import InputError
+from cellseg_device.errors import InputError, OutputError
 from cellseg_host import __version__
 from cellseg_host import history as histories
 from cellseg_host.data.dataset import Dataset
@@ -50,6 +52,7 @@ STATES = {
 }
 # Trials before any is pruned, and the share of its epochs that each may have
 PRUNE_AFTER_TRIALS, PRUNE_AFTER_SHARE = 5, 0.2
+_NO_ROOM = os.strerror(errno.ENOSPC)
 
 
 @dataclass(frozen=True)
@@ -302,6 +305,8 @@ def _train(
         if kept is None or not math.isfinite(kept.scores[metric]):
             raise InputError(f"its {metric} is no number")
     except (InputError, MemoryError, tf.errors.ResourceExhaustedError) as error:
+        if _NO_ROOM in str(error):  # TensorFlow's, of a checkpoint: the next start goes on with this trial
+            raise OutputError(f"{path}: cannot be written (no space is left): make room, then start again") from None
         text = error.message if isinstance(error, InputError) else "there is not enough memory for it"
         trial.set_user_attr("reason", text)
         # A search learns nothing from what Optuna calls failed, and would come back to it again and again
@@ -327,8 +332,9 @@ def _lock_of(sweep: Sweep, number: int) -> Path:
 
 def _error(labels: dict[str, str], plan: Plan) -> str:
     """What is wrong with these choices, the rest being the first there is."""
-    from cellseg_host import losses, plugins
+    from cellseg_host import plugins
     from cellseg_host.architectures import option_defaults
+    from cellseg_host.train import check as check_settings
 
     def pick(name: str, item: Range | Choices) -> Any:
         return item.low if isinstance(item, Range) else labels.get(name, next(iter(item)))
@@ -339,9 +345,7 @@ def _error(labels: dict[str, str], plan: Plan) -> str:
         for option in settings.options:
             if option not in (known := list(option_defaults(arch.build))):
                 raise InputError(f"{arch.name} has {unknown('option', option, known)}")
-        if settings.side % arch.stride:
-            raise InputError(f"side {settings.side} is not a multiple of {arch.stride}, the stride of {arch.name}")
-        losses.get(settings.loss)
+        check_settings(settings, arch)
     except InputError as error:
         return error.message
     return ""

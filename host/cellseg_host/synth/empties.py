@@ -23,7 +23,7 @@ _GREY = Camera(electrons_per_count=20, read_noise_e=30, offset=4, top=255)
 _TWELVE_BIT = Camera(electrons_per_count=2, read_noise_e=4, offset=100, top=4095)
 
 
-def make_empty(kind: str, shape: Shape, seed: int) -> Picture:
+def make_empty(kind: str, shape: Shape, seed: int | tuple[int, ...]) -> Picture:
     """Make one field without a nucleus.
 
     Parameters
@@ -31,14 +31,15 @@ def make_empty(kind: str, shape: Shape, seed: int) -> Picture:
     kind : str
         One of `KINDS`.
     shape : (height, width)
-    seed : int
+    seed : int or tuple of int
         Non-negative; the same kind, shape and seed give the same field.
 
     Returns
     -------
     ndarray of uint8 or uint16, shape (height, width) or (height, width, 3)
     """
-    return KINDS[kind](np.random.default_rng([seed, list(KINDS).index(kind)]), shape)
+    numbers = seed if isinstance(seed, tuple) else (seed,)
+    return KINDS[kind](np.random.default_rng([*numbers, list(KINDS).index(kind)]), shape)
 
 
 def _dark(rng: np.random.Generator, shape: Shape) -> Picture:

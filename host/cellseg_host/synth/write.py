@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from cellseg_device.errors import InputError, OutputError
-from cellseg_host.data.dataset import SPLITS, Entry, diameters_px, load, write_manifest
+from cellseg_host.data.dataset import SPLITS, Entry, diameters_px, load, save_png, write_manifest
 from cellseg_host.synth import empties
 from cellseg_host.synth.field import make_field
 from cellseg_host.synth.settings import SynthSettings
@@ -77,14 +76,15 @@ def write_empties(
 ) -> tuple[Entry, ...]:
     """Write n fields without a nucleus as a dataset, by turns of each of `empties.KINDS`.
 
-    Parameters and results are those of `write_fields`. Field i has the seed ``seed + i // 10``; grey ones count as
-    fluorescence, colour ones as histology.
+    Parameters and results are those of `write_fields`. The first of each kind has the seed ``seed``, those of the
+    n-th turn ``(seed, n)``; grey ones count as fluorescence, colour ones as histology.
     """
     kinds = list(empties.KINDS)
 
     def field(index: int) -> Field:
         kind = kinds[index % len(kinds)]
-        image = empties.make_empty(kind, shape, seed + index // len(kinds))
+        turn = index // len(kinds)
+        image = empties.make_empty(kind, shape, (seed, turn) if turn else seed)
         modality = "fluorescence" if image.ndim == 2 else "histology"
         return f"empty-{seed}-{index:04d}-{kind.replace(' ', '-')}", modality, image, np.zeros(shape, np.uint16)
 
@@ -121,15 +121,6 @@ def _write(
     except OSError as error:
         raise OutputError(f"{out}: cannot be written ({error.strerror or error})") from None
     return tuple(written)
-
-
-def save_png(path: Path, image: npt.NDArray[Any]) -> None:
-    """Write a grey or RGB image, 8 or 16 bits, through a temporary file in the same folder."""
-    stored = image if image.ndim == 2 else image[..., ::-1]
-    _, data = cv2.imencode(".png", stored, [cv2.IMWRITE_PNG_COMPRESSION, 6])
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(data.tobytes())
-    part.replace(path)
 
 
 def _entries_there(out: Path, force: bool) -> tuple[Entry, ...]:
