@@ -181,8 +181,8 @@ def too_much(rows: Sequence[dict[str, Any]]) -> list[str]:
     return [r["fault"] for r in rows if r.get("strength") == "middle" and r["drop"]["all"] > MOST_LOST]
 
 
-def markdown(document: dict[str, Any]) -> str:
-    """The tables as a page."""
+def markdown(document: dict[str, Any], path: Path) -> str:
+    """The tables as a page, made with ``--json path``."""
     head, lines = texts(document["rows"])
     table = [head, ["---"] * 2 + ["---:"] * (len(head) - 2), *lines]
     units = "; ".join(f"{name}: {fault.unit}" for name, fault in FAULTS.items())
@@ -190,7 +190,8 @@ def markdown(document: dict[str, Any]) -> str:
     empty = document["cells_in_empty_fields"]
     return f"""# {document["model"]} under stress
 
-Made by `python benchmarks/stress.py` on the {document["images"]} images of the split '{document["split"]}' of
+Made by `python benchmarks/stress.py models/{document["model"]} {document["dataset"]} --json
+benchmarks/{path.name}` on the {document["images"]} images of the split '{document["split"]}' of
 {document["dataset"]}. AP@0.5, mean over images, by modality; drop is what all lose against the untouched images. What
 the strengths mean: {units}.
 
@@ -245,7 +246,7 @@ def main(model: Path, dataset: Path, split: str, processes: int, path: Path) -> 
     counts = [[kind, " ".join(map(str, cells))] for kind, cells in in_empty.items()]
     print_table("Cells in fields without any", ["field", "cells found"], counts)
     files.write(path, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
-    files.write(path.with_suffix(".md"), markdown(document).encode())
+    files.write(path.with_suffix(".md"), markdown(document, path).encode())
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make the bundled models again: sh models/train.sh DATASET [WORK]
+# Make the bundled models anew, in their place: sh models/train.sh DATASET [WORK]
 # DATASET is DSB2018 as a folder of images/, labels/ and manifest.csv with the splits of nuclei.split.csv; WORK (runs)
 # gets the data and the runs. It may be stopped at any time: the same command goes on. cellseg-host must be on the PATH.
 set -eu
@@ -48,7 +48,7 @@ if [ ! -e "$more/complete" ]; then
     touch "$more/complete"
 fi
 
-# Each goes on from the one before it, which is its teacher as well: it sees each training image from eight sides. The
+# Each goes on from an earlier one, which is its teacher as well: it sees each training image from eight sides. The
 # third's views are nearer to real images, the fourth's between those and the second's; the fifth learns large nuclei
 # again, which the third and the fourth had not seen, the sixth and the seventh nuclei in colour as well. What is released
 # is the mean of these three (models/NOTES.md).

@@ -14,7 +14,8 @@ from cellseg_device import focus, runs
 from cellseg_device.image import Image
 from cellseg_device.measure import Cells
 
-# Bounds of what is worth a look, so that few of DSB2018's validation images are flagged (benchmarks/quality.py)
+# Bounds of what is worth a look, so that few of DSB2018's validation images are flagged but for the cells' size
+# (benchmarks/quality.py)
 MIN_EDGE_SHARPNESS = 0.35
 MAX_SATURATED = 0.01
 MAX_UNEVEN_LIGHT = 1.0

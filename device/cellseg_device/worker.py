@@ -302,19 +302,28 @@ class Worker:
             accelerated_by,
         )
         try:
-            with files.turn(folder):
-                former = self.output.ledger.get(source.image)
-                noted = result_names(former) if former is not None and former.stem == stem else []
-                there = {name for name in noted if (folder / name).exists()}
-                before = [name for name, suffix in results.EXTRAS.items() if stem + suffix in there]
-                extras = self._encoded(source.image, result, {*self.extras, *before})
-                results.check_free(folder, stem, extras, noted)
+            extras = self._encoded(source.image, result, {*self.extras, *self._had(source.image, stem)})
+            with files.turn(folder):  # held for moments: an export may wait for it, or just have made another file
+                wanted = {*self.extras, *self._had(source.image, stem)}
+                missing = {name for name in wanted if results.EXTRAS[name] not in extras}
+                extras |= self._encoded(source.image, result, missing)
+                results.check_free(folder, stem, extras, self._noted(source.image, stem))
                 return results.write(folder, stem, result, provenance, extras)
         except OSError as error:
             if error.errno in _BAD_NAME:
                 raise ImageError(f"its results cannot be named after it ({error.strerror}): rename it") from None
             self.output.close()
             raise
+
+    def _noted(self, image: str, stem: str) -> list[str]:
+        """Names that the ledger has of this stem's files."""
+        former = self.output.ledger.get(image)
+        return result_names(former) if former is not None and former.stem == stem else []
+
+    def _had(self, image: str, stem: str) -> list[str]:
+        """The extras, by name, that an image has from before."""
+        there = {name for name in self._noted(image, stem) if (self.output.folder / name).exists()}
+        return [name for name, suffix in results.EXTRAS.items() if stem + suffix in there]
 
     def _encoded(self, image: str, result: Segmentation, wanted: Collection[str]) -> dict[str, bytes]:
         """Make the extras of these names, by suffix."""

@@ -51,11 +51,11 @@ def bar() -> Iterator[Progress]:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table, first column left, others right; never cut off where the output is a file."""
+    """Print a table, first column left, others right; long texts are folded, never cut off."""
     console = Console()
     table = Table(title=title or None, title_justify="left", show_header=any(columns))
     for index, name in enumerate(columns):
-        table.add_column(name, justify="left" if index == 0 else "right", no_wrap=True)
+        table.add_column(name, justify="left" if index == 0 else "right", no_wrap=index == 0, overflow="fold")
     for row in rows:
         table.add_row(*row)
     if not console.is_terminal:

@@ -87,10 +87,17 @@ for _ in range(200):
 
 
 def test_a_turn_ends_with_its_process(tmp_path):
-    code = "import os, sys, pathlib; from cellseg_device import files; " + (
-        "files.turn(pathlib.Path(sys.argv[1])).__enter__(); print(flush=True); os.kill(os.getpid(), 9)"
-    )
+    code = """
+import os, sys, pathlib
+from cellseg_device import files
+turn = files.turn(pathlib.Path(sys.argv[1]))
+turn.__enter__()
+print("held", flush=True)
+os.kill(os.getpid(), 9)
+"""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    subprocess.run([sys.executable, "-c", code, tmp_path], env=environment, check=False, stdout=subprocess.DEVNULL)
+    command = [sys.executable, "-c", code, tmp_path]
+    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("held\n", -9)
     with files.turn(tmp_path):
         pass

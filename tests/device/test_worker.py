@@ -10,8 +10,8 @@ from pathlib import Path
 import cv2
 import pytest
 
+from cellseg_device import files, results, segment, watch, worker
 from cellseg_device import image as images
-from cellseg_device import results, segment, watch, worker
 from cellseg_device.counting import Counting, Length
 from cellseg_device.errors import NOT_OURS, TRIED_AGAIN, ImageError, InputError
 from cellseg_device.ledger import DONE, FAILED
@@ -80,6 +80,39 @@ def test_what_an_image_has_from_before_is_made_anew_beside_what_is_wanted(work, 
     second = {path.name: path.read_bytes() for path in out.glob("a.*")}
     assert {*second} == {"a.labels.tif", "a.cells.csv", "a.overlay.jpg", "a.geojson"}
     assert second["a.overlay.jpg"] != first["a.overlay.jpg"]  # no cell is left
+
+
+def test_the_folder_is_not_kept_from_others_while_files_are_encoded(work, tmp_path, write_image, monkeypatch):
+    encode, begun = worker.overlay.encode, []
+
+    def encoded(picture):
+        with files.turn(work.output.folder):
+            begun.append(picture.shape)
+        return encode(picture)
+
+    monkeypatch.setattr(files, "_TURN_PATIENCE_S", 0.2)
+    monkeypatch.setattr(worker.overlay, "encode", encoded)
+    work.extras = ("overlay",)
+    assert work.process(source_of(write_image(tmp_path / "a.png"))).status == DONE
+    assert len(begun) == 1
+
+
+def test_what_an_export_makes_meanwhile_is_of_the_new_labels(work, tmp_path, write_image, monkeypatch):
+    source = source_of(write_image(tmp_path / "a.png"))
+    work.process(source)
+    out, turn = work.output.folder, files.turn
+
+    def late(folder):
+        monkeypatch.setattr(files, "turn", turn)
+        (out / "a.geojson").write_bytes(b"of the former labels")
+        work.output.ledger.add_files(work.output.ledger.get("a.png"), {"a.geojson": "its digest"})
+        return turn(folder)
+
+    monkeypatch.setattr(files, "turn", late)
+    assert work.process(source).status == DONE
+    data = (out / "a.geojson").read_bytes()
+    assert work.output.ledger.get("a.png").digests()["a.geojson"] == hashlib.sha256(data).hexdigest()
+    assert b"former" not in data
 
 
 def test_files_of_somebody_else_are_left_alone(work, tmp_path, write_image):

@@ -11,6 +11,8 @@ from cellseg_device.card import read_from
 from cellseg_host.commands.quantize import METRICS, quantize
 from cellseg_host.quantize import gate, road
 from cellseg_host.quantize.judged import Judged
+from cellseg_host.settings import TrainSettings
+from cellseg_host.train import train
 
 
 def run(*arguments):
@@ -38,6 +40,16 @@ def test_the_comparison_and_the_layers_that_lose_most(tiny_run, tiny_dataset, tm
     assert {"foreground", "distance", "encoder0_conv0_relu"} <= {row["layer"] for row in rows}
     own = [float(row["own_db"]) for row in rows]
     assert own == sorted(own)
+
+
+def test_the_layers_of_a_network_with_max_poolings(tiny_dataset, tmp_path):
+    settings = TrainSettings(arch="unet", options={"filters": (8, 16)}, epochs=1, steps=2, batch=2, side=64)
+    list(train(tiny_dataset, tmp_path / "run", settings))
+    out = tmp_path / "made.tflite"
+    made = run(tmp_path / "run", "--int8", "--data", tiny_dataset.root, "--out", out, "--layers", "--images", 2)
+    assert made.exit_code == 0, made.output
+    assert "thresholds" in made.output  # not cut off by the long line beside it
+    assert (tmp_path / "made.layers.csv").exists()
 
 
 def test_json_for_a_program(tiny_run, tiny_dataset, tmp_path):

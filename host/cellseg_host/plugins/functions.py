@@ -87,7 +87,6 @@ def _tried(plugin: Plugin, target: np.ndarray, logits: np.ndarray, where: str) -
     """Gradient of the loss for the logits; 0 if there is none."""
     given: list[Any] = []
 
-    @tf.function  # in a graph, as training runs it
     def step(logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
             tape.watch(logits)
@@ -97,7 +96,9 @@ def _tried(plugin: Plugin, target: np.ndarray, logits: np.ndarray, where: str) -
         return value, tape.gradient(value, logits, unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
     try:
-        value, gradient = step(tf.constant(logits))
+        # In a graph, as training runs it; made outright, since TensorFlow warns of functions that are traced often
+        graph = tf.function(step).get_concrete_function(tf.TensorSpec(logits.shape, tf.float32))
+        value, gradient = graph(tf.constant(logits))
     except Exception as error:  # whatever a user's function raises
         if not given:
             raise plugin.error(f"raises {one_line(error, plugin.path)}") from None

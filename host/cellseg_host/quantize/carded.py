@@ -20,6 +20,7 @@ from cellseg_host.quantize.errors import QuantizationError
 SIDE = 256
 # Least correlation of an output of the converted graph with the network's own
 _ALIKE = 0.9
+_FREE_SIDE = 256  # of the input, where a graph takes any
 
 
 def carded(network: keras.Model, outputs: Sequence[Output], card: Card, flatbuffer: bytes) -> bytes:
@@ -86,6 +87,10 @@ def open_graph(flatbuffer: bytes, **options: Any) -> Interpreter:
     """An interpreter of the graph, silent; `options` are its own."""
     with quiet_stderr():
         interpreter = Interpreter(model_content=cards.strip(flatbuffer), **options)
+        entry = interpreter.get_input_details()[0]
+        free = entry["shape_signature"] < 0
+        if free.any():  # as it stands 1 × 1, of which a max-pooling leaves nothing
+            interpreter.resize_tensor_input(entry["index"], np.where(free, _FREE_SIDE, entry["shape"]))
         interpreter.allocate_tensors()
     return interpreter
 
