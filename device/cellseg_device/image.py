@@ -50,7 +50,7 @@ _PRINTED_UM = 40.0  # per centimetre, without a word of who means it, this and m
 _TIFFFILE_DECODES = (1, 8, 32946, 32773)
 _OPENCV_DECODES = (*_TIFFFILE_DECODES, 2, 3, 4, 5, 6, 7)
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
-_UNASSOCIATED_ALPHA, _ALPHAS = 2, (1, 2)
+_ALPHAS = (1, 2)  # of ExtraSamples: colours multiplied by it or not
 
 _TAG_BYTES = (0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8)  # of one value, by type
 
@@ -265,8 +265,10 @@ def _tiff_header(tif: Any, data: bytes) -> _Header:
     height, width, samples, dtype = page.imagelength, page.imagewidth, page.samplesperpixel, page.dtype
     _check_size(height, width)
     pages = len(tif.pages) * page.imagedepth
-    if tif.is_imagej:  # which may write all planes of a stack behind one page
-        pages = max(pages, int((tif.imagej_metadata or {}).get("images", 1)))
+    if tif.is_imagej and page.compression == 1:  # which may write all planes of a stack behind one page
+        planes, size = (tif.imagej_metadata or {}).get("images"), sum(page.databytecounts)
+        if isinstance(planes, int) and page.dataoffsets[0] + planes * size <= len(data):
+            pages = max(pages, planes)
     if pages != 1:
         raise ImageError(f"holds {pages} pages: save each plane as a file of its own (Fiji: Stack to Images)")
     if page.photometric not in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB, _PALETTE, _YCBCR):
@@ -351,16 +353,13 @@ def _opencv_tiff_pixels(page: Any, data: bytes, header: _Header) -> npt.NDArray[
     if page.compression not in _OPENCV_DECODES:
         name = _shown(getattr(page.compression, "name", page.compression))
         raise ImageError(f"is compressed with {name}: save it uncompressed")
-    is_mixed_up = samples > 1 and (
-        (bits > 8 and page.planarconfig != 1)
-        or page.photometric in (_MIN_IS_WHITE, _MIN_IS_BLACK)
-        or _UNASSOCIATED_ALPHA in (page.extrasamples or ())
-    )
-    if is_mixed_up:
+    if (samples > 1 and bits > 8 and page.planarconfig != 1) or (samples == 3 and page.photometric <= _MIN_IS_BLACK):
         raise ImageError("has channels that its compression mixes up: save it uncompressed")
-    if "Orientation" in page.tags:  # by which OpenCV would turn it; how it lies on the slide is all the same
-        at = page.tags["Orientation"].valueoffset
-        data = data[:at] + struct.pack(f"{page.parent.byteorder}H", 1) + data[at + 2 :]
+    # It would turn the picture, and multiply colours by an alpha that is not in them yet: told otherwise, it does not
+    for tag in ("Orientation", "ExtraSamples"):
+        if tag in page.tags:
+            at = page.tags[tag].valueoffset
+            data = data[:at] + struct.pack(f"{page.parent.byteorder}H", 1) + data[at + 2 :]
     pixels = _opencv_pixels(data, header)
     if pixels.dtype == np.uint16 and bits < 16:
         pixels >>= 16 - bits  # it fills them up to 16

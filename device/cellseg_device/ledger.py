@@ -11,7 +11,7 @@ import errno
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -238,20 +238,30 @@ class Ledger:
             self._connection.execute(f"INSERT INTO images ({_COLUMNS}) VALUES ({marks})", own + counted)
 
     def add_files(self, entry: Entry, digests: Mapping[str, str]) -> None:
-        """Note further result files of an entry, if it still says what `entry` does; commits."""
-        if entry.files is None or not digests:
+        """Note further result files of an entry, if it still is of the result that `entry` is; commits."""
+        if not digests:
             return
-        noted = json.dumps(json.loads(entry.files) | dict(digests))
-        with self.transaction(), self._faults():
-            self._connection.execute(
-                "UPDATE images SET files = ? WHERE image = ? AND files = ?", (noted, entry.image, entry.files)
-            )
+        with self.transaction():
+            now = self.get(entry.image)
+            if now is not None and now.files is not None and entry.digests().items() <= now.digests().items():
+                self._put_files(entry.image, now.digests() | dict(digests))
+
+    def announce(self, image: str, names: Collection[str]) -> None:
+        """Note names of result files that are about to be written for an image with an entry; commits."""
+        if not names:
+            return
+        with self.transaction():
+            now = self.get(image)
+            if now is not None and now.files is not None:
+                self._put_files(image, dict.fromkeys(names, "") | now.digests())
+
+    def _put_files(self, image: str, digests: Mapping[str, str]) -> None:
+        with self._faults():
+            self._connection.execute("UPDATE images SET files = ? WHERE image = ?", (json.dumps(digests), image))
 
     def drop_file(self, entry: Entry, name: str) -> None:
         """Forget a result file of an entry, which is gone; within a `transaction`."""
-        kept = {other: digest for other, digest in entry.digests().items() if other != name}
-        with self._faults():
-            self._connection.execute("UPDATE images SET files = ? WHERE image = ?", (json.dumps(kept), entry.image))
+        self._put_files(entry.image, {other: digest for other, digest in entry.digests().items() if other != name})
 
     def tables(self) -> dict[str, Stamp]:
         """Read how the tables were left, by name."""

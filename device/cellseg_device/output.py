@@ -74,6 +74,7 @@ class Output:
         self.warn = warn
         self.keep_free_bytes = keep_free_bytes
         self.settings = "{}"  # `counting.Counting.key` of what is done now
+        self.watched: Path | None = None  # a folder whose images are named by their place in it
         self.known: dict[str, tuple[int, int]] = {}  # size and mtime_ns by image, of what need not be done
         self._was_open = False
         self._lock: int | None = None
@@ -125,9 +126,10 @@ class Output:
             for image, size, mtime_ns, stem in self.ledger.known(self.settings)
             if stem is None or all(stem + suffix in names for suffix in results.ALWAYS)
         }
-        # What `run` did of the folder that the results lie in has another name there
-        around = f"{printable(os.path.abspath(self.folder.parent))}/"  # noqa: PTH100 - as `run` names images
-        return {image.removeprefix(around): seen for image, seen in found.items() if image.startswith(around)} | found
+        if self.watched is None:
+            return found
+        inside = f"{_absolute(self.watched)}/"  # what `run` did of them has another name
+        return {image.removeprefix(inside): seen for image, seen in found.items() if image.startswith(inside)} | found
 
     def close(self) -> None:
         """Let go of the folder; does nothing when it is closed."""
@@ -151,16 +153,23 @@ class Output:
     def as_known(self, source: Source) -> Source:
         """A file under the name by which the ledger has it, if it has; lest one file be counted twice.
 
-        `watch` names an image by its place in the watched folder, `run` by its whole path.
+        `watch` names an image by its place in the watched folder, `run` by its whole path. Which folder was watched is
+        not known, but for the usual one, that the results lie in: a file of the name, the size, the time and the bytes
+        is taken for the same.
         """
-        path = Path(source.image)
-        if path.is_absolute():
-            others = ["/".join(path.parts[start:]) for start in range(1, len(path.parts))]
+        path, around = Path(source.image), f"{_absolute(self.folder.parent)}/"
+        certain, likely = [source.image], []
+        if not path.is_absolute():
+            certain.append(_absolute(source.path))
         else:
-            others = [printable(os.path.abspath(source.path))]  # noqa: PTH100 - as `run` names images
-        for name in (source.image, *others):
+            certain += [source.image.removeprefix(around)] * source.image.startswith(around)
+            likely = ["/".join(path.parts[start:]) for start in range(1, len(path.parts))]
+        for name in certain:
+            if self.ledger.get(name) is not None:
+                return replace(source, image=name)
+        for name in likely:
             entry = self.ledger.get(name)
-            if entry is not None and (name == source.image or _is_of(entry, source)):
+            if entry is not None and entry.mtime_ns == source.mtime_ns and is_of_these_bytes(entry, source):
                 return replace(source, image=name)
         return source
 
@@ -287,9 +296,14 @@ def result_names(entry: Entry) -> list[str]:
     return list(entry.digests()) or [entry.stem + suffix for suffix in results.SUFFIXES]
 
 
-def _is_of(entry: Entry, source: Source) -> bool:
-    """Whether an entry of another name is that of this file."""
-    if entry.sha256 is None or (entry.size, entry.mtime_ns) != (source.size, source.mtime_ns):
+def _absolute(path: Path) -> str:
+    """As `run` names images: a link keeps its own name."""
+    return printable(os.path.abspath(path))  # noqa: PTH100
+
+
+def is_of_these_bytes(entry: Entry, source: Source) -> bool:
+    """Whether an entry is of a file with the same content."""
+    if entry.sha256 is None or entry.size != source.size:
         return False
     try:
         with open(source.path, "rb") as file:

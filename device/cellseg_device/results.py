@@ -109,43 +109,51 @@ def write(
 def check_free(folder: Path, stem: str, extras: Mapping[str, bytes], noted: Collection[str]) -> None:
     """Raise ImageError where a file that cellseg did not make has the name of a result.
 
-    A process may have been killed before it could note in the ledger what it had written: then it left the same bytes,
-    or, of an image that has no entry, files of which the label image or the table of cells is ours.
-
     Parameters
     ----------
     folder, stem, extras
         As for `write`.
     noted : collection of str
-        Names that the ledger has of this stem.
+        Names of the files of this stem that are known to be cellseg's.
     """
-    if noted:
-        others = {folder / (stem + suffix): data for suffix, data in extras.items() if stem + suffix not in noted}
-        is_taken = any(os.path.lexists(path) and not _holds(path, data) for path, data in others.items())
-    else:
-        is_taken = any(os.path.lexists(folder / (stem + suffix)) for suffix in (*ALWAYS, *extras))
-        is_taken &= not _is_label_image(folder / (stem + LABELS)) and not _is_table_of_cells(folder / (stem + CELLS))
-    if is_taken:
-        raise ImageError(NOT_OURS)
+    for suffix in (*ALWAYS, *extras):
+        path = folder / (stem + suffix)
+        # A file of the same bytes loses nothing
+        if path.name not in noted and os.path.lexists(path) and not _holds(path, extras.get(suffix, b"")):
+            raise ImageError(NOT_OURS)
 
 
-def _holds(path: Path, data: bytes) -> bool:
-    return path.is_file() and path.read_bytes() == data
+def are_ours(folder: Path, stem: str) -> bool:
+    """Whether cellseg made the files of a stem that the ledger does not know.
 
-
-def _is_label_image(path: Path) -> bool:
+    Then it was killed before it could note them, or the ledger was lost: the label image or the table of cells tells.
+    """
     try:
-        read_provenance(path)
-    except (ImageError, FileNotFoundError, IsADirectoryError):
-        return False
+        read_provenance(_regular(folder / (stem + LABELS)))
+    except (ImageError, OSError):
+        return _starts_with(folder / (stem + CELLS), _CELLS_START)
     return True
 
 
-def _is_table_of_cells(path: Path) -> bool:
+def _regular(path: Path) -> Path:
+    """The path of what can be opened without waiting for anybody: no pipe, no device."""
+    if not path.is_file():
+        raise ImageError("is no file")
+    return path
+
+
+def _holds(path: Path, data: bytes) -> bool:
     try:
-        with open(path, "rb") as file:
-            return file.read(len(_CELLS_START)) == _CELLS_START
-    except (FileNotFoundError, IsADirectoryError):
+        return _regular(path).read_bytes() == data
+    except (ImageError, OSError):
+        return False
+
+
+def _starts_with(path: Path, start: bytes) -> bool:
+    try:
+        with open(_regular(path), "rb") as file:
+            return file.read(len(start)) == start
+    except (ImageError, OSError):
         return False
 
 

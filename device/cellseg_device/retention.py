@@ -55,11 +55,14 @@ class Retention:
             return 0
 
     def _now_ns(self) -> int:
-        """The time, but no later than a clock would have it that was never set.
+        """The time, but at first no later than a clock would have it that has not been set since.
 
         A Raspberry Pi has no clock of its own: what it took before the network told it the time would be old at once.
+        After `retain_s` all of that has been kept for long enough.
         """
-        return min(time.time_ns(), self._began_wall_ns + time.monotonic_ns() - self._began_ns)
+        passed_ns = time.monotonic_ns() - self._began_ns
+        now_ns = time.time_ns()
+        return now_ns if passed_ns >= self._retain_s * 1e9 else min(now_ns, self._began_wall_ns + passed_ns)
 
     def _remove_before(self, recorded_at: str) -> int:
         folder, ledger = self._output.folder, self._output.ledger

@@ -77,6 +77,7 @@ def watch(folder: Path, worker: Worker, timing: Timing, alarm: Alarm, recursive:
     """
     warn = worker.output.warn
     check_folder(folder)
+    worker.output.watched = folder
     open_output(worker, MAY_PASS)
     if worker.output.is_open:
         note_counts_made_otherwise(worker)

@@ -22,7 +22,7 @@ from cellseg_device.errors import NO_MEMORY, TRIED_AGAIN, AcceleratorError, Cell
 from cellseg_device.image import Image
 from cellseg_device.ledger import DONE, FAILED, Entry
 from cellseg_device.model import Model
-from cellseg_device.output import Output, result_names, utc
+from cellseg_device.output import Output, is_of_these_bytes, result_names, utc
 from cellseg_device.renewal import Renewal
 from cellseg_device.retention import Retention
 from cellseg_device.scan import Source
@@ -161,6 +161,7 @@ class Worker:
         self.output.open()
         self.output.check_room()
         self._renew()
+        following = following and self.output.as_known(following)
         named = self.output.as_known(source)
         if named != source:
             outcome = self.process(named, stopwatch, following)
@@ -185,6 +186,7 @@ class Worker:
             if not os.path.lexists(source.path):
                 return Outcome(source.image, FAILED, ms=_ms_since(start), reason=error.message)
             if self._has_result(source):
+                self.output.known[source.image] = (source.size, source.mtime_ns)
                 reason = f"{error.message} (its earlier result stays)"
                 return Outcome(source.image, FAILED, ms=_ms_since(start), reason=reason)
             self.output.record(self._entry(source, sha256, _ms_since(start), reason=error.message))
@@ -202,7 +204,9 @@ class Worker:
     def _has_result(self, source: Source) -> bool:
         """Whether there is a whole result of the image as it is now: what fails then is not the image."""
         entry = self.output.ledger.get(source.image)
-        if entry is None or entry.stem is None or (entry.size, entry.mtime_ns) != (source.size, source.mtime_ns):
+        if entry is None or entry.stem is None:
+            return False
+        if (entry.size, entry.mtime_ns) != (source.size, source.mtime_ns) and not is_of_these_bytes(entry, source):
             return False
         return all((self.output.folder / (entry.stem + suffix)).exists() for suffix in results.ALWAYS)
 
@@ -307,7 +311,10 @@ class Worker:
                 wanted = {*self.extras, *self._had(source.image, stem)}
                 missing = {name for name in wanted if results.EXTRAS[name] not in extras}
                 extras |= self._encoded(source.image, result, missing)
-                results.check_free(folder, stem, extras, self._noted(source.image, stem))
+                noted = self._noted(source.image, stem)
+                results.check_free(folder, stem, extras, noted)
+                # First, so that what a killed process leaves is known for ours
+                self.output.ledger.announce(source.image, {stem + suffix for suffix in extras} - set(noted))
                 return results.write(folder, stem, result, provenance, extras)
         except OSError as error:
             if error.errno in _BAD_NAME:
@@ -316,9 +323,11 @@ class Worker:
             raise
 
     def _noted(self, image: str, stem: str) -> list[str]:
-        """Names that the ledger has of this stem's files."""
+        """Names of this stem's files, as far as they are ours: those in the ledger, or all of an image that it lost."""
         former = self.output.ledger.get(image)
-        return result_names(former) if former is not None and former.stem == stem else []
+        if former is not None and former.stem == stem:
+            return result_names(former)
+        return [stem + s for s in results.SUFFIXES] if results.are_ours(self.output.folder, stem) else []
 
     def _had(self, image: str, stem: str) -> list[str]:
         """The extras, by name, that an image has from before."""

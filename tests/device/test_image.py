@@ -171,12 +171,23 @@ def test_lzw_is_decoded_as_what_is_not_compressed(depth):
         assert_pixels(pil(pixels, "TIFF", compression="tiff_lzw", tiffinfo={274: orientation}), pixels)
 
 
+@pytest.mark.parametrize(("pixels", "expected"), [(RGBA, RGB), (GREY_ALPHA, GREY)], ids=["rgba", "grey+alpha"])
+def test_alpha_of_an_lzw_tiff_is_dropped_and_does_not_touch_the_colours(pixels, expected):
+    assert_pixels(pil(pixels, "TIFF", compression="tiff_lzw"), expected)
+
+
+def test_a_plane_taken_out_of_an_imagej_stack_is_an_image_of_its_own():
+    data = tiff(GREY, metadata=None, description="ImageJ=1.54f\nimages=5\nslices=5\n")
+    assert_pixels(data, GREY)
+    assert_pixels(tiff(GREY, metadata=None, description="ImageJ=1.54f\nimages=many\n"), GREY)
+
+
 def test_what_opencv_would_mix_up_is_refused():
     planes = np.ascontiguousarray(np.moveaxis(sixteen(RGB), -1, 0))
     for data in (
         retagged(tiff(planes, planarconfig="separate"), Compression=5),
         retagged(tiff(planes, planarconfig="separate", photometric="minisblack"), Compression=5),
-        pil(RGBA, "TIFF", compression="tiff_lzw"),
+        retagged(tiff(RGB, photometric="minisblack", planarconfig="contig"), Compression=5),
     ):
         with pytest.raises(ImageError, match="has channels that its compression mixes up: save it uncompressed"):
             decode(data)

@@ -2,6 +2,7 @@ import csv
 import dataclasses
 import io
 import math
+import os
 import time
 
 import cv2
@@ -158,27 +159,52 @@ def test_counts_follow_from_the_labels():
 
 
 @pytest.mark.parametrize("suffix", results.SUFFIXES)
-def test_a_file_that_cellseg_did_not_make_keeps_its_name(tmp_path, draw_labels, suffix):
-    extras = dict.fromkeys(results.EXTRAS.values(), b"data")
+def test_a_file_that_cellseg_did_not_make_keeps_its_name(tmp_path, suffix):
+    extras, path = dict.fromkeys(results.EXTRAS.values(), b"data"), tmp_path / f"a{suffix}"
     results.check_free(tmp_path, "a", extras, [])
-    (tmp_path / f"a{suffix}").write_bytes(b"of somebody")
+    path.write_bytes(b"of somebody")
     with pytest.raises(ImageError, match="names are taken by files that cellseg did not make"):
         results.check_free(tmp_path, "a", extras, [])
-    written(tmp_path, segmentation(draw_labels()), extras)
-    for lost in results.ALWAYS:  # with the ledger
+    results.check_free(tmp_path, "a", extras, [path.name])
+    if suffix not in results.ALWAYS:
+        results.check_free(tmp_path, "a", {}, [])
+        path.write_bytes(b"data")
         results.check_free(tmp_path, "a", extras, [])
+
+
+def test_results_that_the_ledger_does_not_know_are_known_by_the_label_image_or_the_table(tmp_path, draw_labels):
+    assert not results.are_ours(tmp_path, "a")
+    written(tmp_path, segmentation(draw_labels()))
+    for lost in results.ALWAYS:
+        assert results.are_ours(tmp_path, "a")
         (tmp_path / f"a{lost}").unlink()
+    for suffix in results.ALWAYS:
+        (tmp_path / f"a{suffix}").write_bytes(b"label,of somebody")
+    assert not results.are_ours(tmp_path, "a")
 
 
-@pytest.mark.parametrize("suffix", results.EXTRAS.values(), ids=results.EXTRAS)
-def test_beside_noted_results_what_a_killed_process_left_is_known_by_its_bytes(tmp_path, suffix):
-    noted = [f"a{name}" for name in results.ALWAYS]
-    (tmp_path / f"a{suffix}").write_bytes(b"data")
-    results.check_free(tmp_path, "a", {suffix: b"data"}, noted)
-    results.check_free(tmp_path, "a", {}, noted)
+@pytest.mark.parametrize("kind", ["loop", "pipe", "folder", "unreadable"])
+@pytest.mark.parametrize("suffix", [results.LABELS, results.CELLS, results.OVERLAY])
+def test_whatever_has_the_name_of_a_result_holds_nothing_up(tmp_path, suffix, kind, monkeypatch):
+    path = tmp_path / f"a{suffix}"
+    if kind == "loop":
+        path.symlink_to(path)
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:  # as root one may read everything
+        path.touch()
+        monkeypatch.setattr("pathlib.Path.read_bytes", denied)
+        monkeypatch.setattr("builtins.open", denied)
+        monkeypatch.setattr("tifffile.TiffFile", denied)
+    assert not results.are_ours(tmp_path, "a")
     with pytest.raises(ImageError, match="did not make"):
-        results.check_free(tmp_path, "a", {suffix: b"other"}, noted)
-    results.check_free(tmp_path, "a", {suffix: b"other"}, [*noted, f"a{suffix}"])
+        results.check_free(tmp_path, "a", {results.OVERLAY: b"data"}, [])
+
+
+def denied(*arguments, **keywords):
+    raise PermissionError(13, "Permission denied")
 
 
 def test_five_hundred_cells_are_formatted_quickly():

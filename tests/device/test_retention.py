@@ -104,7 +104,7 @@ def test_what_was_taken_before_the_clock_was_set_is_not_old_at_once(output, monk
     retention = Retention(output, DAY_S)
     now_ns += round(60 * DAY_S * 1e9)
     assert retention.tidy() == 0
-    monotonic_ns = time.monotonic_ns() + round(2 * DAY_S * 1e9)
+    monotonic_ns = time.monotonic_ns() + round(DAY_S * 1e9)  # then they have been kept for long enough
     monkeypatch.setattr("cellseg_device.retention.time.monotonic_ns", lambda: monotonic_ns)
     monkeypatch.setattr("cellseg_device.retention.time.monotonic", lambda: monotonic_ns * 1e-9)
     assert retention.tidy() == 3

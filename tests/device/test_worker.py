@@ -13,6 +13,7 @@ import pytest
 from cellseg_device import files, results, segment, watch, worker
 from cellseg_device import image as images
 from cellseg_device.counting import Counting, Length
+from cellseg_device.decoder import decode_here
 from cellseg_device.errors import NOT_OURS, TRIED_AGAIN, ImageError, InputError
 from cellseg_device.ledger import DONE, FAILED
 from cellseg_device.output import Output
@@ -169,13 +170,77 @@ def test_one_file_has_one_row_whoever_names_it(work, tmp_path, write_image):
     assert [(o.image, o.status) for o in watch.run([second], work, Alarm())] == [("b.png", DONE)]
     assert [entry.image for entry in work.output.ledger.entries(DONE)] == [str(first), "b.png"]
     work.output.close()
+    work.output.watched = tmp_path
     work.output.open()
     assert scan(tmp_path, work.output.folder, known=work.output.known) == []
+    write_image(first, seed=5, mtime=1_700_000_005)
+    write_image(second, seed=6, mtime=1_700_000_006)
+    assert [o.status for o in watch.once(tmp_path, work, watch.Timing(), Alarm())] == [DONE, DONE]
+    write_image(second, seed=7, mtime=1_700_000_007)
+    assert [o.status for o in watch.run([second], work, Alarm())] == [DONE]  # where the results usually lie
+    assert {entry.image for entry in work.output.ledger.entries(DONE)} == {str(first), "b.png"}
     (tmp_path / "other").mkdir()
     elsewhere = tmp_path / "other" / "b.png"  # of the same name, size and time
     elsewhere.write_bytes(second.read_bytes()[:-1] + b"?")
     os.utime(elsewhere, ns=(0, second.stat().st_mtime_ns))
     assert [o.image for o in watch.run([elsewhere], work, Alarm())] == [str(elsewhere)]
+
+
+def test_a_file_that_was_only_touched_is_the_same_for_settings_that_do_not_fit(work, tmp_path, write_image):
+    path = write_image(tmp_path / "a.png")
+    work.process(source_of(path))
+    os.utime(path)
+    work.counting = Counting(channel="red")
+    touched = source_of(path)
+    assert work.process(touched).reason.endswith("(its earlier result stays)")
+    assert work.output.known["a.png"] == (touched.size, touched.mtime_ns)  # or a watch would try for ever
+
+
+def test_extras_of_a_lost_ledger_are_made_anew_with_the_labels(work, tmp_path, write_image):
+    path = write_image(tmp_path / "a.png")
+    work.extras = ("geojson", "overlay")
+    work.process(source_of(path))
+    out = work.output.folder
+    before = {name: (out / name).read_bytes() for name in ("a.geojson", "a.overlay.jpg")}
+    work.output.close()
+    for file in out.glob("cellseg.sqlite*"):
+        file.unlink()
+    work.extras = ()
+    write_image(path, seed=9, mtime=1_700_000_009)
+    assert work.process(source_of(path)).status == DONE
+    assert all((out / name).read_bytes() != data for name, data in before.items())
+    assert work.output.ledger.get("a.png").digests().keys() >= before.keys()
+
+
+def test_extras_that_a_killed_process_left_are_known_for_ours(work, tmp_path, write_image, monkeypatch):
+    path = write_image(tmp_path / "a.png")
+    work.process(source_of(path))
+    work.extras = ("geojson",)
+
+    def killed(entry):
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(work.output, "record", killed)
+        with pytest.raises(SystemExit):
+            work.process(source_of(path))
+    assert (work.output.folder / "a.geojson").exists()
+    write_image(path, seed=9, mtime=1_700_000_009)
+    assert work.process(source_of(path)).status == DONE
+    data = (work.output.folder / "a.geojson").read_bytes()
+    assert work.output.ledger.get("a.png").digests()["a.geojson"] == hashlib.sha256(data).hexdigest()
+
+
+def test_what_is_begun_ahead_is_used_under_the_name_that_it_has(work, tmp_path, write_image):
+    paths = [write_image(tmp_path / f"{name}.png", seed=seed) for seed, name in enumerate("ab")]
+    for path in paths:
+        work.process(source_at(path, path.name))
+    work.counting = Counting(min_diameter=Length(3, "px"))
+    work.settings = work.counting.key()
+    read = []
+    work._decode = lambda path: (read.append(path), decode_here(path))[1]
+    assert [o.status for o in watch.run(paths, work, Alarm())] == [DONE, DONE]
+    assert read == paths
 
 
 def test_a_depth_without_a_pixel_size_is_told_once(work, tmp_path, write_image, warnings):
