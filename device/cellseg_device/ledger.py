@@ -121,7 +121,7 @@ class Entry:
     settings : str or None
         `counting.Counting.key`; None in a row of an older version.
     files : str or None
-        JSON: SHA-256 by name, of the result files.
+        JSON: SHA-256 by name, of the result files; empty of one that was about to be written.
     counts : Counts or None
     """
 

@@ -158,12 +158,12 @@ class Output:
         is taken for the same.
         """
         path, around = Path(source.image), f"{_absolute(self.folder.parent)}/"
-        certain, likely = [source.image], []
-        if not path.is_absolute():
-            certain.append(_absolute(source.path))
-        else:
-            certain += [source.image.removeprefix(around)] * source.image.startswith(around)
+        likely: list[str] = []
+        if path.is_absolute():
+            certain = [source.image, source.image.removeprefix(around)]
             likely = ["/".join(path.parts[start:]) for start in range(1, len(path.parts))]
+        else:
+            certain = [source.image, _absolute(source.path)]
         for name in certain:
             if self.ledger.get(name) is not None:
                 return replace(source, image=name)
