@@ -15,14 +15,16 @@ demo: $(DEMO_VENV)/ready
 	@echo && cut -d, -f1-5 .demo/results/counts.csv
 	@echo && echo "Look at .demo/results: *.overlay.jpg, *.labels.tif, *.cells.csv, counts.csv"
 
-# Two at a time, but for the tests of whole commands, where it matters when a thing happens
+# Two at a time, but for the tests of whole commands, where it matters when a thing happens; of those, not in these
+UNTIMED := tests/system/test_write_path.py tests/system/test_packaging.py
+
 test: lint
-	$(BIN)/python -m pytest -n 2 tests/device tests/host
-	$(BIN)/python -m pytest tests/system
+	$(BIN)/python -m pytest -n 2 $(UNTIMED) tests/device tests/host
+	$(BIN)/python -m pytest tests/system $(UNTIMED:%=--ignore=%)
 
 check: lint
-	$(BIN)/python -m pytest -n 2 -m "not slow" tests/device tests/host
-	$(BIN)/python -m pytest -m "not slow" tests/system
+	$(BIN)/python -m pytest -n 2 -m "not slow" $(UNTIMED) tests/device tests/host
+	$(BIN)/python -m pytest -m "not slow" tests/system $(UNTIMED:%=--ignore=%)
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
