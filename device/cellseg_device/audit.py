@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cellseg_device import files, results
 from cellseg_device import ledger as ledgers
-from cellseg_device import results
 from cellseg_device.errors import InputError, OutputError
 from cellseg_device.ledger import DONE, FAILED, Entry, Ledger
 from cellseg_device.output import COUNTS_NAME, FAILED_NAME, result_names, table_bytes
@@ -102,8 +101,7 @@ def _verified(folder: Path, ledger: Ledger, step: Callable[[int], object]) -> Au
 def _faults(folder: Path, entry: Entry) -> Iterator[str]:
     for name, digest in entry.digests().items():
         try:
-            with open(folder / name, "rb") as file:
-                same = hashlib.file_digest(file, "sha256").hexdigest() == digest
+            same = files.sha256(folder / name) == digest
         except FileNotFoundError:
             yield f"{name} is missing: {_remedy(folder, name, entry)}"
             continue

@@ -100,6 +100,12 @@ def holding(data: bytes) -> Callable[[BinaryIO], object]:
     return lambda file: file.write(data)
 
 
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal, read a part at a time."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def append(path: Path, data: bytes) -> None:
     """Append `data` in a single write, on the disk when this returns; a part of it is taken back.
 

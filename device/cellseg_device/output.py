@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import errno
 import fcntl
-import hashlib
 import io
 import os
 import shutil
@@ -306,8 +305,7 @@ def is_of_these_bytes(entry: Entry, source: Source) -> bool:
     if entry.sha256 is None or entry.size != source.size:
         return False
     try:
-        with open(source.path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256
+        return files.sha256(source.path) == entry.sha256
     except OSError:
         return False
 

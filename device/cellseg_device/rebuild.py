@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import hashlib
 import json
 import os
 import re
@@ -182,7 +181,7 @@ def _entry(folder: Path, row: dict[str, str], original: Path) -> Entry:
         recorded_at=utc(path.stat().st_mtime_ns),
         total_ms=0.0,
         settings=made_from.settings,
-        files=json.dumps({name: _sha256(folder / name) for name in named}),
+        files=json.dumps({name: files.sha256(folder / name) for name in named}),
         counts=counts,
     )
 
@@ -218,11 +217,6 @@ def _mtime_ns(original: Path, size: int, captured_at: str) -> int:
     except ValueError:
         return 0
     return int(time.timestamp()) * 1_000_000_000
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _set_aside(folder: Path) -> str | None:

@@ -5,7 +5,6 @@ A file is ours if the ledger names it and it still has the digest that the ledge
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import time
@@ -102,7 +101,6 @@ def _has(path: Path, sha256: str | None) -> bool:
     if sha256 is None or path.is_symlink():
         return False
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+        return files.sha256(path) == sha256
     except (FileNotFoundError, PermissionError, IsADirectoryError):
         return False

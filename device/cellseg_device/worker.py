@@ -306,12 +306,12 @@ class Worker:
             accelerated_by,
         )
         try:
-            extras = self._encoded(source.image, result, {*self.extras, *self._had(source.image, stem)})
+            had = self._had(stem, self._noted(source.image, stem))
+            extras = self._encoded(source.image, result, {*self.extras, *had})
             with files.turn(folder):  # held for moments: an export may wait for it, or just have made another file
-                wanted = {*self.extras, *self._had(source.image, stem)}
-                missing = {name for name in wanted if results.EXTRAS[name] not in extras}
-                extras |= self._encoded(source.image, result, missing)
                 noted = self._noted(source.image, stem)
+                missing = {name for name in self._had(stem, noted) if results.EXTRAS[name] not in extras}
+                extras |= self._encoded(source.image, result, missing)
                 results.check_free(folder, stem, extras, noted)
                 # First, so that what a killed process leaves is known for ours
                 self.output.ledger.announce(source.image, {stem + suffix for suffix in extras} - set(noted))
@@ -329,9 +329,9 @@ class Worker:
             return result_names(former)
         return [stem + s for s in results.SUFFIXES] if results.are_ours(self.output.folder, stem) else []
 
-    def _had(self, image: str, stem: str) -> list[str]:
-        """The extras, by name, that an image has from before."""
-        there = {name for name in self._noted(image, stem) if (self.output.folder / name).exists()}
+    def _had(self, stem: str, noted: Collection[str]) -> list[str]:
+        """The extras, by name, that an image has from before: those of the noted files that are there."""
+        there = {name for name in noted if (self.output.folder / name).exists()}
         return [name for name, suffix in results.EXTRAS.items() if stem + suffix in there]
 
     def _encoded(self, image: str, result: Segmentation, wanted: Collection[str]) -> dict[str, bytes]:

@@ -109,7 +109,7 @@ class TrainSettings:
         for name, choices in _CHOICES.items():
             if (value := getattr(self, name)) not in choices:
                 raise InputError(f"setting '{name}': there is {unknown('choice', str(value), choices)}")
-        for name, least in _AT_LEAST.items():
+        for name, least in AT_LEAST.items():
             if not getattr(self, name) >= least:
                 raise InputError(f"setting '{name}': {getattr(self, name)!r} is below {least}")
         if not self.learning_rate > 0:
@@ -123,8 +123,9 @@ _CHOICES = {
     "keep": KEEPS,
     "precision": PRECISIONS,
 }
-_AT_LEAST = {"gap_weight": 0, "epochs": 1, "rounds": 1, "steps": 1, "batch": 1, "side": 32, "patience": 1, "swa": 0}
-_AT_LEAST |= {"seed": 0}
+# Smallest values, of the flags as well
+AT_LEAST = {"gap_weight": 0, "epochs": 1, "rounds": 1, "steps": 1, "batch": 1, "side": 32, "patience": 1, "swa": 0}
+AT_LEAST |= {"seed": 0}
 
 
 def from_mapping(told: Mapping[str, Any]) -> TrainSettings:

@@ -45,11 +45,6 @@ def pair(tmp_path, model_path):
 
 
 @pytest.fixture
-def warnings():
-    return []
-
-
-@pytest.fixture
 def tpu(monkeypatch):
     """An Edge TPU: it may be unplugged, be of no use, or fail at one of its next invokes."""
     state = SimpleNamespace(plugged=True, refuses=None, fails_at=None, invokes=0, opened=0, now=1000.0)

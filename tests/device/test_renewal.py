@@ -35,11 +35,6 @@ def replace(path, data, seconds=0):
 
 
 @pytest.fixture
-def warnings():
-    return []
-
-
-@pytest.fixture
 def renewal(file, warnings):
     return Renewal(Model(file), lambda: Model(file), warnings.append)
 

@@ -17,11 +17,6 @@ DAY_S = 86400.0
 
 
 @pytest.fixture
-def warnings():
-    return []
-
-
-@pytest.fixture
 def output(tmp_path, model, write_image, warnings):
     """Results of a capture and of two images, recorded long ago, the second of them without an overlay."""
     out = tmp_path / "out"

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from cellseg_host import config
-from cellseg_host.settings import CLASS_WEIGHTS, FREEZES, KEEPS, PRECISIONS, SCHEDULES, TrainSettings
+from cellseg_host.settings import AT_LEAST, CLASS_WEIGHTS, FREEZES, KEEPS, PRECISIONS, SCHEDULES, TrainSettings
 
 _DEFAULT = TrainSettings()
 _FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -20,6 +20,11 @@ def _setting(flag: str, kind: click.ParamType, text: str | None = None) -> _Opti
     """A number or a word among the settings, with their default."""
     default = getattr(_DEFAULT, flag.strip("-").replace("-", "_"))
     return click.option(flag, type=kind, default=default, show_default=True, help=text)
+
+
+def _count(flag: str, text: str) -> _Option:
+    """A whole number among the settings."""
+    return _setting(flag, click.IntRange(AT_LEAST[flag.strip("-")]), text)
 
 
 @click.command()
@@ -64,15 +69,15 @@ def _setting(flag: str, kind: click.ParamType, text: str | None = None) -> _Opti
     help="A validation metric of your own, metric(true_labels, labels) -> float. May be given several times.",
 )
 @_setting("--class-weight", click.Choice(CLASS_WEIGHTS))
-@_setting("--gap-weight", click.FloatRange(0, 1000), "Extra weight of a pixel between two nuclei.")
-@_setting("--epochs", click.IntRange(1), "At most, in each round.")
-@_setting("--rounds", click.IntRange(1), "Each goes on from the best network with a tenth of the learning rate.")
-@_setting("--steps", click.IntRange(1), "Batches in an epoch.")
-@_setting("--batch", click.IntRange(1), "Views in a batch.")
-@_setting("--side", click.IntRange(32), "Side of a view, pixels.")
+@_setting("--gap-weight", click.FloatRange(AT_LEAST["gap_weight"], 1000), "Extra weight of a pixel between two nuclei.")
+@_count("--epochs", "At most, in each round.")
+@_count("--rounds", "Each goes on from the best network with a tenth of the learning rate.")
+@_count("--steps", "Batches in an epoch.")
+@_count("--batch", "Views in a batch.")
+@_count("--side", "Side of a view, pixels.")
 @_setting("--learning-rate", click.FloatRange(0, min_open=True), "The highest, reached after one epoch.")
 @_setting("--schedule", click.Choice(SCHEDULES))
-@_setting("--patience", click.IntRange(1), "Epochs without progress that end a round; none do with --keep last.")
+@_count("--patience", "Epochs without progress that end a round; none do with --keep last.")
 @click.option(
     "--monitor",
     metavar="SCORE",
@@ -82,7 +87,7 @@ def _setting(flag: str, kind: click.ParamType, text: str | None = None) -> _Opti
 @_setting(
     "--keep", click.Choice(KEEPS), "The network that is best by that score, or the last one, whatever its scores."
 )
-@_setting("--swa", click.IntRange(0), "Further epochs whose weights are averaged (stochastic weight averaging).")
+@_count("--swa", "Further epochs whose weights are averaged (stochastic weight averaging).")
 @click.option(
     "--init",
     type=click.Path(path_type=Path, exists=True),
@@ -106,7 +111,7 @@ def _setting(flag: str, kind: click.ParamType, text: str | None = None) -> _Opti
     help="Pretrained weights of the encoder, a Keras file of yours; nothing is downloaded.",
 )
 @_setting("--precision", click.Choice(PRECISIONS), "bfloat16 trains faster on a processor with AVX512-BF16 or AMX.")
-@_setting("--seed", click.IntRange(0), "Same seed, same views.")
+@_count("--seed", "Same seed, same views.")
 @click.option(
     "--augment",
     "augmentation",
