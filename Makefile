@@ -1,41 +1,51 @@
 # make demo    the device package alone, on the bundled samples, with the bundled model
 # make test    everything: lint, types, all tests (what CI runs)
 # make check   the same without the slow tests
+# make docs    the documents as a site, build/site; a broken link fails it
 PYTHON ?= python3
 VENV := .venv
 DEMO_VENV := .venv-demo
 BIN := $(VENV)/bin
 CHECK_PYTHON := 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "Python 3.11 to 3.13 is needed: make PYTHON=python3.12")'
 
-.PHONY: demo test check lint clean
+.PHONY: demo test check lint docs clean
 
 demo: $(DEMO_VENV)/ready
 	rm -rf .demo && mkdir -p .demo/captures && cp models/samples/*.png .demo/captures/
-	$(DEMO_VENV)/bin/cellseg-device watch .demo/captures --once --overlay --out .demo/results
+	$(DEMO_VENV)/bin/cellseg-device watch .demo/captures --once --out .demo/results
 	@echo && cut -d, -f1-5 .demo/results/counts.csv
 	@echo && echo "Look at .demo/results: *.overlay.jpg, *.labels.tif, *.cells.csv, counts.csv"
 
-# Two at a time, but for the tests of whole commands, where it matters when a thing happens; of those, not in these
-UNTIMED := tests/system/test_write_path.py tests/system/test_packaging.py
+# Two at a time, but those of one xdist_group, which share what takes long to make, or what a machine has once
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test: lint
-	$(BIN)/python -m pytest -n 2 $(UNTIMED) tests/device tests/host
-	$(BIN)/python -m pytest tests/system $(UNTIMED:%=--ignore=%)
+	$(PYTEST) tests
 
 check: lint
-	$(BIN)/python -m pytest -n 2 -m "not slow" $(UNTIMED) tests/device tests/host
-	$(BIN)/python -m pytest -m "not slow" tests/system $(UNTIMED:%=--ignore=%)
+	$(PYTEST) -m "not slow" tests
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --no-cache
+
+# Diagrams are drawn by mermaid.js, out of its npm package; without npm the site's readers fetch it from a CDN
+MERMAID := 12.3.0
+
+docs: $(VENV)/ready
+	mkdir -p build
+	test -e build/mermaid.min.js || { cd build && npm pack --silent mermaid@$(MERMAID) \
+		&& tar -xzf mermaid-$(MERMAID).tgz --strip-components=2 package/dist/mermaid.min.js; rm -f mermaid-*.tgz; }
+	$(BIN)/python -m sphinx --fail-on-warning --quiet -c docs . build/site
+	@echo "Look at build/site/index.html"
 
 $(VENV)/ready: setup.cfg device/setup.cfg pyproject.toml
 	$(PYTHON) -c $(CHECK_PYTHON)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable ./device --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --editable ./device --editable '.[docs,test]'
 	touch $@
 
 # What the demo installs is what a Raspberry Pi gets: no TensorFlow

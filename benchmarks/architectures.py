@@ -1,4 +1,4 @@
-"""Every architecture with the same budget, quantized by every road: the table and the picture in this folder.
+"""Every architecture with the same budget, quantized in every mode: the table and the picture in this folder.
 
     cellseg-host data import --format labels DSB2018 nuclei-data
     python benchmarks/architectures.py nuclei-data --work runs/architectures
@@ -12,7 +12,6 @@ done anew. About two hours on 2 cores.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import subprocess
 import sys
@@ -20,11 +19,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from cellseg_device.system.csv_text import Rows
+
 HERE = Path(__file__).resolve().parent
 # 1,250 steps of 16 views of 128 × 128 pixels, 328 megapixels; then 200 more for quantization-aware training
 BUDGET = ("--epochs", "25", "--steps", "50", "--batch", "16", "--side", "128", "--learning-rate", "1e-3")
 QAT_BUDGET = ("--epochs", "4")
-ROADS = ("float32", "dynamic", "int8", "qat")
+MODES = ("float32", "dynamic", "int8", "qat")
 # Two-class mean IoU at 0.4, MB and parameters as published for DSB2018, for the float network and with dynamic range
 PUBLISHED = {
     "unet": {"parameters": 1_941_105, "float32": (0.929, 22.4), "dynamic": (0.929, 1.90)},
@@ -71,13 +72,13 @@ def trained(candidate: Candidate, data: Path, work: Path) -> Path:
 
 
 def quantized(candidate: Candidate, run: Path, data: Path) -> dict[str, Path]:
-    """Its models, by road."""
+    """Its models, by mode."""
     models = {}
-    for road in ROADS:
-        models[road] = run.parent / f"{candidate.name}-{road}.tflite"
-        if not models[road].exists():
-            flags = ("--qat", *QAT_BUDGET) if road == "qat" else (f"--{road}",)
-            host("quantize", run, *flags, "--data", data, "--out", models[road])
+    for mode in MODES:
+        models[mode] = run.parent / f"{candidate.name}-{mode}.tflite"
+        if not models[mode].exists():
+            flags = ("--qat", *QAT_BUDGET) if mode == "qat" else (f"--{mode}",)
+            host("quantize", run, *flags, "--data", data, "--out", models[mode])
     return models
 
 
@@ -86,7 +87,7 @@ def compared(models: list[Path], data: Path, out: Path) -> list[dict[str, str]]:
     if not (out / "models.csv").exists():
         host("compare", *models, "--data", data, "--split", "test", "--out", out)
     with (out / "models.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
+        return list(Rows(file))
 
 
 def in_time(models: list[Path], data: Path, work: Path) -> float:
@@ -102,14 +103,14 @@ def in_time(models: list[Path], data: Path, work: Path) -> float:
 def tuning(work: Path, candidate: Candidate) -> list[dict[str, str]]:
     """The epochs of quantization-aware training; 0 is the network before any of its steps."""
     with (work / candidate.name / "run" / "qat" / "history.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
+        return list(Rows(file))
 
 
 def table(rows: list[dict[str, str]], seconds: float, epochs: dict[str, list[dict[str, str]]]) -> str:
     """Markdown."""
     by_name = {row["model"]: row for row in rows}
     lines = [
-        "# Architectures and roads to int8, side by side",
+        "# Architectures and quantization modes, side by side",
         "",
         "Made by `python benchmarks/architectures.py nuclei-data`, which trains, quantizes and compares; all numbers",
         f"are of the 68 test images of DSB2018. Budget of each network: `cellseg-host train {' '.join(BUDGET)}`,",
@@ -121,24 +122,26 @@ def table(rows: list[dict[str, str]], seconds: float, epochs: dict[str, list[dic
         "",
         "![accuracy against latency and the change by quantization](architectures.png)",
         "",
-        "| network | learns | parameters | MAC/px | road | MB | ms a tile | mean IoU@0.4 | change | AP@0.5 | mean AP |",
+        "| network | learns | parameters | MAC/px | mode | MB | ms a tile | mean IoU@0.4 | change | AP@0.5 | mean AP |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for candidate in CANDIDATES:
         exact = float(by_name[f"{candidate.name}-float32"]["mean_iou"])
-        for road in ROADS:
-            row = by_name[f"{candidate.name}-{road}"]
-            iou, first = float(row["mean_iou"]), road == ROADS[0]
+        for mode in MODES:
+            row = by_name[f"{candidate.name}-{mode}"]
+            iou, first = float(row["mean_iou"]), mode == MODES[0]
             lines.append(
                 f"| {candidate.name if first else ''} | {candidate.learns if first else ''} "
                 f"| {int(row['parameters']):,} | {float(row['macs_per_px']):,.0f} "
-                f"| {road} | {int(row['size_bytes']) / 1e6:.2f} | {float(row['invoke_median_ms']):.2f} "
+                f"| {mode} | {int(row['size_bytes']) / 1e6:.2f} | {float(row['invoke_median_ms']):.2f} "
                 f"| {iou:.3f} | {iou - exact:+.3f} | {float(row['ap50']):.3f} | {float(row['mean_ap']):.3f} |"
             )
     lines += [
         "",
-        f"The comparison of the four int8 models on these 68 images took {seconds:.0f} s with 2 threads "
-        "(`cellseg-host compare`).",
+        (
+            f"The comparison of the four int8 models on these 68 images took {seconds:.0f} s with 2 threads "
+            "(`cellseg-host compare`)."
+        ),
         "",
         "Quantization-aware training starts from ranges of calibration, at epoch 0, and keeps the best epoch by the",
         "validation score (mean AP; mean IoU of the published unet); the float network was itself the best of 25.",
@@ -150,8 +153,8 @@ def table(rows: list[dict[str, str]], seconds: float, epochs: dict[str, list[dic
     for name, history in epochs.items():
         best = [row["epoch"] for row in history if row["best"] == "True"][-1]
         cells = [f"{float(row['mean_iou']):.3f} / {float(row['mean_ap']):.3f}" for row in history]
-        told = [f"**{c}**" if row["epoch"] == best else c for c, row in zip(cells, history, strict=True)]
-        lines.append(f"| {name} | {' | '.join(told)} |")
+        marked = [f"**{c}**" if row["epoch"] == best else c for c, row in zip(cells, history, strict=True)]
+        lines.append(f"| {name} | {' | '.join(marked)} |")
     lines += [
         "",
         "Published for DSB2018, for orientation (another split, longer training, files that hold the optimizer too):",
@@ -159,37 +162,37 @@ def table(rows: list[dict[str, str]], seconds: float, epochs: dict[str, list[dic
         "| network | parameters | float: mean IoU@0.4, MB | dynamic range: mean IoU@0.4, MB |",
         "|---|---|---|---|",
     ]
-    for name, told in PUBLISHED.items():
-        cells = [f"{told[road][0]:.3f}, {told[road][1]:.2f}" for road in ("float32", "dynamic")]
-        lines.append(f"| {name} | {told['parameters']:,} | {cells[0]} | {cells[1]} |")
+    for name, published in PUBLISHED.items():
+        cells = [f"{published[mode][0]:.3f}, {published[mode][1]:.2f}" for mode in ("float32", "dynamic")]
+        lines.append(f"| {name} | {published['parameters']:,} | {cells[0]} | {cells[1]} |")
     return "\n".join(lines) + "\n"
 
 
 def picture(rows: list[dict[str, str]], path: Path) -> None:
-    """Accuracy against time, and what each road changes, with 95 % intervals."""
+    """Accuracy against time, and what each mode changes, with 95 % intervals."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
     by_name = {row["model"]: row for row in rows}
-    marks = dict(zip(ROADS, ("o", "^", "s", "D"), strict=True))
-    colours = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")  # Okabe & Ito, told apart by the colour-blind
+    marks = dict(zip(MODES, ("o", "^", "s", "D"), strict=True))
+    colours = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")  # Okabe & Ito, which the colour-blind can tell apart
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
     for place, (candidate, colour) in enumerate(zip(CANDIDATES, colours, strict=True)):
         exact = float(by_name[f"{candidate.name}-float32"]["mean_iou"])
-        for offset, road in enumerate(ROADS):
-            row = by_name[f"{candidate.name}-{road}"]
+        for offset, mode in enumerate(MODES):
+            row = by_name[f"{candidate.name}-{mode}"]
             iou = float(row["mean_iou"])
-            label = candidate.name if road == "float32" else None
-            left.plot(float(row["invoke_median_ms"]), iou, marks[road], color=colour, label=label, ms=7)
-            if road != "float32":
-                right.plot(place + 0.2 * (offset - 2), iou - exact, marks[road], color=colour, ms=8)
+            label = candidate.name if mode == "float32" else None
+            left.plot(float(row["invoke_median_ms"]), iou, marks[mode], color=colour, label=label, ms=7)
+            if mode != "float32":
+                right.plot(place + 0.2 * (offset - 2), iou - exact, marks[mode], color=colour, ms=8)
     left.set(xscale="log", xlabel="network's time for a 256 × 256 tile, ms", ylabel="two-class mean IoU at 0.4")
     networks = left.legend(loc="lower right", title="network")
     left.add_artist(networks)
-    handles = [plt.Line2D([], [], marker=m, color="0.4", ls="", label=road) for road, m in marks.items()]
-    left.legend(handles=handles, loc="upper left", title="road")
+    handles = [plt.Line2D([], [], marker=m, color="0.4", ls="", label=mode) for mode, m in marks.items()]
+    left.legend(handles=handles, loc="upper left", title="mode")
     right.axhline(0, color="0.6")
     right.axhspan(-0.005, 0.005, color="0.92", zorder=0)
     right.set_xticks(range(len(CANDIDATES)), [c.name for c in CANDIDATES])

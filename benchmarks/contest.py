@@ -1,4 +1,4 @@
-"""Peers beside each other: each a process in its own environment, asked for labels in turn, all judged by one code."""
+"""Peers compared: each a process in its own environment, asked for labels in turn, all scored by the same code."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from environments import Environment, UnavailableError, ready, size_mb
 
-from cellseg_host import evaluate
 from cellseg_host.data.dataset import Dataset, Entry
+from cellseg_host.evaluation import evaluate
 
 RUNNERS = Path(__file__).resolve().parent / "runners"
 TURN_MS = 500  # a peer that is quicker is run again within its turn
@@ -34,15 +34,15 @@ class Peer:
     environment : Environment
     command : tuple of str
         The runner's file in `RUNNERS`, and its arguments.
-    judged : bool
-        Whether it gives labels that mean something; else its network alone is timed.
+    scored : bool
+        Whether its labels mean something; otherwise only its network is timed.
     """
 
     name: str
     about: str
     environment: Environment
     command: tuple[str, ...]
-    judged: bool = True
+    scored: bool = True
 
 
 class Runner:
@@ -138,14 +138,14 @@ def on_cores(count: int) -> Iterator[None]:
         os.sched_setaffinity(0, all_cores)
 
 
-def judge(runner: Runner, data: Dataset, entries: Sequence[Entry], folder: Path) -> dict[str, evaluate.Summary]:
-    """Accuracy of a peer by modality, from the label images that it writes into `folder`."""
+def accuracy(runner: Runner, data: Dataset, entries: Sequence[Entry], folder: Path) -> dict[str, evaluate.Summary]:
+    """Return the accuracy of a peer by modality, from the label images that it writes into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     scores = []
     for entry in entries:
         labels, mask = folder / f"{entry.id}.npy", folder / f"{entry.id}.mask.npy"
         runner.ask((data.root / "images" / f"{entry.id}.png").resolve(), labels, mask)
-        scores.append(evaluate.score(entry, data.labels(entry), numbered(np.load(labels)), np.load(mask)))
+        scores.append(evaluate.score_labels(entry, data.labels(entry), numbered(np.load(labels)), np.load(mask)))
     return evaluate.by_modality(scores)
 
 
@@ -227,16 +227,16 @@ class Contest:
                 python = self._pythons[peer.name] = ready(peer.environment, environments)
                 self.reached[peer.name] = {"about": peer.about, "install_mb": round(size_mb(python), 1)}
 
-    def judge(self, data: Dataset, entries: Sequence[Entry], threads: int) -> None:
-        """Accuracy of all that are to be judged, one after the other."""
+    def score(self, data: Dataset, entries: Sequence[Entry], threads: int) -> None:
+        """Measure the accuracy of all that are scored, one after the other."""
         for peer in self._left():
-            if not peer.judged:
+            if not peer.scored:
                 continue
             print(f"{peer.name}: {len(entries)} images", flush=True)
             with self._leaving_out(peer), self._runner(peer, threads) as runner:
                 self.reached[peer.name]["versions"] = runner.versions()
-                found = judge(runner, data, entries, self._work / "labels" / file_name(peer))
-                self.reached[peer.name]["accuracy"] = {group: vars(summary) for group, summary in found.items()}
+                groups = accuracy(runner, data, entries, self._work / "labels" / file_name(peer))
+                self.reached[peer.name]["accuracy"] = {group: vars(summary) for group, summary in groups.items()}
 
     def time(self, field: Path, threads: int, rounds: int) -> None:
         """Seconds of all for the field, in turn, on so many cores; one run before is not counted."""

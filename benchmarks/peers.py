@@ -5,9 +5,9 @@
     python benchmarks/peers.py nuclei-data --split test --train-unet --train-stardist 25
 
 Every peer is a process in a virtual environment of its own, which this script makes and keeps; one that cannot be
-installed is left out with the reason. Each writes its label images to a folder, and one code judges all:
-``cellseg_host.evaluate``. Then each segments the same field of 1200 × 1600 pixels, all in turn, on one and on two
-cores. Writes peers.json beside this file, and its table into README.md. Training may be stopped and started again.
+installed is left out with the reason. Each writes its label images to a folder, and one code scores all:
+``cellseg_host.evaluation.evaluate``. Then each segments the same field of 1200 × 1600 pixels, all in turn, on one and
+on two cores. Writes peers.json beside this file, and its table into README.md. Training may be stopped and resumed.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from pathlib import Path
 import architectures
 import click
 import peers_page
-import road
+import pipeline
 from contest import RUNNERS, Contest, Peer, variables
 from environments import DEVICE, ROOT, Environment, UnavailableError, ready
 
-from cellseg_device import files, hardware
 from cellseg_device.errors import InputError
+from cellseg_device.system import files, hardware
 from cellseg_host.data import dataset as datasets
 
 HERE = Path(__file__).resolve().parent
@@ -39,7 +39,7 @@ MODELS = tuple(ROOT / "models" / name for name in ("nuclei.tflite", "nuclei-nano
 PEERS = ("cellseg", "otsu", "unet", "stardist", "cellpose")  # the others are measured by the first
 UNET_ROADS = ("dynamic", "int8")  # the first as published, the second faster
 # Of a fixed size the runtime's fast kernels also take what is computed in float
-UNET_VIEWS = {"the field at once": (), f"tiles of {road.TILE}": ("--tile", road.TILE)}
+UNET_VIEWS = {"the field at once": (), f"tiles of {pipeline.TILE}": ("--tile", pipeline.TILE)}
 
 ONCE = ("run_cellseg.py", "--once")  # the baseline as published has no second look at another size
 
@@ -57,7 +57,7 @@ def cellseg_peers(models: tuple[Path, ...]) -> list[Peer]:
     return [
         Peer(
             "cellseg" if path == MODELS[0] else f"cellseg, {path.stem}",
-            f"`{path.name}`, {path.stat().st_size / 1e3:.0f} kB, int8, as the watch runs it; trained as models/ tells",
+            f"`{path.name}`, {path.stat().st_size / 1e3:.0f} kB, int8, as watch runs it; trained by models/train.sh",
             CELLSEG,
             ("run_cellseg.py", str(path.resolve())),
         )
@@ -65,15 +65,15 @@ def cellseg_peers(models: tuple[Path, ...]) -> list[Peer]:
     ]
 
 
-def unet_peers(given: Path | None, train: bool, data: Path, work: Path) -> list[Peer]:
+def unet_peers(given: Path | None, data: Path, work: Path, *, train: bool) -> list[Peer]:
     """The baseline U-Net: trained now, or a run or a model file that is given, or with random weights."""
     what = "1,941,105 parameters"
     if train:
         given = architectures.trained(architectures.UNET, data, work)
     if given is None:
-        path = road.baseline(work).resolve()
-        about = f"{what}; its weights are random, so that its labels are not judged"
-        return [Peer("baseline U-Net, dynamic", about, CELLSEG, (*ONCE, str(path)), judged=False)]
+        path = pipeline.baseline(work).resolve()
+        about = f"{what}; its weights are random, so that its labels are not scored"
+        return [Peer("baseline U-Net, dynamic", about, CELLSEG, (*ONCE, str(path)), scored=False)]
     if given.is_dir():
         models = {
             f"baseline U-Net, {kind}, {view}": quantized(given, kind, flags, data, work)
@@ -107,7 +107,7 @@ def stardist_peer(epochs: int | None, data: Path, environments: Path, work: Path
     """StarDist: trained now to so many epochs, or with random weights."""
     if epochs is None:
         about = "2D, 32 rays, grid 2; its weights are random, so that its network alone is timed"
-        return Peer("StarDist", about, STARDIST, ("run_stardist.py",), judged=False)
+        return Peer("StarDist", about, STARDIST, ("run_stardist.py",), scored=False)
     folder = (work / "stardist").resolve()
     done = "not trained"
     with contextlib.suppress(UnavailableError):  # the contest says so again, and leaves it out
@@ -129,9 +129,9 @@ CELLPOSE_PEER = Peer(
     "alone is timed",
     CELLPOSE,
     ("run_cellpose.py",),
-    judged=False,
+    scored=False,
 )
-OTSU_PEER = Peer("Otsu + watershed", "OpenCV's tutorial; dark nuclei are seen to", OTSU, ("run_otsu.py",))
+OTSU_PEER = Peer("Otsu + watershed", "OpenCV's tutorial; dark nuclei as well", OTSU, ("run_otsu.py",))
 PATH = click.Path(path_type=Path)
 EXISTING = click.Path(path_type=Path, exists=True)
 
@@ -139,7 +139,7 @@ EXISTING = click.Path(path_type=Path, exists=True)
 @click.command(help=__doc__)
 @click.argument("data", type=EXISTING)
 @click.option("--peer", "chosen", type=click.Choice(PEERS), multiple=True, help="Only these; several may be given.")
-@click.option("--split", default="val", show_default=True, help="Whose images are judged.")
+@click.option("--split", default="val", show_default=True, help="Images to score.")
 @click.option("--model", "models", type=EXISTING, multiple=True, help="Of cellseg.  [default: those in models/]")
 @click.option("--unet", type=EXISTING, help="The baseline U-Net: a run, or a .tflite.  [default: random weights]")
 @click.option("--train-unet", is_flag=True, help="Train it, with the budget of architectures.py.")
@@ -152,6 +152,7 @@ EXISTING = click.Path(path_type=Path, exists=True)
 @click.option("--work", type=PATH, default=Path("runs/peers"), show_default=True, help="Trained models, labels, logs.")
 @click.option("--out", type=PATH, default=HERE, help="peers.json and README.md go there.  [default: benchmarks]")
 def main(
+    *,
     data: Path,
     chosen: tuple[str, ...],
     split: str,
@@ -179,15 +180,15 @@ def main(
     makers: dict[str, Callable[[], list[Peer]]] = {
         "cellseg": lambda: cellseg_peers(models),
         "otsu": lambda: [OTSU_PEER],
-        "unet": lambda: unet_peers(unet, train_unet, data, work),
+        "unet": lambda: unet_peers(unet, data, work, train=train_unet),
         "stardist": lambda: [stardist_peer(train_stardist, data, environments, work)],
         "cellpose": lambda: [CELLPOSE_PEER],
     }
     peers = [peer for name in PEERS if name in (chosen or PEERS) for peer in makers[name]()]
     contest = Contest(peers, environments, work)
-    contest.judge(dataset, entries, max(threads))
+    contest.score(dataset, entries, max(threads))
     field = (work / "field.png").resolve()
-    field.write_bytes(road.field()["png"])
+    field.write_bytes(pipeline.field()["png"])
     for count in threads:
         contest.time(field, count, rounds)
     if not contest.reached:
@@ -204,7 +205,7 @@ def main(
             "images": len(entries),
             "cells": sum(entry.cells for entry in entries),
         },
-        "field": f"{road.HEIGHT} × {road.WIDTH} RGB with {road.CELLS} synthetic nuclei",
+        "field": f"{pipeline.HEIGHT} × {pipeline.WIDTH} RGB with {pipeline.CELLS} synthetic nuclei",
         "threads": threads,
         "rounds": rounds,
         "peers": contest.reached,

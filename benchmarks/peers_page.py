@@ -21,21 +21,27 @@ def section(document: dict[str, Any]) -> str:
     first = next(iter(peers), "")
     lines = [
         f"Made on {document['made']} by `{document['command']}`, on {_machine(document['hardware'])}.",
-        f"Accuracy is of the {accuracy['images']} images ({accuracy['cells']:,} cells) of the split "
-        f"'{accuracy['split']}' of {accuracy['dataset']},",
-        "judged for all by `cellseg_host.metrics` from the label images: AP@t is TP / (TP + FP + FN) with cells",
-        "matched at IoU above t, mean AP averages t = 0.50:0.05:0.95, both are means over images. Mean IoU is",
-        "two-class, of the foreground at 0.4 where the network has such a map, else of the labels. Count error is that",
-        "of all cells together. Installed is all that pip brings, without the weights of peers that come without.",
+        (
+            f"Accuracy is of the {accuracy['images']} images ({accuracy['cells']:,} cells) of the split "
+            f"'{accuracy['split']}' of {accuracy['dataset']},"
+        ),
+        "scored for all by `cellseg_host.evaluation.metrics` from the label images: AP@t is TP / (TP + FP + FN) with",
+        "cells matched at IoU above t, mean AP averages t = 0.50:0.05:0.95, both are means over images. Mean IoU is",
+        "two-class, of the foreground at 0.4 where the network has such a map, else of the labels. Count error",
+        "is |Σ counted − Σ true| / Σ true, in which too many cells in one image and too few in another cancel;",
+        "image by image it is Σ |counted − true| / Σ true, in which they do not. Installed is all that pip brings,",
+        "without the weights of peers that come without.",
         "",
-        "| | AP@0.5 | mean AP | mean IoU | count error | installed, MB |",
-        "|---|---|---|---|---|---|",
+        "| | AP@0.5 | mean AP | mean IoU | count error | image by image | installed, MB |",
+        "|---|---|---|---|---|---|---|",
         *(_accuracy_row(name, peer) for name, peer in peers.items()),
         "",
         *_by_modality(peers),
         f"Time is of one field, {document['field']}, from the PNG file to the labels in memory; every process is",
-        "bound to as many cores as it has threads, all take turns, and medians over the rounds "
-        f"({document['rounds']}) are told.",
+        (
+            "bound to as many cores as it has threads, all take turns, and medians over the rounds "
+            f"({document['rounds']}) are given."
+        ),
         f"× is the median of the rounds' ratios to {first}. Memory is the most that the process held, its libraries",
         "included, at any of these numbers of threads.",
         "",
@@ -50,22 +56,23 @@ def section(document: dict[str, Any]) -> str:
 
 
 def _accuracy_row(name: str, peer: dict[str, Any]) -> str:
-    told = peer.get("accuracy", {}).get("all")
-    if told is None:
-        cells = ["–"] * 4
+    accuracy = peer.get("accuracy", {}).get("all")
+    if accuracy is None:
+        cells = ["–"] * 5
     else:
-        cells = [f"{told[key]:.3f}" for key in ("ap50", "mean_ap", "mean_iou")] + [f"{told['total_count_error']:.1%}"]
+        cells = [f"{accuracy[key]:.3f}" for key in ("ap50", "mean_ap", "mean_iou")]
+        cells += [f"{accuracy[key]:.1%}" for key in ("total_count_error", "image_count_error")]
     return f"| {name} | {' | '.join(cells)} | {peer['install_mb']:,.0f} |"
 
 
 def _by_modality(peers: dict[str, Any]) -> list[str]:
     """AP@0.5 by modality, where there is more than one."""
-    judged = {name: peer["accuracy"] for name, peer in peers.items() if "accuracy" in peer}
-    groups = [group for group in next(iter(judged.values()), {}) if group != "all"]
+    scored = {name: peer["accuracy"] for name, peer in peers.items() if "accuracy" in peer}
+    groups = [group for group in next(iter(scored.values()), {}) if group != "all"]
     if len(groups) < 2:
         return []
-    counts = {group: next(iter(judged.values()))[group]["images"] for group in groups}
-    rows = {name: [f"{told[group]['ap50']:.3f}" for group in groups] for name, told in judged.items()}
+    counts = {group: next(iter(scored.values()))[group]["images"] for group in groups}
+    rows = {name: [f"{accuracy[group]['ap50']:.3f}" for group in groups] for name, accuracy in scored.items()}
     return [
         f"| AP@0.5 by modality | {' | '.join(f'{group} ({count})' for group, count in counts.items())} |",
         "|---|" + "---|" * len(groups),
@@ -77,11 +84,11 @@ def _by_modality(peers: dict[str, Any]) -> list[str]:
 def _time_row(name: str, peer: dict[str, Any], threads: list[int]) -> str:
     cells = []
     for count in threads:
-        told = peer["threads"][str(count)]
-        network = f"{told['network_seconds']:.3g}" if "network_seconds" in told else "–"
+        measured = peer["threads"][str(count)]
+        network = f"{measured['network_seconds']:.3g}" if "network_seconds" in measured else "–"
         alone = peer["cells_in_field"] is None
-        times = f"{told['times_first']:.3g}" if "times_first" in told else "–"
-        cells += ["network alone" if alone else f"{told['seconds']:.3g}", network, f"≥ {times}" if alone else times]
+        times = f"{measured['times_first']:.3g}" if "times_first" in measured else "–"
+        cells += ["network alone" if alone else f"{measured['seconds']:.3g}", network, f"≥ {times}" if alone else times]
     memory = max(peer["threads"][str(count)]["peak_rss_mb"] for count in threads)
     return f"| {name} | {' | '.join(cells)} | {memory:,.0f} |"
 

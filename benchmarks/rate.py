@@ -19,9 +19,9 @@ import click
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from cellseg_device import files, hardware
-from cellseg_device.card import strip
-from cellseg_host.console import print_table
+from cellseg_device.model.card import strip
+from cellseg_device.system import files, hardware
+from cellseg_host.commands.console import print_table
 from cellseg_host.report.cost import cost
 from cellseg_host.tensorflow_quietly import import_tensorflow
 
@@ -94,8 +94,10 @@ def main(models: tuple[Path, ...], rounds: int, side: int) -> None:
     columns = ("network", "ms", "G multiply-adds/s", "of the plain convolution's")
     shown = [(n, f"{r['ms']:.2f}", f"{r['gmacs_per_s']:.0f}", f"{r['of_the_yardstick']:.0%}") for n, r in rows.items()]
     print_table("", columns, shown)
-    told = {"command": f"python benchmarks/rate.py {' '.join(map(str, models))}", "hardware": hardware.describe()}
-    files.write(JSON, json.dumps({**told, "side": side, "rounds": rounds, "networks": rows}, indent=1).encode() + b"\n")
+    facts = {"command": f"python benchmarks/rate.py {' '.join(map(str, models))}", "hardware": hardware.describe()}
+    files.write(
+        JSON, json.dumps({**facts, "side": side, "rounds": rounds, "networks": rows}, indent=1).encode() + b"\n"
+    )
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ the memory of the watch and its decoder is read (what they share is counted once
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import re
@@ -25,7 +24,8 @@ import cv2
 import numpy as np
 import psutil
 
-from cellseg_device.bench import known_field
+from cellseg_device.system.csv_text import Rows
+from cellseg_device.watching.bench import known_field
 
 SIZES = ((520, 696), (1200, 1600))
 PENDING = 8  # images in the folder that wait
@@ -38,8 +38,7 @@ def images() -> list[tuple[str, bytes]]:
     made = []
     for height, width in SIZES:
         pixels = cv2.imdecode(np.frombuffer(known_field(height, width), np.uint8), cv2.IMREAD_COLOR)
-        for suffix in (".png", ".jpg", ".tif"):
-            made.append((suffix, cv2.imencode(suffix, pixels)[1].tobytes()))
+        made += [(suffix, cv2.imencode(suffix, pixels)[1].tobytes()) for suffix in (".png", ".jpg", ".tif")]
     return [*made, (".png", made[0][1][:5000])]
 
 
@@ -93,7 +92,7 @@ def soak(minutes: float, every_s: float) -> dict[str, object]:
         watch.send_signal(signal.SIGTERM)
         code = watch.wait(60)
         with open(out / "counts.csv", newline="") as file:
-            counted = [row["image"] for row in csv.DictReader(file)]
+            counted = [row["image"] for row in Rows(file)]
     later = [sample for sample in samples if sample[0] > 60 * minutes * WARM_UP]
     fifth = max(len(later) // 5, 1)
     # Highest, since the mean depends on which steps of the work the looks fall on

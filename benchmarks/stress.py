@@ -3,9 +3,10 @@
     python benchmarks/stress.py models/nuclei.tflite nuclei-data      (prints the table, writes benchmarks/stress.json
                                                                        and benchmarks/stress.md)
 
-The faults are `cellseg_host.faults`, made from the decoded images of one split, by chance that depends on the image's
-name alone. The model goes the device's own road (`cellseg_device.segment`), with default settings; where cells are
-made smaller or larger, also with their diameter told, as `--diameter` does. "Drop" is against the untouched images.
+The faults are `cellseg_host.synth.faults`, made from the decoded images of one split, by chance that depends on the
+image's name alone. Images go through the device's own code (`cellseg_device.pipeline.segment`) with default settings;
+where cells are made smaller or larger, also with their diameter given, as `--diameter` does. "Drop" is against the
+untouched images.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ import click
 import cv2
 import numpy as np
 
-from cellseg_device import files, segment
 from cellseg_device.errors import OutputError
-from cellseg_device.image import Image
-from cellseg_device.model import Model
-from cellseg_device.segment import Stopwatch
-from cellseg_host import evaluate, faults, metrics
-from cellseg_host.console import print_table, tracked
+from cellseg_device.image.pixels import Image
+from cellseg_device.model.interpreter import Model
+from cellseg_device.pipeline import predict
+from cellseg_device.system import files
+from cellseg_host.commands.console import print_table, tracked
 from cellseg_host.data.dataset import Dataset, Entry, load
-from cellseg_host.faults import FAULTS, STRENGTHS, Field
-from cellseg_host.synth import empties
+from cellseg_host.evaluation import evaluate, metrics
+from cellseg_host.synth import empties, faults
+from cellseg_host.synth.faults import FAULTS, STRENGTHS, Field
 
 JSON = Path(__file__).with_name("stress.json")
 UNTOUCHED = "untouched"
@@ -47,13 +48,13 @@ class Variant:
     fault : str
     strength : int
         Index into `faults.STRENGTHS`.
-    is_told : bool
-        Whether the road is told the diameter of the cells.
+    is_given : bool
+        Whether the pipeline is given the diameter of the cells.
     """
 
     fault: str
     strength: int
-    is_told: bool = False
+    is_given: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Score:
     variant: Variant
     modality: str
     cells_true: int
-    cells_found: int
+    cells_counted: int
     ap50: float
     mean_ap: float
 
@@ -72,7 +73,7 @@ VARIANTS = (
     Variant(UNTOUCHED, -1),
     *(Variant(name, strength) for name in FAULTS for strength in range(len(STRENGTHS))),
     *(
-        Variant(name, strength, True)
+        Variant(name, strength, is_given=True)
         for name, fault in FAULTS.items()
         if fault.apply is faults.magnified
         for strength in range(len(STRENGTHS))
@@ -80,22 +81,22 @@ VARIANTS = (
 )
 
 
-def found_in(pixels: np.ndarray, model: Model, diameter_px: float | None = None) -> metrics.Labels:
-    """Labels of the cells that the device's road finds."""
-    return evaluate.labels_of(segment.look(Image(pixels), model, Stopwatch(), diameter_px))
+def labels_of(pixels: np.ndarray, model: Model, diameter_px: float | None = None) -> metrics.Labels:
+    """Return the labels that the device's pipeline gives an image."""
+    return evaluate.labels_of(predict.predict(Image(pixels), model, diameter_px=diameter_px))
 
 
-def judge(model: Model, field: Field, entry: Entry, variant: Variant) -> Score:
-    """Score what is found under one variant."""
+def score(model: Model, field: Field, entry: Entry, variant: Variant) -> Score:
+    """Return the score of an image under one variant."""
     if variant.fault != UNTOUCHED:
         field = faults.faulty(field, variant.fault, variant.strength, entry.id)
-    is_told = variant.is_told and field.diameter_px > 0  # an image without a cell has no diameter
-    labels = found_in(field.pixels, model, field.diameter_px if is_told else None)
+    is_given = variant.is_given and field.diameter_px > 0  # an image without a cell has no diameter
+    labels = labels_of(field.pixels, model, field.diameter_px if is_given else None)
     ap = metrics.average_precision(field.labels, labels)
     return Score(variant, entry.modality, int(field.labels.max()), int(labels.max()), float(ap[0]), float(ap.mean()))
 
 
-class Judge:
+class Scorer:
     """Scores an image under all variants, in a process of its own, which opens the model once."""
 
     model: Model
@@ -112,22 +113,22 @@ class Judge:
         """All scores of one image."""
         labels = cls.dataset.labels(entry)
         field = Field(cls.dataset.image(entry).pixels, labels, entry.median_diameter_px)
-        return [judge(cls.model, field, entry, variant) for variant in VARIANTS]
+        return [score(cls.model, field, entry, variant) for variant in VARIANTS]
 
 
 def all_scores(model: Path, dataset: Dataset, entries: Sequence[Entry], processes: int) -> Iterator[list[Score]]:
     """Scores of every image, the largest first so that none is left alone at the end."""
     largest_first = sorted(entries, key=lambda e: e.height * e.width / max(e.median_diameter_px, 1) ** 2, reverse=True)
     # Not forked: the progress bar runs in a thread
-    with multiprocessing.get_context("spawn").Pool(processes, Judge.open, (model, dataset)) as pool:
-        yield from pool.imap_unordered(Judge.scores, largest_first)
+    with multiprocessing.get_context("spawn").Pool(processes, Scorer.open, (model, dataset)) as pool:
+        yield from pool.imap_unordered(Scorer.scores, largest_first)
 
 
 def in_empty_fields(model: Model) -> dict[str, list[int]]:
-    """Cells found in fields without any, by kind; the first of each kind is the one of the tests."""
+    """Return the cells counted in fields without any, by kind; the first of each kind is the one of the tests."""
     return {
         kind: [
-            int(found_in(empties.make_empty(kind, empties.TEST_SHAPE, seed), model).max())
+            int(labels_of(empties.make_empty(kind, empties.TEST_SHAPE, seed), model).max())
             for seed in empties.TEST_SEEDS
         ]
         for kind in empties.KINDS
@@ -147,32 +148,35 @@ def row(scores: Sequence[Score], untouched: dict[str, float]) -> dict[str, Any]:
     variant = scores[0].variant
     ap50 = mean_ap50(scores)
     true = sum(s.cells_true for s in scores)
+    errors = [e for s in scores if (e := metrics.count_error(s.cells_true, s.cells_counted)) is not None]
     named = {} if variant.fault == UNTOUCHED else {"strength": STRENGTHS[variant.strength]}
     if named:
         named |= {"value": FAULTS[variant.fault].strengths[variant.strength], "unit": FAULTS[variant.fault].unit}
     return {
-        "fault": variant.fault + (", diameter told" if variant.is_told else ""),
+        "fault": variant.fault + (", diameter given" if variant.is_given else ""),
         **named,
         "ap50": {name: round(v, 4) for name, v in ap50.items()},
         "drop": {name: round(untouched[name] - v, 4) for name, v in ap50.items()},
         "mean_ap": round(float(np.mean([s.mean_ap for s in scores])), 4),
         "cells_true": true,
-        "cells_found": sum(s.cells_found for s in scores),
-        "total_count_error": round(sum(s.cells_found - s.cells_true for s in scores) / max(true, 1), 4),
-        "image_count_error": round(sum(abs(s.cells_found - s.cells_true) for s in scores) / max(true, 1), 4),
+        "cells_counted": sum(s.cells_counted for s in scores),
+        "total_count_error": round(sum(s.cells_counted - s.cells_true for s in scores) / max(true, 1), 4),
+        "image_count_error": round(sum(abs(s.cells_counted - s.cells_true) for s in scores) / max(true, 1), 4),
+        "mean_count_error": round(float(np.mean(errors)), 4) if errors else None,
     }
 
 
 def texts(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the table; the columns of the modalities are of AP@0.5."""
     modalities = list(rows[0]["ap50"])
-    head = ["fault", "strength", *modalities, "drop", "mean AP", "cells", "count error"]
+    head = ["fault", "strength", *modalities, "drop", "mean AP", "cells", "count error", "count error per image"]
     lines = []
     for r in rows:
-        told = f"{r['strength']}: {r['value']:g}" if "strength" in r else ""
+        strength = f"{r['strength']}: {r['value']:g}" if "strength" in r else ""
         ap50 = [f"{r['ap50'][name]:.3f}" for name in modalities]
-        counts = [str(r["cells_true"]), f"{r['total_count_error']:+.1%}"]
-        lines.append([r["fault"], told, *ap50, f"{r['drop']['all']:+.3f}", f"{r['mean_ap']:.3f}", *counts])
+        mean = "–" if r["mean_count_error"] is None else f"{r['mean_count_error']:.1%}"
+        counts = [str(r["cells_true"]), f"{r['total_count_error']:+.1%}", mean]
+        lines.append([r["fault"], strength, *ap50, f"{r['drop']['all']:+.3f}", f"{r['mean_ap']:.3f}", *counts])
     return head, lines
 
 
@@ -192,16 +196,17 @@ def markdown(document: dict[str, Any], path: Path) -> str:
 
 Made by `python benchmarks/stress.py models/{document["model"]} {document["dataset"]} --json
 benchmarks/{path.name}` on the {document["images"]} images of the split '{document["split"]}' of
-{document["dataset"]}. AP@0.5, mean over images, by modality; drop is what all lose against the untouched images. What
-the strengths mean: {units}.
+{document["dataset"]}. AP@0.5, mean over images, by modality; drop is what all lose against the untouched images.
+Count error is (Σ counted − Σ true) / Σ true, in which too many cells in one image and too few in another cancel; per
+image it is the mean of |counted − true| / true, in which they do not. What the strengths mean: {units}.
 
 Faults that cost more than {MOST_LOST:.2f} at the middle strength: {over}.
 
 {chr(10).join("| " + " | ".join(cells) + " |" for cells in table)}
 
-Cells found in fields without a nucleus, {len(empties.TEST_SEEDS)} of each kind (`cellseg_host.synth.empties`):
+Cells counted in fields without a nucleus, {len(empties.TEST_SEEDS)} of each kind (`cellseg_host.synth.empties`):
 
-| field | cells found |
+| field | counted |
 | --- | --- |
 {chr(10).join(f"| {kind} | {', '.join(map(str, cells))} |" for kind, cells in empty.items())}
 """
@@ -221,14 +226,14 @@ Cells found in fields without a nucleus, {len(empties.TEST_SEEDS)} of each kind 
 )
 def main(model: Path, dataset: Path, split: str, processes: int, path: Path) -> None:
     """Score MODEL on DATASET under every fault."""
-    runner = Model(model, 1)  # what is wrong with it is said here, not by a process of the pool
+    runner = Model(model, 1)  # so that an error in it is reported here, not by a process of the pool
     loaded = load(dataset)
     entries = loaded.split(split)
     if not os.access(path.resolve().parent, os.W_OK):
         raise OutputError(f"{path}: its folder does not exist or may not be written to: name another")
-    found = list(tracked(all_scores(model, loaded, entries, processes), len(entries), "scoring"))
+    by_image = list(tracked(all_scores(model, loaded, entries, processes), len(entries), "scoring"))
     in_empty = in_empty_fields(runner)
-    by_variant = list(zip(*found, strict=True))
+    by_variant = list(zip(*by_image, strict=True))
     untouched = mean_ap50(by_variant[0])
     rows = [row(scores, untouched) for scores in by_variant]
     document = {
@@ -244,7 +249,7 @@ def main(model: Path, dataset: Path, split: str, processes: int, path: Path) -> 
     print_table(f"{model.name} on {document['dataset']}, split {split}: AP@0.5 by modality", head, lines)
     click.echo(f"cost more than {MOST_LOST:.2f} at the middle strength: {', '.join(too_much(rows)) or 'none'}")
     counts = [[kind, " ".join(map(str, cells))] for kind, cells in in_empty.items()]
-    print_table("Cells in fields without any", ["field", "cells found"], counts)
+    print_table("Cells in fields without any", ["field", "counted"], counts)
     files.write(path, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
     files.write(path.with_suffix(".md"), markdown(document, path).encode())
 

@@ -44,7 +44,7 @@ if [ ! -e "$more/complete" ]; then
     cellseg-host data import --format labels "$dataset" "$data" || [ $? -eq 1 ]  # 1: some images were left out
     cp -r "$data" "$more"
     # Fields without a nucleus, so that it learns to find nothing
-    cellseg-host synth "$more" --kind empty -n 80 --seed 100 --size 260x348 --split train --force
+    cellseg-host synth "$more" --kind empty -n 80 --seed 100 --size 348x260 --split train --force
     touch "$more/complete"
 fi
 
@@ -74,12 +74,12 @@ quantized "$work/fourth" "$fourth"
 
 any="$mild --augment scale=0.6,1.9" fifth=$work/fifth.tflite
 trained "$work/fifth" "$more" --init "$work/fourth" --teacher "$fourth" --epochs 14 --steps 250 \
-    --learning-rate 1e-3 --keep last --gap-weight 12 $any
+    --learning-rate 1e-3 --keep last --border-weight 12 $any
 quantized "$work/fifth" "$fifth"
 trained "$work/sixth" "$more" --init "$work/fourth" --teacher "$fourth" --epochs 14 --steps 250 \
-    --learning-rate 1e-3 --keep last --gap-weight 12 $any --augment tint=0.1
+    --learning-rate 1e-3 --keep last --border-weight 12 $any --augment tint=0.1
 trained "$work/seventh" "$more" --init "$work/fifth" --teacher "$fifth" --epochs 8 --steps 250 \
-    --learning-rate 5e-4 --keep last --gap-weight 12 $any --augment tint=0.06
+    --learning-rate 5e-4 --keep last --border-weight 12 $any --augment tint=0.06
 averaged nuclei fifth sixth seventh
 released nuclei
 
@@ -90,7 +90,7 @@ trained "$work/nano-second" "$more" $small --init "$work/nano-first" --teacher "
     --learning-rate 1e-3 --keep last $mild --augment scale=0.65,1.5
 trained "$work/nano-third" "$more" $small --init "$work/nano-second" --teacher "$models/nuclei.tflite" --epochs 10 \
     --steps 250 --learning-rate 1e-3 --keep last $any
-tinted="--epochs 8 --steps 250 --learning-rate 1e-3 --keep last --gap-weight 12 $any --augment tint=0.1"
+tinted="--epochs 8 --steps 250 --learning-rate 1e-3 --keep last --border-weight 12 $any --augment tint=0.1"
 trained "$work/nano-fourth" "$more" $small --init "$work/nano-third" --teacher "$models/nuclei.tflite" $tinted --seed 1
 trained "$work/nano-fifth" "$more" $small --init "$work/nano-third" --teacher "$models/nuclei.tflite" $tinted --seed 2
 averaged nuclei-nano nano-third nano-fourth nano-fifth

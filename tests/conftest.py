@@ -17,9 +17,37 @@ import pytest
 LONG_AGO = 1_700_000_000  # seconds since 1970
 ROOT = Path(__file__).resolve().parents[1]
 
+# A skip with a reason that begins so is right everywhere; any other one is a failure where CELLSEG_CI is set
+NOT_APPLICABLE = "not applicable: "
+
 # A shell ignores Ctrl-C in what it starts in the background, and so would every command that is tested
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _failed_if_skipped_in_ci(report):
+    """Turn the report of a skip into a failure, in CI: there everything that tests need is installed."""
+    if os.environ.get("CELLSEG_CI") and report.skipped and not hasattr(report, "wasxfail"):
+        *_, reason = report.longrepr
+        reason = reason.removeprefix("Skipped: ")
+        if not reason.startswith(NOT_APPLICABLE):
+            report.outcome, report.longrepr = "failed", f"skipped, which CI counts as a failure: {reason}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    return _failed_if_skipped_in_ci((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    return _failed_if_skipped_in_ci((yield))
+
+
+def pytest_collection_modifyitems(items):
+    """Put slow tests first, so that of several processes none is left alone with one at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def _draw_blobs(height: int = 96, width: int = 128, seed: int = 0, count: int = 8) -> np.ndarray:
@@ -45,7 +73,7 @@ def _draw_labels(height: int = 60, width: int = 80, step: int = 20) -> np.ndarra
     return labels
 
 
-def _write_image(path: Path, pixels: np.ndarray | None = None, mtime: float | None = 1_700_000_000, **blobs) -> Path:
+def _write_image(path: Path, pixels: np.ndarray | None = None, mtime: float | None = LONG_AGO, **blobs) -> Path:
     """Write an image file; its time is long ago unless `mtime` is None."""
     assert cv2.imwrite(str(path), _draw_blobs(**blobs) if pixels is None else pixels)
     if mtime is not None:
@@ -69,6 +97,29 @@ def _winding(rings: list[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
         np.add.at(change, (y.astype(int), x.astype(int)), x == next_x)
         np.add.at(change, (next_y.astype(int), next_x.astype(int)), -(x == next_x).astype(int))
     return change.cumsum(0).cumsum(1)[:height, :width]
+
+
+def _count_calls(function: Callable[..., object], *arguments: object) -> int:
+    """How many functions, of Python or of C, a call of this one calls, with all that these call."""
+    number = 0
+
+    def count(frame: object, event: str, argument: object) -> None:
+        nonlocal number
+        number += event in ("call", "c_call")
+
+    function(*arguments)  # a first call may import
+    sys.setprofile(count)
+    try:
+        function(*arguments)
+    finally:
+        sys.setprofile(None)
+    return number
+
+
+@pytest.fixture(scope="session")
+def count_calls():
+    """`_count_calls`."""
+    return _count_calls
 
 
 @pytest.fixture(scope="session")
@@ -104,7 +155,7 @@ def samples() -> Path:
 @pytest.fixture(scope="session")
 def model_path() -> Path:
     """The bundled model."""
-    from cellseg_device.model import bundled_path
+    from cellseg_device.model.interpreter import bundled_path
 
     return bundled_path()
 
@@ -112,7 +163,7 @@ def model_path() -> Path:
 @pytest.fixture(scope="session")
 def model(model_path: Path):
     """The bundled model, loaded."""
-    from cellseg_device.model import Model
+    from cellseg_device.model.interpreter import Model
 
     return Model(model_path)
 
@@ -137,7 +188,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "error"}
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def device(environment: dict[str, str], model_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run ``cellseg-device`` with these arguments to its end."""
 

@@ -9,29 +9,30 @@ import cv2
 import numpy as np
 from protocol import Found, serve
 
-from cellseg_device import __version__, segment
-from cellseg_device import image as images
+from cellseg_device import __version__
+from cellseg_device.cells.instances import mask_of
 from cellseg_device.errors import ImageError
-from cellseg_device.instances import mask_of
-from cellseg_device.model import RUNTIME, Model
-from cellseg_device.segment import Stopwatch
+from cellseg_device.image.source import read
+from cellseg_device.model.interpreter import RUNTIME, Model
+from cellseg_device.pipeline import predict, segment
+from cellseg_device.pipeline.stopwatch import Stopwatch
 
 FOREGROUND = 0.4  # of the published mean IoU
 
 
-def label(model: Model, path: Path, once: bool) -> Found:
+def label(model: Model, path: Path, *, once: bool) -> Found:
     """Read the file and label it, with the code that the watch runs.
 
     It looks at an image of much larger cells once more, at a smaller size; with `once` it does not.
     """
     watch = Stopwatch()
-    image = segment.decode(images.read(path), watch)
+    image = segment.decode(read(path), watch)
     if once:
-        seen = segment.Look(image, image.shape, segment.predict(image, model, watch), model)
+        seen = predict.Prediction(image, image.shape, predict.predict_maps(image, model, watch), model)
     else:
-        seen = segment.look(image, model, watch)
+        seen = predict.predict(image, model, watch)
     try:
-        labels = segment.separated(seen)
+        labels = segment.labels_of(seen)
     except ImageError:  # more specks than labels: the device gives such an image up
         labels = np.zeros(image.shape, np.uint16)
 
@@ -51,4 +52,4 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     cv2.setNumThreads(arguments.threads)
     model = Model(arguments.model, arguments.threads)
-    serve(lambda path: label(model, path, arguments.once), {"cellseg-device": __version__, "runtime": RUNTIME})
+    serve(lambda path: label(model, path, once=arguments.once), {"cellseg-device": __version__, "runtime": RUNTIME})

@@ -50,7 +50,7 @@ def main() -> None:
         from tensorflow.keras.callbacks import LambdaCallback
 
         # After the checkpoint's own callback, which stands before it in the list
-        count = LambdaCallback(on_epoch_end=lambda epoch, logs: progress.write_text(str(done + epoch + 1)))
+        count = LambdaCallback(on_epoch_end=lambda epoch, _: progress.write_text(str(done + epoch + 1)))
         model.callbacks.append(count)
         model.train(*train, validation_data=val, augmenter=augmenter(done), epochs=epochs - done, seed=done)
     else:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
 
 import cellseg_device
+from cellseg_device.command_line import Group
 from cellseg_device.commands.bench import bench
 from cellseg_device.commands.calibrate import calibrate
 from cellseg_device.commands.camera import camera
 from cellseg_device.commands.config import config
+from cellseg_device.commands.config_file import config_option
 from cellseg_device.commands.doctor import doctor
 from cellseg_device.commands.export import export
 from cellseg_device.commands.info import info
@@ -22,13 +26,20 @@ from cellseg_device.commands.run import run
 from cellseg_device.commands.snap import snap
 from cellseg_device.commands.summary import summary
 from cellseg_device.commands.watch import watch
-from cellseg_device.errors import EXIT_USAGE
-from cellseg_device.quiet import drop_pending_output, is_of_printing, say
-from cellseg_device.settings import config_option
+from cellseg_device.errors import EXIT_STOPPED, EXIT_USAGE
+from cellseg_device.stderr import drop_pending_output, is_of_printing, say, say_error
 
 
-class _Commands(click.Group):
-    """Ends with a line, too, where what it prints cannot be written, on a full disk say."""
+class _Commands(Group):
+    """Commands that end with one line if they are stopped, or if their output cannot be written, as on a full disk."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        with _stopped_in_one_line():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _stopped_in_one_line():
+            return super().invoke(ctx)
 
     def main(self, *arguments: Any, **options: Any) -> Any:
         try:
@@ -38,7 +49,7 @@ class _Commands(click.Group):
                 raise  # a bug
             drop_pending_output()
             with suppress(OSError):
-                say(f"error: standard output cannot be written ({error.strerror}): send it elsewhere")
+                say_error(f"standard output cannot be written ({error.strerror}): send it elsewhere")
             raise SystemExit(EXIT_USAGE) from None
 
 
@@ -47,22 +58,37 @@ class _Commands(click.Group):
 def main() -> None:
     """Segment and count cells in microscope images, on this computer, offline.
 
-    Results go to a folder: counts.csv with a row per image, and for every image STEM.labels.tif (a number per
-    cell), STEM.cells.csv (a row per cell) and, where wanted, a picture and files for ImageJ, QuPath and others.
+    Results go to a folder: counts.csv with a row for each image, and for every image STEM.labels.tif (a number for
+    each cell), STEM.cells.csv (a row for each cell) and, on request, a picture and files for ImageJ, QuPath and others.
 
-    Exit codes: 0 all well, 1 some images failed, 2 the command cannot work as given, 3 the camera failed.
+    Exit codes: 0 all is well, 1 some images failed, 2 the command cannot work as given, 3 the camera failed.
     """
     _open_standard_streams()
 
 
-for command in (run, watch, camera, snap, bench):
-    main.add_command(config_option(command))
-for command in (export, summary, ledger, calibrate, info, config, doctor, install_service):
-    main.add_command(command)
+main.add("Count", map(config_option, (run, watch, camera)))
+main.add("Results", (summary, export, ledger))
+main.add("Microscope and camera", (calibrate, config_option(snap)))
+main.add("This computer", (doctor, config, install_service, info, config_option(bench)))
+
+
+@contextmanager
+def _stopped_in_one_line() -> Iterator[None]:
+    """End the process on Ctrl-C, in what does not stop by itself as a watch does."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if sys.stderr is not None and sys.stderr.isatty():
+            say("")  # ends the line with ^C, or with the progress
+        say("stopped: what was finished stays")
+        raise SystemExit(EXIT_STOPPED) from None
 
 
 def _open_standard_streams() -> None:
-    """Open what of the three the caller closed: else a file of ours takes its number, and native code's messages."""
+    """Open those of the three streams that the caller closed.
+
+    Otherwise a file of ours would get the number of one, and with it the messages that native code prints.
+    """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)

@@ -1,3 +1,3 @@
 """Train, quantize and evaluate the models that :mod:`cellseg_device` runs."""
 
-__version__ = "0.1.0"
+from cellseg_device import __version__ as __version__

@@ -1,5 +1,12 @@
-"""``python -m cellseg_host``."""
+"""``python -m cellseg_host``, and the command ``cellseg-host``."""
 
-from cellseg_host.cli import main
+from cellseg_device import startup
 
-main()
+
+def main() -> None:
+    """Run the command line."""
+    startup.run("cellseg_host.cli")
+
+
+if __name__ == "__main__":
+    main()

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from cellseg_device.command_line import Group
 from cellseg_device.errors import OutputError
 from cellseg_host import __version__
 from cellseg_host.commands.architectures import architectures
@@ -18,12 +19,12 @@ from cellseg_host.commands.edgetpu import edgetpu
 from cellseg_host.commands.evaluate import evaluate
 from cellseg_host.commands.quantize import quantize
 from cellseg_host.commands.sweep import sweep
+from cellseg_host.commands.synth import synth
 from cellseg_host.commands.train import train
-from cellseg_host.synth.command import synth
 
 
-class _Commands(click.Group):
-    """Commands that say a fault of the disk in a line, wherever it comes up."""
+class _Commands(Group):
+    """A group whose commands report any fault of the disk in one line."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -33,9 +34,11 @@ class _Commands(click.Group):
                 raise
             raise OutputError(f"{error.filename}: {error.strerror}: check the path and the disk") from None
         except Exception as error:
-            if os.strerror(errno.ENOSPC) not in str(error):  # TensorFlow's own, when it cannot save a checkpoint
+            if os.strerror(errno.ENOSPC) not in str(error):  # TensorFlow's error when it cannot save a checkpoint
                 raise
-            raise OutputError("no space is left on the disk: make room, then go on (train: with --resume)") from None
+            raise OutputError(
+                "no space is left on the disk: make room, then run the command again (train: with --resume)"
+            ) from None
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -50,10 +53,12 @@ def main() -> None:
       cellseg-host quantize runs/nuclei --int8 --data nuclei-data --out nuclei.tflite
       cellseg-host evaluate nuclei.tflite nuclei-data --split test
 
-    Exit codes: 0 all well, 1 the answer is no or not whole (images left out, a model too much worse, an operator that
-    an Edge TPU refuses), 2 the command cannot work as given.
+    Exit codes: 0 success, 1 the answer is no or incomplete (images left out, a model too much worse, an operator that
+    an Edge TPU does not support), 2 the command cannot work as given.
     """
 
 
-for command in (data, synth, architectures, train, average, sweep, quantize, evaluate, compare, edgetpu):
-    main.add_command(command)
+main.add("Data", (data, synth))
+main.add("Train", (architectures, train, average, sweep))
+main.add("Deploy", (quantize, edgetpu))
+main.add("Measure", (evaluate, compare))

@@ -1,9 +1,9 @@
-"""A worker on the bundled model, with an output folder of its own."""
+"""Workers on the bundled model, with an output folder of their own."""
 
 import pytest
 
-from cellseg_device.output import Output
-from cellseg_device.worker import Worker
+from cellseg_device.results.folder import Output
+from cellseg_device.watching.worker import Worker
 
 
 @pytest.fixture
@@ -12,7 +12,26 @@ def warnings():
 
 
 @pytest.fixture
-def work(model, tmp_path, warnings):
+def output(tmp_path, warnings):
     output = Output(tmp_path / "out", warnings.append)
-    yield Worker(model, output)
+    yield output
     output.close()
+
+
+@pytest.fixture
+def worker_with(model, output):
+    """Make a worker with these options, on the one output folder."""
+    workers = []
+
+    def make(**options):
+        workers.append(Worker(model, output, **options))
+        return workers[-1]
+
+    yield make
+    for worker in workers:
+        worker.close()
+
+
+@pytest.fixture
+def work(worker_with):
+    return worker_with()

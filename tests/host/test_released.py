@@ -6,14 +6,14 @@ import cv2
 import numpy as np
 import pytest
 
-from cellseg_device import segment
-from cellseg_device.card import read_from
-from cellseg_device.graph import operators
-from cellseg_device.model import Model
-from cellseg_device.segment import Stopwatch
-from cellseg_device.selftest import answer
+from cellseg_device.model.card import read_from
+from cellseg_device.model.graph import operators
+from cellseg_device.model.interpreter import Model
+from cellseg_device.pipeline import predict, segment
+from cellseg_device.pipeline.selftest import answer
+from cellseg_device.pipeline.stopwatch import Stopwatch
 from cellseg_host.edgetpu import check
-from cellseg_host.metrics import foreground_iou
+from cellseg_host.evaluation.metrics import foreground_iou
 from cellseg_host.report.cost import cost
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
@@ -62,8 +62,8 @@ def test_a_fixed_size_sees_the_same(path, samples):
     """To the bit where both were calibrated with views of one size."""
     image = segment.decode((samples / "tissue.png").read_bytes(), Stopwatch())
     name, _, tile = path.stem.rpartition("-")
-    whole, tiled = (segment.look(image, Model(p), Stopwatch()) for p in (MODELS / f"{name}.tflite", path))
-    labels, others = segment.separated(whole), segment.separated(tiled)
+    whole, tiled = (predict.predict(image, Model(p), Stopwatch()) for p in (MODELS / f"{name}.tflite", path))
+    labels, others = segment.labels_of(whole), segment.labels_of(tiled)
     if tile == "256":
         assert all(np.array_equal(tiled.maps[quantity], values) for quantity, values in whole.maps.items())
         assert np.array_equal(labels, others)

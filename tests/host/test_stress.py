@@ -22,9 +22,10 @@ def stress(environment, model_path, tiny_dataset):
     return run
 
 
-def test_every_fault_is_judged_and_told(stress, model, tiny_dataset, tmp_path):
-    from cellseg_host.evaluate import by_modality, evaluate
-    from cellseg_host.faults import FAULTS
+@pytest.mark.slow
+def test_every_fault_is_scored_and_listed(stress, model, tiny_dataset, tmp_path):
+    from cellseg_host.evaluation.evaluate import by_modality, evaluate
+    from cellseg_host.synth.faults import FAULTS
 
     result = stress("--json", tmp_path / "stress.json")
     assert (result.returncode, result.stderr) == (0, "")
@@ -42,7 +43,8 @@ def test_every_fault_is_judged_and_told(stress, model, tiny_dataset, tmp_path):
     summaries = by_modality(list(evaluate(model, tiny_dataset, tiny_dataset.split("val"))))
     assert rows[0]["ap50"] == {name: round(s.ap50, 4) for name, s in summaries.items()}
     assert set(rows[0]["drop"].values()) == {0}
-    assert rows[0]["cells_found"] == summaries["all"].cells_predicted
+    assert rows[0]["cells_counted"] == summaries["all"].cells_counted
+    assert rows[0]["mean_count_error"] == round(summaries["all"].mean_count_error, 4)
     for row in rows[1:]:
         for name, lost in row["drop"].items():
             assert lost == pytest.approx(rows[0]["ap50"][name] - row["ap50"][name], abs=2e-4)
@@ -52,7 +54,7 @@ def test_every_fault_is_judged_and_told(stress, model, tiny_dataset, tmp_path):
     page = (tmp_path / "stress.md").read_text()
     assert f"{np.round(rows[5]['ap50']['all'], 3):.3f}" in page
     assert "| black | 0, 0, 0, 0, 0 |" in page
-    assert "large nuclei, diameter told" in result.stdout
+    assert "large nuclei, diameter given" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -60,7 +62,7 @@ def test_every_fault_is_judged_and_told(stress, model, tiny_dataset, tmp_path):
     [
         (("--split", "none"), {}, "no image is in the split 'none'"),
         ((), {"model": "no.tflite"}, "no.tflite"),
-        ((), {"dataset": "nowhere"}, "is no dataset"),
+        ((), {"dataset": "nowhere"}, "is not a dataset"),
         (("--json", "no/such/folder.json"), {}, "its folder does not exist"),
     ],
 )

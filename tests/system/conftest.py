@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+from click.testing import CliRunner
 
 
 class Watching:
@@ -36,7 +39,12 @@ class Watching:
     def stderr(self) -> str:
         return self._stderr.read_text()
 
-    def until(self, condition: Callable[[], object], seconds: float = 20) -> None:
+    @property
+    def complaints(self) -> list[str]:
+        """The warnings and errors, without the lines about the work."""
+        return [line for line in self.stderr.splitlines() if line.startswith(("warning: ", "error: "))]
+
+    def until(self, condition: Callable[[], object], seconds: float = 60) -> None:
         """Wait for a condition; fail with what was printed."""
         end = time.monotonic() + seconds
         while not condition():
@@ -51,7 +59,7 @@ class Watching:
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal; returns the exit code."""
         self.process.send_signal(number)
-        return self.process.wait(20)
+        return self.process.wait(60)
 
 
 @pytest.fixture
@@ -72,8 +80,35 @@ def watching(environment, model_path, tmp_path_factory) -> Iterator[Callable[...
             watch.process.wait()
 
 
+@pytest.fixture(scope="session")
+def device_here() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run ``cellseg-device`` with these arguments in this process: for the many ways in which a command is refused."""
+    from cellseg_device.cli import main
+
+    def run(*arguments: object, cwd: Path = Path(), env: Mapping[str, str] | None = None):
+        with contextlib.chdir(cwd):
+            done = CliRunner().invoke(main, [*map(str, arguments)], env=env)
+        assert isinstance(done.exception, SystemExit | None), done.exception
+        return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def cpu_s(environment) -> Callable[[Sequence[object]], float]:
+    """Run a command well to its end: the seconds of the processor that it and its children took."""
+
+    def measure(command: Sequence[object]) -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([*map(str, command)], env=environment, stdout=subprocess.DEVNULL, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    return measure
+
+
 def read_csv(path: Path) -> list[dict[str, str]]:
-    with open(path, newline="") as file:
+    with open(path, newline="", encoding="utf-8-sig") as file:
         return list(csv.DictReader(file))
 
 

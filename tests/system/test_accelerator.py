@@ -5,11 +5,11 @@ import shutil
 
 import pytest
 
-from cellseg_device import card as cards
-from cellseg_device import edgetpu
-from cellseg_device.graph import _EDGETPU_MARK
+from cellseg_device.model import card as cards
+from cellseg_device.model import edgetpu
+from cellseg_device.model.graph import _EDGETPU_MARK
 
-pytestmark = pytest.mark.skipif(bool(edgetpu.devices()), reason="there is an Edge TPU here")
+pytestmark = pytest.mark.skipif(bool(edgetpu.devices()), reason="not applicable: there is an Edge TPU here")
 
 
 @pytest.fixture
@@ -29,14 +29,14 @@ def test_the_cpu_stands_in_with_one_warning(device, tmp_path, pair, write_image,
     (line,) = done.stderr.splitlines()
     assert line.startswith("warning: no Edge TPU can be used (none")
     assert line.endswith("counting goes on with the CPU until the Edge TPU works")
-    check_results(tmp_path / "out", [str(image) for image in images])
+    check_results(tmp_path / "out", [image.name for image in images])
     again = device("run", *images, "--out", tmp_path / "out", "--model", pair[0])
     assert "0 done, 0 failed, 3 done before" in again.stdout
     assert again.stderr == ""
 
 
 @pytest.mark.parametrize("command", [["run", "{}/i.png"], ["watch", "{}"], ["bench", "--runs", "1", "--size", "64x64"]])
-def test_an_edge_tpu_that_is_needed_and_missing_is_told(device, tmp_path, pair, write_image, command):
+def test_an_edge_tpu_that_is_needed_and_missing_is_reported(device, tmp_path, pair, write_image, command):
     write_image(tmp_path / "i.png")
     command = [word.replace("{}", str(tmp_path)) for word in command]
     for arguments, words in (

@@ -17,7 +17,7 @@ SCRIPT = Path(__file__).parent / "roots" / "arm64_root.py"
 IMAGES = ("hoechst8.png", "smear.png", "tissue.tif")
 RUN = ["run", *(f"/work/{name}" for name in IMAGES), "--out", "/work/out", "--threads", "1", "--json"]
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("arm64")]
 
 
 class Pi:
@@ -80,7 +80,7 @@ def images(pi) -> Path:
 
 
 @pytest.fixture(scope="module")
-def told(pi, images):
+def outputs(pi, images):
     """What the commands say, side by side: both cores are at work."""
     with ThreadPoolExecutor() as pool:
         doctor = pool.submit(pi.device, "doctor", "--json", "--out", "/work")
@@ -88,15 +88,15 @@ def told(pi, images):
         return {"doctor": doctor.result(), "run": run.result()}
 
 
-def test_the_labels_are_those_of_this_machine_byte_for_byte(told, pi, device):
-    assert told["run"].returncode == 0, told["run"].stderr
-    (line,) = told["run"].stderr.splitlines()  # no warning: the runtime gives the known answer
+def test_the_labels_are_those_of_this_machine_byte_for_byte(outputs, pi, device):
+    assert outputs["run"].returncode == 0, outputs["run"].stderr
+    (line,) = outputs["run"].stderr.splitlines()  # no warning: the runtime gives the known answer
     assert line.startswith("3 images: 3 done")
     here = pi.work / "here"
     paths = [pi.work / name for name in IMAGES]
     done = device("run", *paths, "--out", here, "--json")
     assert done.returncode == 0, done.stderr
-    outcomes = [json.loads(line) for line in told["run"].stdout.splitlines()]
+    outcomes = [json.loads(line) for line in outputs["run"].stdout.splitlines()]
     assert [Path(outcome["image"]).name for outcome in outcomes] == [*IMAGES]
     assert all(outcome["cells"] > 10 for outcome in outcomes)
     for outcome in outcomes:
@@ -105,9 +105,9 @@ def test_the_labels_are_those_of_this_machine_byte_for_byte(told, pi, device):
         assert (pi.work / "out" / cells).read_bytes() == (here / cells).read_bytes()
 
 
-def test_doctor_finds_nothing_wrong(told):
-    assert told["doctor"].returncode == 0, told["doctor"].stdout + told["doctor"].stderr
-    findings = {finding["name"]: finding for finding in json.loads(told["doctor"].stdout)["findings"]}
+def test_doctor_finds_nothing_wrong(outputs):
+    assert outputs["doctor"].returncode == 0, outputs["doctor"].stdout + outputs["doctor"].stderr
+    findings = {finding["name"]: finding for finding in json.loads(outputs["doctor"].stdout)["findings"]}
     assert "aarch64" in findings["python"]["text"]
     assert findings["processor"]["text"] == "NEON"
     assert findings["model"]["state"] == "ok"

@@ -28,7 +28,7 @@ def test_a_micrometer_gives_the_pixel_size_of_the_next_images(device, home, tmp_
     assert device("calibrate", "4x", "--pixel-size-um", "3.25", **home).returncode == 0
     assert device("calibrate", **home).stdout.splitlines()[0].startswith("40x: 0.5")
     field = write_image(tmp_path / "a.png")
-    counted = device("run", field, "--out", tmp_path / "out", "--calibration", "4x", **home)
+    counted = device("run", field, "--out", tmp_path / "out", "--objective", "4x", **home)
     assert counted.returncode == 0, counted.stderr
     assert table(tmp_path / "out" / "counts.csv")[0]["pixel_size_um"] == "3.25"
 
@@ -37,15 +37,15 @@ def test_what_is_typed_goes_before_the_other_in_a_file_of_settings(device, home,
     device("calibrate", "4x", "--pixel-size-um", "3.25", **home)
     field, file = write_image(tmp_path / "a.png"), tmp_path / "c.toml"
     for setting, typed, size in (
-        ("pixel-size-um = 0.5", ["--calibration", "4x"], "3.25"),
-        ("calibration = '4x'", ["--pixel-size-um", "0.5"], "0.5"),
+        ("pixel-size-um = 0.5", ["--objective", "4x"], "3.25"),
+        ("objective = '4x'", ["--pixel-size-um", "0.5"], "0.5"),
     ):
         file.write_text(setting)
         counted = device("run", field, "--out", tmp_path / "out", "--config", file, *typed, **home)
         assert counted.returncode == 0, counted.stderr
         assert table(tmp_path / "out" / "counts.csv")[0]["pixel_size_um"] == size
-    file.write_text("calibration = '4x'\npixel-size-um = 0.5")
-    assert "say the same twice" in device("run", field, "--config", file, **home).stderr
+    file.write_text("objective = '4x'\npixel-size-um = 0.5")
+    assert "both give the pixel size: leave one of them out" in device("run", field, "--config", file, **home).stderr
 
 
 @pytest.mark.parametrize(
@@ -53,31 +53,30 @@ def test_what_is_typed_goes_before_the_other_in_a_file_of_settings(device, home,
     [
         (["calibrate", "40x"], "name an IMAGE"),
         (["calibrate", "40x", "m.png", "--pixel-size-um", "1"], "name an IMAGE"),
-        (["calibrate", "40x", "missing.png"], "missing.png"),
-        (["calibrate", "40x", "plain.png"], "plain.png shows no equally spaced lines"),
-        (["calibrate", "40x", "m.png", "--picture", "check.doc"], "end it in .png or .jpg"),
+        (["calibrate", "40x", "missing.png"], "missing.png: no such file"),
+        (["calibrate", "40x", "plain.png"], "plain.png: shows no equally spaced lines"),
+        (["calibrate", "40x", "m.png", "--picture", "check.doc"], "let it end in .png or .jpg"),
         (["calibrate", "40x", "--pixel-size-um", "0"], "'0' is not a number from 1e-05 to 100000"),
         (["calibrate", "40x", "--pixel-size-um", "nan"], "'nan' is not a number from 1e-05 to 100000"),
-        (["calibrate", "40x", "m.png", "--division-um", "1e-5"], "is no pixel size from 1e-05 to 100000"),
+        (["calibrate", "40x", "m.png", "--division-um", "1e-5"], "is not a pixel size from 1e-05 to 100000"),
         (["run", "m.png", "--pixel-size-um", "1e300"], "'1e300' is not a number from 1e-05 to 100000"),
         (["run", "m.png", "--min-diameter", "9px", "--max-diameter", "5px"], "9px is above --max-diameter 5px"),
         (["run", "m.png", "--depth-mm", "inf"], "'inf' is not a number"),
         (["run", "m.png", "--dilution", "nan"], "'nan' is not a number"),
-        (["run", "m.png", "--calibration", "100x"], "no calibration named '100x' (there are none yet)"),
-        (["run", "m.png", "--calibration", "a", "--pixel-size-um", "1"], "say the same twice"),
+        (["run", "m.png", "--objective", "100x"], "no calibration named '100x' (there are none yet)"),
+        (["run", "m.png", "--objective", "a", "--pixel-size-um", "1"], "both give the pixel size"),
     ],
 )
-def test_what_cannot_be_is_said_in_a_line(device, home, tmp_path, arguments, words):
+def test_what_cannot_be_is_said_in_a_line(device_here, home, tmp_path, arguments, words):
     ruled(tmp_path / "m.png")
     cv2.imwrite(str(tmp_path / "plain.png"), np.full((300, 300), 90, np.uint8))
-    done = device(*arguments, cwd=tmp_path, **home)
+    done = device_here(*arguments, cwd=tmp_path, **home)
     assert done.returncode == 2
     assert words in done.stderr
-    assert "Traceback" not in done.stderr
     assert not (tmp_path / "config").exists()
 
 
-def test_a_damaged_file_is_told_and_kept(device, home, tmp_path):
+def test_a_damaged_file_is_reported_and_kept(device, home, tmp_path):
     path = tmp_path / "config" / "cellseg" / "calibrations.toml"
     path.parent.mkdir(parents=True)
     for content in ("40x = ", "[a]\npixel-size-um = -1\n", "[a]\npixel-size-um = nan\n", "a = 3\n"):
@@ -94,6 +93,6 @@ def test_a_bad_entry_can_be_made_again(device, home, tmp_path):
     path.write_text("[10x]\npixel-size-um = nan\n[40x]\npixel-size-um = 0.5\n")
     refused = device("calibrate", **home)
     assert refused.returncode == 2
-    assert "[10x] has no pixel-size-um from 1e-05 to 100000: mend it, or calibrate 10x again" in refused.stderr
+    assert "[10x] has no pixel-size-um from 1e-05 to 100000: fix it, or calibrate 10x again" in refused.stderr
     assert device("calibrate", "10x", "--pixel-size-um", "1", **home).returncode == 0
-    assert device("calibrate", **home).stdout == "10x: 1 µm a pixel\n40x: 0.5 µm a pixel\n"
+    assert device("calibrate", **home).stdout == "10x: 1 µm per pixel\n40x: 0.5 µm per pixel\n"

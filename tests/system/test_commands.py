@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -13,23 +14,24 @@ import tifffile
 
 
 def test_run_writes_whole_results(device, tmp_path, write_image, check_results):
-    paths = [write_image(tmp_path / f"{name}.png", seed=seed) for seed, name in enumerate("ba")]
-    result = device("run", *paths, "--out", tmp_path / "out", "--overlay")
+    names = ["IMG_2.png", "IMG_10.png"]
+    paths = [write_image(tmp_path / name, seed=seed) for seed, name in enumerate(names)]
+    result = device("run", *sorted(paths), "--out", tmp_path / "out", "--overlay")
     assert result.returncode == 0
     first, second, summary = result.stdout.splitlines()
-    assert first.startswith(f"{paths[0]}  ")
-    assert second.split("  ")[1].endswith(("cell", "cells"))
+    assert first.startswith("IMG_2.png  ")
+    assert re.fullmatch(r"\d+ cells?(, \d+ in the counting frame)?", second.split("  ")[1])
     assert second.endswith(" ms")
     assert summary.startswith("2 images: 2 done, 0 failed; ")
     assert result.stderr.splitlines() == []
-    check_results(tmp_path / "out", [str(path) for path in paths])
-    assert cv2.imread(str(tmp_path / "out" / "a.overlay.jpg")).shape == (96, 128, 3)
+    check_results(tmp_path / "out", names)
+    assert cv2.imread(str(tmp_path / "out" / "IMG_2.overlay.jpg")).shape[1] == 4 * 128
 
 
 def test_the_results_go_beside_the_user_by_default(device, tmp_path, write_image, check_results):
     write_image(tmp_path / "a.png")
     assert device("run", "a.png", cwd=tmp_path).returncode == 0
-    check_results(tmp_path / "cellseg-results", [str(tmp_path / "a.png")])
+    check_results(tmp_path / "cellseg-results", ["a.png"])
 
 
 def test_watch_needs_nothing_but_the_folder(device, tmp_path, write_image, check_results):
@@ -37,7 +39,10 @@ def test_watch_needs_nothing_but_the_folder(device, tmp_path, write_image, check
         write_image(tmp_path / name)
     result = device("watch", tmp_path, "--once")
     assert result.returncode == 0
-    assert result.stderr.splitlines() == []
+    about, results, model = result.stderr.splitlines()
+    assert about == f"images in {tmp_path}: 3 images, 0 done, 3 to do"
+    assert results == f"results: {tmp_path / 'cellseg-results'}"
+    assert model.startswith("model: nuclei (bundled), on ")
     check_results(tmp_path / "cellseg-results", ["a.tif", "b.png", "c.jpg"])
     again = device("watch", tmp_path, "--once")
     assert again.returncode == 0
@@ -51,11 +56,29 @@ def test_json_lines_and_nothing_else(device, tmp_path, write_image):
     assert result.returncode == 1
     first, second = map(json.loads, result.stdout.splitlines())
     assert (first["image"], first["status"], first["labels"]) == ("a.png", "done", "a.labels.tif")
-    assert first["cells"] > 0 < first["ms"]
-    assert (second["image"], second["status"], second["cells"]) == ("b.png", "failed", None)
+    assert first["cells"] >= first["cells_in_frame"] > 0 < first["ms"]
+    assert (second["status"], second["cells"], second["cells_in_frame"]) == ("failed", None, None)
     assert "not a PNG" in second["reason"]
     status = [json.loads(line)["status"] for line in device("watch", tmp_path, "--once", "--json").stdout.splitlines()]
     assert status == ["unchanged", "failed"]
+
+
+def test_overlays_are_made_unless_somebody_says_not_to(device, tmp_path, write_image):
+    path = write_image(tmp_path / "a.png")
+    (no := tmp_path / "no.toml").write_text("overlay = false\n")
+    (yes := tmp_path / "yes.toml").write_text("overlay = true\n")
+
+    def has_overlay(out, *flags):
+        assert device("run", path, "--out", tmp_path / out, *flags).returncode == 0
+        return (tmp_path / out / "a.overlay.jpg").exists()
+
+    assert has_overlay("1")
+    assert has_overlay("1", "--no-overlay", "--rois", "--frame", "none")  # what is counted again keeps what it had
+    assert not has_overlay("2", "--no-overlay")
+    assert not has_overlay("2")  # nobody asked for one
+    assert has_overlay("2", "--config", yes)
+    assert not has_overlay("3", "--config", no)
+    assert has_overlay("3", "--config", no, "--overlay")
 
 
 def test_a_rerun_gives_identical_bytes(device, tmp_path, write_image):
@@ -73,13 +96,13 @@ def test_a_rerun_gives_identical_bytes(device, tmp_path, write_image):
 
 def test_run_skips_what_is_done_and_does_what_is_not(device, tmp_path, write_image, check_results):
     path, out = write_image(tmp_path / "a.png"), tmp_path / "out"
-    for arguments, done in (([], 1), ([], 0), (["--overlay"], 1), (["--overlay"], 0)):
+    for arguments, done in (([], 1), ([], 0), (["--frame", "none"], 1), (["--frame", "none"], 0), ([], 1)):
         assert f"{done} done" in device("run", path, "--out", out, *arguments).stdout
     (out / "a.cells.csv").unlink()
     assert "1 done" in device("run", path, "--out", out).stdout
     write_image(path, seed=5, mtime=1_700_000_999)
     assert "1 done" in device("run", path, "--out", out).stdout
-    check_results(out, [str(path)])
+    check_results(out, ["a.png"])
 
 
 def test_the_named_channel_of_merged_stains_is_counted(device, tmp_path, draw_blobs, write_image, table):
@@ -101,12 +124,10 @@ def test_names_that_collide(device, tmp_path, write_image, check_results):
     (tmp_path / "x").mkdir()
     (tmp_path / "y").mkdir()
     paths = [write_image(tmp_path / name) for name in ("x/a.png", "x/a.tif", "y/a.png", "y/a.tif")]
-    result = device("run", *paths, "--out", tmp_path / "out")
-    assert result.returncode == 1
-    assert f"{paths[3]}: its results would overwrite those of {paths[1]}: use another --out" in result.stderr
-    check_results(tmp_path / "out", [str(path) for path in paths[:3]])
-    assert (tmp_path / "out" / "a.tif.labels.tif").exists()
-    assert (tmp_path / "out" / "a.png.labels.tif").exists()
+    assert device("run", *paths, "--out", tmp_path / "out").returncode == 0
+    check_results(tmp_path / "out", ["x/a.png", "x/a.tif", "y/a.png", "y/a.tif"])
+    stems = {path.name.removesuffix(".labels.tif") for path in (tmp_path / "out").glob("*.labels.tif")}
+    assert stems == {"a", "x-a", "y-a", "y-a.tif"}
 
 
 def test_an_image_that_was_mended_leaves_the_failures(device, tmp_path, write_image, check_results):
@@ -154,18 +175,8 @@ def test_the_output_may_be_cut_off(environment, model_path, tmp_path, write_imag
 def test_streams_may_be_closed(environment, model_path, tmp_path, write_image, check_results, closed):
     path = write_image(tmp_path / "a.png")
     script = f'"{sys.executable}" -m cellseg_device run "{path}" --out "{tmp_path}/out" {closed}'
-    assert subprocess.run(["sh", "-c", script], env=environment, timeout=60, check=False).returncode == 0
-    check_results(tmp_path / "out", [str(path)])
-
-
-def test_first_result_within_a_second(device, tmp_path, write_image):
-    path = write_image(tmp_path / "a.png")
-    times = []
-    for number in range(3):
-        start = time.perf_counter()
-        assert device("run", path, "--out", tmp_path / str(number)).returncode == 0
-        times.append(time.perf_counter() - start)
-    assert min(times) < 1.0
+    assert subprocess.run(["sh", "-c", script], env=environment, timeout=200, check=False).returncode == 0
+    check_results(tmp_path / "out", ["a.png"])
 
 
 @pytest.mark.parametrize(
@@ -173,7 +184,7 @@ def test_first_result_within_a_second(device, tmp_path, write_image):
     [["doctor"], ["info"], ["info", "--json"], ["config"], ["--help"], ["--version"], ["run", "--help"]],
     ids=" ".join,
 )
-def test_a_full_disk_under_the_answer_is_told_in_a_line(device, tmp_path, arguments):
+def test_a_full_disk_under_the_answer_is_reported_in_a_line(device, tmp_path, arguments):
     with open("/dev/full", "w") as full:
         done = device(*arguments, cwd=tmp_path, capture_output=False, stdout=full, stderr=subprocess.PIPE)
     assert done.stderr == "error: standard output cannot be written (No space left on device): send it elsewhere\n"

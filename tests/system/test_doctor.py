@@ -24,9 +24,9 @@ NAMES = (
 )
 
 
-def test_every_finding_is_told_with_what_to_do(device, tmp_path):
-    told = json.loads(device("doctor", "--json", "--out", tmp_path).stdout)
-    findings = {finding["name"]: finding for finding in told["findings"]}
+def test_every_finding_is_reported_with_what_to_do(device, tmp_path):
+    report = json.loads(device("doctor", "--json", "--out", tmp_path).stdout)
+    findings = {finding["name"]: finding for finding in report["findings"]}
     assert tuple(findings) == NAMES
     for finding in findings.values():
         assert set(finding) == {"name", "state", "text", "fix"}
@@ -39,12 +39,12 @@ def test_every_finding_is_told_with_what_to_do(device, tmp_path):
 
 
 def test_the_exit_code_says_whether_there_is_a_problem(device, tmp_path):
-    told = json.loads(device("doctor", "--json", "--out", tmp_path).stdout)
-    assert told["problems"] == sum(finding["state"] == "problem" for finding in told["findings"])
+    report = json.loads(device("doctor", "--json", "--out", tmp_path).stdout)
+    assert report["problems"] == sum(finding["state"] == "problem" for finding in report["findings"])
     done = device("doctor", "--out", tmp_path)
-    assert done.returncode == (1 if told["problems"] else 0)
+    assert done.returncode == (1 if report["problems"] else 0)
     assert done.stderr == ""
-    assert done.stdout.splitlines()[-1].endswith(f"{told['problems']} to mend")
+    assert done.stdout.splitlines()[-1].endswith(f"{report['problems']} to fix")
 
 
 def test_a_problem_and_its_fix(device, tmp_path):

@@ -24,24 +24,22 @@ def test_images_are_done_as_they_come(watching, tmp_path, write_image, check_res
     watch.until_done("moved.tif")
     assert watch.stop() == 0
     check_results(tmp_path / "cellseg-results", ["there.png", "made.png", "moved.tif"])
-    assert watch.stderr == ""
+    assert watch.complaints == []
 
 
 def test_events_wake_it_long_before_the_next_look(watching, tmp_path, write_image):
     write_image(tmp_path / "first.png")
-    watch = watching(tmp_path, "--poll", "60", "--settle", "0.1")
+    watch = watching(tmp_path, "--poll", "1h", "--settle", "0.1")
     watch.until_done("first.png")
     time.sleep(0.5)
-    start = time.monotonic()
     write_image(tmp_path / "a.png", mtime=None)
     watch.until_done("a.png")
-    assert time.monotonic() - start < 5
 
 
 def test_a_slow_writer_is_waited_for(watching, tmp_path, write_image, check_results):
     data = write_image(tmp_path / "source.bin.png").read_bytes()
     (tmp_path / "source.bin.png").unlink()
-    watch = watching(tmp_path, "--settle", "0.6", "--poll", "0.1")
+    watch = watching(tmp_path, "--settle", "1.5", "--poll", "0.1")
     with open(tmp_path / "slow.png", "wb", buffering=0) as file:
         for start in range(0, len(data), len(data) // 8 + 1):
             file.write(data[start : start + len(data) // 8 + 1])
@@ -49,7 +47,7 @@ def test_a_slow_writer_is_waited_for(watching, tmp_path, write_image, check_resu
             assert watch.stdout == ""
     watch.until_done("slow.png")
     assert watch.stop() == 0
-    assert watch.stderr == ""
+    assert watch.complaints == []
     check_results(tmp_path / "cellseg-results", ["slow.png"])
 
 
@@ -75,10 +73,12 @@ def test_bad_files_do_not_stop_it(watching, tmp_path, write_image, table, check_
     write_image(tmp_path / "e.png")
     watch = watching(tmp_path, *FAST)
     watch.until_done("e.png")
-    watch.until(lambda: watch.stderr.count("\n") >= 3)
+    watch.until(lambda: len(watch.complaints) >= 4)
     time.sleep(0.6)  # several looks: none is tried again
     assert watch.stop() == 0
-    assert sorted(line[:5] for line in watch.stderr.splitlines()) == ["a.png", "b.tif", "c.png", "d.png"]
+    assert sorted(line[:12] for line in watch.complaints) == [
+        f"error: {name}" for name in ("a.png", "b.tif", "c.png", "d.png")
+    ]
     out = tmp_path / "cellseg-results"
     check_results(out, ["e.png"])
     assert sorted(row["image"] for row in table(out / "failed.csv")) == ["a.png", "b.tif", "c.png", "d.png"]
@@ -136,10 +136,10 @@ def test_the_folder_may_go_and_come_back(watching, tmp_path, write_image, check_
     watch.until(lambda: "is gone" in watch.stderr)
     time.sleep(0.5)
     folder.mkdir()
-    write_image(folder / "b.png")
+    write_image(folder / "b.png", seed=1)
     watch.until_done("b.png")
     assert watch.stop() == 0
-    assert watch.stderr.splitlines() == [
+    assert watch.complaints == [
         f"warning: {folder} is gone (No such file or directory): trying again until it works",
         f"warning: {folder} is back",
     ]
@@ -170,8 +170,8 @@ def test_a_second_process_is_refused(watching, device, tmp_path, write_image):
     assert device("run", path, "--out", out).returncode == 0
 
 
-def test_results_of_another_model_are_kept_and_told(device, tmp_path, write_image, model_path):
-    from cellseg_device import card
+def test_results_of_another_model_are_kept_and_reported(device, tmp_path, write_image, model_path):
+    from cellseg_device.model import card
 
     data = model_path.read_bytes()
     changed = dataclasses.replace(card.read_from(data), name="other")
@@ -182,8 +182,8 @@ def test_results_of_another_model_are_kept_and_told(device, tmp_path, write_imag
     result = device("watch", tmp_path, "--once", "--model", other)
     assert result.returncode == 0
     assert "1 done before" in result.stdout
-    (line,) = result.stderr.splitlines()
-    assert "1 counts made with another model" in line
+    (line,) = (line for line in result.stderr.splitlines() if line.startswith("warning: "))
+    assert "counts made with another model or other settings stay as they are (1 in " in line
 
 
 @pytest.mark.slow

@@ -1,1 +1,1 @@
-"""Cameras, and images from them at even times: a source gives arrays, all else is the road of a file."""
+"""Cameras, and images from them at regular times: a source gives arrays, which then go the same way as files."""

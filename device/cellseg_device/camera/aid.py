@@ -1,4 +1,4 @@
-"""The focus aid: a live score of sharpness, as a bar in the terminal and, if wished, a small picture."""
+"""The focus aid: a live score of sharpness, as a bar in the terminal and, on request, a small picture."""
 
 from __future__ import annotations
 
@@ -6,47 +6,49 @@ import json
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import click
 import cv2
 import numpy as np
 
-from cellseg_device import focus
 from cellseg_device.camera.source import EndOfImages, Pixels
 from cellseg_device.camera.supervise import Supervised
 from cellseg_device.errors import OutputError
-from cellseg_device.wake import Alarm
+from cellseg_device.image import focus
+from cellseg_device.system import files
+from cellseg_device.watching.wake import StopSignal
 
 _EVERY_S = 0.2
 _BAR = 40
 _PREVIEW_PX = 640  # width at most
 
 
-def focus_aid(camera: Supervised, alarm: Alarm, count: int | None, as_json: bool, preview: Path | None) -> None:
-    """Print the score of what the camera sees about five times a second, until `alarm` stops it.
+def focus_aid(camera: Supervised, stop: StopSignal, *, count: int | None, as_json: bool, preview: Path | None) -> None:
+    """Print the sharpness of the camera's images about five times a second, until `stop` ends it.
 
     Parameters
     ----------
     camera : Supervised
-    alarm : Alarm
+    stop : StopSignal
     count : int or None
         How many scores to print; None for no end.
     as_json : bool
-        An object per line instead of one line with a bar.
+        Print an object per line instead of one line with a bar.
     preview : Path or None
         A JPEG file that always shows the latest image with its score.
     """
-    shown = _Shown(as_json, preview)
+    shown = _Shown(as_json=as_json, preview=preview)
     best, due, last = 0.0, 0.0, None
-    while shown.count != count and not alarm.stopping:
+    while shown.count != count and not stop.stopping:
         try:
             pixels = camera.capture()
         except EndOfImages:
             break
         if pixels is None:
             break
-        # Every frame is fetched and scored, so that none queues up and is seen late.
+        # Every frame is fetched and scored, so that none queues up and is shown late
         score = focus.score(pixels)
         best = max(best, score)
         last = pixels, score
@@ -60,9 +62,9 @@ def focus_aid(camera: Supervised, alarm: Alarm, count: int | None, as_json: bool
 
 
 class _Shown:
-    """What is on the screen: a line that is written over, or a line each where it is no terminal."""
+    """What is on the screen: one line that is overwritten or, without a terminal, one line per score."""
 
-    def __init__(self, as_json: bool, preview: Path | None) -> None:
+    def __init__(self, *, as_json: bool, preview: Path | None) -> None:
         self.count = 0
         self._as_json, self._preview = as_json, preview
         self._is_one_line = not as_json and sys.stdout.isatty()
@@ -82,7 +84,7 @@ class _Shown:
 
 
 def bar(score: float, best: float) -> str:
-    """One line: the score, a bar that is full at the best score so far, and that one."""
+    """Return one line with the score, a bar that is full at the best score so far, and the best score."""
     part = score / best if best else 0.0
     full = round(part * _BAR)
     return f"focus {score:.4f}  {'█' * full}{'·' * (_BAR - full)}  {part:4.0%} of the best {best:.4f}"
@@ -100,10 +102,13 @@ def _write_preview(pixels: Pixels, score: float, best: float, path: Path) -> Non
     for colour, thickness in (((0, 0, 0), 4), ((0, 255, 255), 1)):
         cv2.putText(small, text, (8, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.6, colour, thickness, cv2.LINE_AA)
     data = cv2.imencode(".jpg", small)[1].tobytes()
-    # Whole for whoever looks at it; not synced, since it lives for a fifth of a second
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Replaced whole, so that viewers never read half a picture; not synced, since it is replaced again soon
+    temporary = path.with_name(files.temporary_name())
     try:
-        temporary.write_bytes(data)
+        with os.fdopen(files.new_file(temporary), "wb") as file:
+            file.write(data)
         temporary.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
         raise OutputError(f"{path} cannot be written ({error.strerror}): choose another --preview") from None

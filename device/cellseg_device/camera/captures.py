@@ -1,4 +1,4 @@
-"""Captures on the disk: whole or not there, named by time and number, kept or only until their results are written."""
+"""Captures on the disk: whole or not there, named by time and number, kept for good or until they are counted."""
 
 from __future__ import annotations
 
@@ -6,23 +6,21 @@ import contextlib
 import hashlib
 import io
 import os
-import re
 import stat
 import tempfile
 from collections.abc import Collection, Iterable, Iterator
-from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO
 
 import cv2
 
-from cellseg_device import files
 from cellseg_device.camera.source import Pixels
 from cellseg_device.errors import OutputError
-from cellseg_device.scan import Source, source_at
+from cellseg_device.image.source import Source, source_at
+from cellseg_device.results.capture_names import FOLDER_NAME, KEPT, PASSING, capture_name, capture_number
+from cellseg_device.system import files
 
-FOLDER_NAME = "captures"
-_NAME = re.compile(r"\d{8}T\d{6}\.\d{3}Z-(\d{6,})\.(?:png|tif)")
 _IN_MEMORY = Path("/dev/shm")
 
 
@@ -33,8 +31,8 @@ class Captures:
     ----------
     out : Path
     keep : bool
-        Whether new captures stay, in ``OUT/captures``, as PNG. Else they are in memory (``/dev/shm``, where the system
-        has it) as plain TIFF, which takes no time, until their results are on the disk.
+        Whether new captures stay, in ``OUT/captures``, as PNG. Otherwise they are in memory (``/dev/shm``, where the
+        system has it) until their results are on the disk, as uncompressed TIFF, which takes no time.
 
     Attributes
     ----------
@@ -42,7 +40,7 @@ class Captures:
         Where new ones go.
     """
 
-    def __init__(self, out: Path, keep: bool) -> None:
+    def __init__(self, out: Path, *, keep: bool) -> None:
         self._kept = out / FOLDER_NAME
         self._passing = _passing_folder(out)
         self.folder = self._kept if keep else self._passing
@@ -50,12 +48,12 @@ class Captures:
         self._number = 0
 
     def unfinished(self, known: Collection[str]) -> list[Source]:
-        """Clear up after a process that was killed, and list what it left to do.
+        """Clear up after a process that was killed, and return the captures that it has not counted.
 
         Parameters
         ----------
         known : collection of str
-            The images that the ledger has. No number of theirs is given again.
+            The images that the ledger has. None of their numbers is used again.
 
         Returns
         -------
@@ -71,6 +69,8 @@ class Captures:
         waiting = []
         for folder in (self._kept, self._passing):
             with contextlib.suppress(FileNotFoundError):
+                if folder == self._passing:
+                    _check_owner(folder)
                 files.remove_leftovers(folder)
                 for name, number in _numbered(path.name for path in folder.iterdir()):
                     self._number = max(self._number, number)
@@ -78,7 +78,7 @@ class Captures:
                         waiting.append((number, source_at(folder / name, name)))
                     elif folder == self._passing:
                         (folder / name).unlink(missing_ok=True)
-        return [source for _, source in sorted(waiting, key=lambda pair: pair[0]) if source is not None]
+        return [source for _, source in sorted(waiting, key=itemgetter(0)) if source is not None]
 
     def write(self, pixels: Pixels, time_ns: int) -> Source:
         """Write a capture; it is on the disk when this returns.
@@ -96,16 +96,16 @@ class Captures:
         """
         folder = self.folder
         folder.mkdir(mode=0o777 if self._keep else 0o700, exist_ok=True)
-        suffix = ".png" if self._keep else ".tif"
-        seconds, rest_ns = divmod(time_ns, 1_000_000_000)
-        taken_at = datetime.fromtimestamp(seconds, UTC)
-        name = f"{taken_at:%Y%m%dT%H%M%S}.{rest_ns // 1_000_000:03}Z-{self._number + 1:06}{suffix}"
+        if not self._keep:
+            _check_owner(folder)  # again, since anybody may make a folder there; once it is ours it stays so
+        suffix = KEPT if self._keep else PASSING
+        name = capture_name(time_ns, self._number + 1, suffix)
         data = encoded(pixels, suffix)
 
         def write(file: BinaryIO) -> None:
             file.write(data)
             file.flush()
-            os.utime(file.fileno(), ns=(time_ns, time_ns))  # which the tables take for the time of capture
+            os.utime(file.fileno(), ns=(time_ns, time_ns))  # the time of capture in the tables
 
         files.write_all(folder, {name: write})
         self._number += 1
@@ -115,7 +115,7 @@ class Captures:
         return source
 
     def finish(self, source: Source) -> None:
-        """Let go of a capture that has its results, unless it is to be kept."""
+        """Remove a capture that has its results, unless it is to be kept."""
         if source.path.parent == self._passing:
             with contextlib.suppress(OSError):
                 source.path.unlink()
@@ -127,7 +127,7 @@ class Captures:
 
 
 def encoded(pixels: Pixels, suffix: str) -> bytes:
-    """Encode an image without loss: as PNG, or for ``.tif`` as TIFF without compression.
+    """Return an image encoded without loss: as PNG, or for ``.tif`` as TIFF without compression.
 
     Parameters
     ----------
@@ -150,18 +150,25 @@ def encoded(pixels: Pixels, suffix: str) -> bytes:
 
 
 def _numbered(names: Iterable[str]) -> Iterator[tuple[str, int]]:
-    """The names that a capture can have, each with its number."""
-    matches = (_NAME.fullmatch(name) for name in names)
-    return ((match[0], int(match[1])) for match in matches if match)
+    """Yield the names that are those of captures, each with its number."""
+    for name in names:
+        number = capture_number(name)
+        if number is not None:
+            yield name, number
 
 
 def _passing_folder(out: Path) -> Path:
-    """The folder in memory for this user and output folder; the same after a restart."""
+    """Return the folder in memory for this user and output folder; it is the same after a restart."""
     base = _IN_MEMORY if os.access(_IN_MEMORY, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
     digest = hashlib.sha256(os.fsencode(os.path.realpath(out))).hexdigest()[:16]
     folder = base / f"cellseg-{os.getuid()}-{digest}"
     with contextlib.suppress(FileNotFoundError):
-        info = folder.lstat()
-        if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid():
-            raise OutputError(f"{folder} belongs to somebody else: remove it")
+        _check_owner(folder)
     return folder
+
+
+def _check_owner(folder: Path) -> None:
+    """Raise OutputError unless a folder is one, no link, and this user's alone."""
+    info = folder.lstat()
+    if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid() or info.st_mode & 0o077:
+        raise OutputError(f"{folder} belongs to somebody else: remove it")

@@ -17,8 +17,8 @@ from cellseg_device.camera.source import CameraFault, Pixels, Settings, Warn
 from cellseg_device.errors import InputError
 
 _LOCKS = {"ExposureTime": "exposure", "AnalogueGain": "gain", "ColourGains": "white balance"}
-_SAME_FRAMES, _MOST_FRAMES = 6, 30  # what was set shows after two or three frames, and may be off in those before
-# From the formats of libcamera, which name the bytes from the last to the first, to RGB
+_SAME_FRAMES, _MOST_FRAMES = 6, 30  # a setting takes effect after two or three frames, and may be off in those before
+# Conversions to RGB from libcamera's formats, which name the bytes from the last to the first
 _CONVERSIONS = {
     "RGB888": cv2.COLOR_BGR2RGB,
     "XRGB8888": cv2.COLOR_BGRA2RGB,
@@ -42,9 +42,9 @@ class PiCamera:
         Which of the cameras; the first is 0.
     settings : Settings
     timeout_s : float
-        How long a frame may take, beside its exposure.
+        How long a frame may take, in addition to its exposure.
     warn : callable
-        Told of what the camera refuses.
+        Receives a line for what the camera refuses.
     """
 
     def __init__(self, number: int, settings: Settings, timeout_s: float, warn: Warn) -> None:
@@ -67,7 +67,7 @@ class PiCamera:
         self.description = f"{model}, {width}×{height} {self._format}"
 
     def capture(self) -> Pixels:
-        """Take the next frame."""
+        """Return the next frame."""
         with _faults("gave no image"):
             request = self._camera.capture_request(wait=self._timeout_s)
             try:
@@ -77,37 +77,37 @@ class PiCamera:
         return to_rgb(array, self._format, self._camera.camera_configuration()["main"]["size"])
 
     def close(self) -> None:
-        """Stop the camera and give back the device and its buffers."""
+        """Stop the camera, and free the device and its buffers."""
         try:
             with _faults("cannot be closed"):
                 self._camera.close()
         finally:
             del self._camera
-            # picamera2's objects hold each other, and with them contiguous memory, until some later collection.
+            # picamera2's objects refer to each other, and so keep contiguous memory until the next garbage collection
             gc.collect()
 
     def _start(self, settings: Settings) -> tuple[str, tuple[int, int]]:
         camera = self._camera
-        main: dict[str, object] = {"format": "BGR888"}  # bytes in the order of RGB
+        main: dict[str, object] = {"format": "BGR888"}  # libcamera's name for bytes in the order of RGB
         if settings.size is not None:
             main["size"] = (settings.size[1], settings.size[0])
-        # The whole field of view whatever the size: else libcamera may choose a mode that crops.
+        # The whole field of view at any size: otherwise libcamera may choose a mode that crops
         raw = {"size": camera.sensor_resolution}
-        # Not the frame that was kept since the last image, but the next one
+        # Without a queue, so that `capture` returns the next frame and not one kept since the last image
         camera.configure(camera.create_still_configuration(main=main, raw=raw, buffer_count=2, queue=False))
         got: dict[str, Any] = camera.camera_configuration()["main"]
         width, height = got["size"]
         if got["format"] not in (*_CONVERSIONS, "BGR888", "MJPEG"):
             raise InputError(f"the camera gives {got['format']}, which cannot be read: use another --size or camera")
         if settings.size is not None and settings.size != (height, width):
-            asked = f"{settings.size[1]}x{settings.size[0]}"
-            self._warn(f"the camera has no size {asked}: it gives {width}x{height}")
+            wanted = f"{settings.size[1]}x{settings.size[0]}"
+            self._warn(f"the camera has no size {wanted}: using {width}x{height}")
         camera.set_controls(self._controls(settings))
         camera.start()
         return got["format"], (width, height)
 
     def _controls(self, settings: Settings) -> dict[str, object]:
-        """What was asked for, as far as the camera has it."""
+        """Return the settings as libcamera's controls, as far as the camera has them."""
         wanted: dict[str, object] = {}
         if settings.exposure_s is not None:
             wanted["ExposureTime"] = round(settings.exposure_s * 1e6)
@@ -121,7 +121,7 @@ class PiCamera:
         return {name: value for name, value in wanted.items() if name in self._camera.camera_controls}
 
     def _locked(self, settings: Settings) -> Settings:
-        """Hold what the automatics have settled on, and wait until the frames say so."""
+        """Lock what the camera has found by itself, wait until its frames report it, and return it."""
         available = self._camera.camera_controls
         found = self._metadata()
         held = {name: found[name] for name in _LOCKS if name in available and name in found}
@@ -153,14 +153,14 @@ class PiCamera:
 
 
 def to_rgb(array: Pixels, form: str, size: tuple[int, int]) -> Pixels:
-    """Turn a frame as picamera2 hands it over into RGB.
+    """Return a frame from picamera2 as RGB.
 
     Parameters
     ----------
     array : ndarray of uint8
         In the layout of `form`; planes of YUV lie below each other, and rows may be padded.
     form : str
-        The name of the format, as in the camera's configuration after it was set.
+        The format's name, as in the camera's configuration once that is set.
     size : tuple of int
         (width, height) in pixels.
 
@@ -174,16 +174,18 @@ def to_rgb(array: Pixels, form: str, size: tuple[int, int]) -> Pixels:
 
 
 def _library() -> Any:
-    os.environ.setdefault("LIBCAMERA_LOG_LEVELS", "*:ERROR")  # else it tells of every opening on standard error
+    os.environ.setdefault("LIBCAMERA_LOG_LEVELS", "*:ERROR")  # otherwise it logs every opening on standard error
     try:
         from picamera2 import Picamera2
     except ImportError as error:
         raise InputError(
-            f"picamera2 is not there ({error}): 'sudo apt install python3-picamera2', and make the virtual environment "
-            "with 'python3 -m venv --system-site-packages'; or choose another --source"
+            f"picamera2 is not there ({error}): run 'sudo apt install python3-picamera2', and make the virtual "
+            "environment with 'python3 -m venv --system-site-packages'; or choose another --source"
         ) from None
-    except ValueError as error:  # a compiled part of it that was made for another NumPy
-        raise InputError(f"picamera2 does not fit this NumPy ({error}): 'pip install --upgrade simplejpeg'") from None
+    except ValueError as error:  # one of its compiled parts was built for another NumPy
+        raise InputError(
+            f"picamera2 does not fit this NumPy ({error}): run 'pip install --upgrade simplejpeg'"
+        ) from None
     return Picamera2
 
 

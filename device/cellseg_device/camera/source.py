@@ -1,4 +1,4 @@
-"""What every source of images is to the rest: it is opened, gives arrays, says what it is, and is closed."""
+"""The protocol of image sources: each is opened, returns arrays, describes itself, and is closed."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ Pixels: TypeAlias = npt.NDArray[Any]
 Warn: TypeAlias = Callable[[str], None]
 
 
-class CameraFault(Exception):  # noqa: N818, since CameraError is what the user is told
-    """No image came; one may come when the camera is opened again. The text goes on from the camera's name."""
+class CameraFault(Exception):  # noqa: N818, since CameraError is the error for the user
+    """No image came, but one may when the camera is opened again. The message continues "the camera …"."""
 
 
-class EndOfImages(Exception):  # noqa: N818, since it is no error
-    """A source that is played, a video file or a folder, has given its last image."""
+class EndOfImages(Exception):  # noqa: N818, since it is not an error
+    """A video file or a folder has no more images."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a camera is to take images; None is left to the camera, until it is locked after the warm-up.
+    """How a camera takes images; None leaves a value to the camera, until it is locked after the warm-up.
 
     Attributes
     ----------
@@ -31,11 +31,11 @@ class Settings:
         (height, width) in pixels; None for the camera's largest.
     exposure_s : float or None
     gain : float or None
-        A factor for picamera2, a number of the driver's own for a USB camera.
+        A factor for picamera2, a number with a meaning of the driver's own for a USB camera.
     awb : tuple of float or int or None
         Gains of red and blue, or a colour temperature in kelvin.
     warm_up_s : float
-        How long automatic exposure and white balance may settle.
+        Time for automatic exposure and white balance to settle.
     """
 
     size: tuple[int, int] | None = None
@@ -46,7 +46,7 @@ class Settings:
 
     @property
     def options(self) -> str:
-        """The locked values as options of a command; empty where nothing is locked."""
+        """The locked values as options of a command; empty if nothing is locked."""
         parts = []
         if self.exposure_s is not None:
             parts.append(f"--exposure {self.exposure_s * 1e3:.6g}ms")
@@ -59,23 +59,42 @@ class Settings:
         return " ".join(parts)
 
 
+@dataclass(frozen=True)
+class Place:
+    """A source that OpenCV opens.
+
+    Attributes
+    ----------
+    kind : str
+        ``"usb"``, ``"stream"`` or ``"video"``.
+    where : str
+        The number or path of a device, the address of a stream, or the path of a video.
+    timeout_s : float
+        How long connecting, and waiting for an image, may take.
+    """
+
+    kind: str
+    where: str
+    timeout_s: float
+
+
 class Camera(Protocol):
-    """A source that is open.
+    """An open source.
 
     Attributes
     ----------
     description : str
-        What it is, for the user.
+        Description for the user.
     settings : Settings
-        Those that were asked for, and in place of None those that were found and locked: a camera that is opened with
-        them gives the same images again.
+        The given settings, and in place of None those that were found and locked: opened with them, a camera gives the
+        same images again.
     """
 
     description: str
     settings: Settings
 
     def capture(self) -> Pixels:
-        """Take one image, exposed after the call or just before it.
+        """Return one image, exposed after the call or just before it.
 
         Returns
         -------
@@ -87,19 +106,19 @@ class Camera(Protocol):
         CameraFault
             If none came.
         EndOfImages
-            If it is played to its end.
+            If a video file or a folder is at its end.
         """
 
     def close(self) -> None:
-        """Let go of the device and its memory."""
+        """Free the device and its memory."""
 
 
 Opener: TypeAlias = Callable[[Settings], Camera]
-"""Opens a source; raises CameraFault where that may succeed later, InputError where it never will."""
+"""Opens a source; raises CameraFault if that may succeed later, InputError if it never will."""
 
 
 def warn_of_unused(settings: Settings, what: str, warn: Warn) -> Settings:
-    """Tell of settings that this kind of source does not have; returns the settings without them."""
+    """Return the settings without those that this kind of source does not have, and warn of each of them."""
     unused = [
         f"--{name.removesuffix('_s')}"
         for name in ("size", "exposure_s", "gain", "awb")

@@ -1,9 +1,10 @@
-"""A camera that fails or hangs is opened anew, a limited number of times."""
+"""Opening a camera again that fails or hangs, a limited number of times."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
@@ -11,26 +12,26 @@ from typing import TypeVar
 
 from cellseg_device.camera.source import Camera, CameraFault, Opener, Pixels, Settings, Warn
 from cellseg_device.errors import CameraError
-from cellseg_device.wake import Alarm
+from cellseg_device.system.delays import Delays
+from cellseg_device.watching.wake import StopSignal
 
 _T = TypeVar("_T")
 
-_FIRST_DELAY_S, _LONGEST_DELAY_S = 1.0, 60.0
-_GRACE_S = 2.0  # beyond the time after which a camera should give up by itself
+_GRACE_S = 2.0  # added to the time after which a camera should give up by itself
 _CLOSING_S = 5.0
-_LOCKING_FRAMES = 10  # that a camera may take to find out what it locks
+_LOCKING_FRAMES = 10  # a camera may need this many to find the values to lock
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much is borne.
+    """How long a camera may take, and how often it may fail.
 
     Attributes
     ----------
     timeout_s : float
-        How long opening the camera, or an image, may take; warm-up and exposure come on top.
+        How long opening the camera, or taking an image, may take, without warm-up and exposure.
     retries : int
-        How often in a row it is opened anew.
+        How often in a row it is opened again.
     """
 
     timeout_s: float = 10.0
@@ -38,9 +39,9 @@ class Limits:
 
 
 class Supervised:
-    """A camera that comes back after faults, locked as it was.
+    """A camera that is opened again after faults, with the same locked settings.
 
-    Everything it does runs in a thread of its own, which is left behind where it hangs.
+    Everything it does runs in a thread of its own, which is abandoned if it hangs.
 
     Parameters
     ----------
@@ -49,59 +50,71 @@ class Supervised:
     settings : Settings
     limits : Limits
     warn : callable
-        Told of a fault once, and once when images come again.
-    alarm : Alarm
-        Ends the waiting for a camera.
+        Receives a line when the camera fails, and one when images come again.
+    stop : StopSignal
+        Ends the waiting for a camera: one that hangs then is no fault.
+
+    Attributes
+    ----------
+    description : str
+        Of the camera; empty if it was stopped while opening it.
+    is_hung : bool
+        Whether a thread was abandoned: then the process cannot end normally.
 
     Raises
     ------
     CameraError
-        If it cannot be opened; this is not tried again, since it may be what was asked for.
+        If it cannot be opened; this is not tried again, since the given settings may be the reason.
     InputError
-        If it never can be.
+        If it can never be opened.
     """
 
-    def __init__(self, opener: Opener, settings: Settings, limits: Limits, warn: Warn, alarm: Alarm) -> None:
+    def __init__(self, opener: Opener, settings: Settings, limits: Limits, warn: Warn, stop: StopSignal) -> None:
         self._opener, self._settings, self._limits = opener, settings, limits
-        self._warn, self._alarm = warn, alarm
+        self._warn, self._stop = warn, stop
         self._camera: Camera | None = None
-        self.is_hung = False  # a thread was left behind: the process cannot end in the ordinary way
+        self.is_hung = False
+        self.description = ""
         try:
             camera = self._opened()
         except CameraFault as fault:
+            if stop.stopping:
+                return
             raise CameraError(f"the camera {fault}") from None
-        self._settings = camera.settings  # found once, for good
+        self._settings = camera.settings  # locked from now on
         self.description = camera.description
 
     @property
     def settings(self) -> Settings:
-        """As asked for and found: what it is opened with again."""
+        """The given and the locked settings, with which it is opened again."""
         return self._settings
 
     def capture(self) -> Pixels | None:
-        """Take one image, however often the camera has to be opened for it; None if stopped while waiting.
+        """Return one image, opening the camera again as often as needed; None if stopped while waiting.
 
         Raises
         ------
         CameraError
             If it failed too often in a row.
         EndOfImages
-            As the camera says.
+            If a video file or a folder is at its end.
         """
-        faults = 0
+        faults, delays = 0, Delays()
         while True:
             try:
                 camera = self._camera or self._opened()
                 pixels = self._within(self._limits.timeout_s, camera.capture)
             except CameraFault as fault:
-                self._let_go()
+                self.close()
+                if self._stop.stopping:
+                    return None
                 if faults == self._limits.retries:
                     times = "1 time" if faults == 1 else f"{faults} times"
                     raise CameraError(f"the camera {fault}; it was opened again {times} in vain") from None
                 if not faults:
                     self._warn(f"the camera {fault}; opening it again")
-                self._alarm.sleep(min(_FIRST_DELAY_S * 2**faults, _LONGEST_DELAY_S))
-                if self._alarm.stopping:
+                self._stop.sleep(delays.next_s())
+                if self._stop.stopping:
                     return None
                 faults += 1
             else:
@@ -110,22 +123,25 @@ class Supervised:
                 return pixels
 
     def close(self) -> None:
-        """Let go of the camera; does nothing when it is closed."""
-        self._let_go()
+        """Free the camera; does nothing if it is closed."""
+        camera, self._camera = self._camera, None
+        if camera is not None:
+            with contextlib.suppress(CameraFault):
+                self._within(_CLOSING_S, camera.close)
 
     def _opened(self) -> Camera:
         seconds = self._limits.timeout_s + self._settings.warm_up_s + _LOCKING_FRAMES * (self._settings.exposure_s or 0)
         self._camera = self._within(seconds, lambda: self._opener(self._settings), lambda camera: camera.close())
         return self._camera
 
-    def _let_go(self) -> None:
-        camera, self._camera = self._camera, None
-        if camera is not None:
-            with contextlib.suppress(CameraFault):
-                self._within(_CLOSING_S, camera.close)
-
     def _within(self, seconds: float, work: Callable[[], _T], undo: Callable[[_T], None] | None = None) -> _T:
-        """Have a thread do something; after this time leave it alone, to undo what it did too late."""
+        """Return the result of `work` in a thread; after this time abandon the thread, which then undoes a late result.
+
+        Raises
+        ------
+        CameraFault
+            If the time is over, or it is soon after a stop.
+        """
         seconds += _GRACE_S + (self._settings.exposure_s or 0)
         future: Future[_T] = Future()
 
@@ -137,15 +153,23 @@ class Supervised:
                 except InvalidStateError:
                     if undo is not None:
                         undo(result)
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - raised again by `future.result`
                 with contextlib.suppress(InvalidStateError):
                     future.set_exception(error)
 
         threading.Thread(target=run, name="cellseg-camera", daemon=True).start()
-        try:
-            return future.result(seconds)
-        except TimeoutError:
-            if not future.cancel():
-                return future.result()
+        self._wait(future, seconds)
+        if not future.cancel():
+            return future.result()
         self.is_hung = True
         raise CameraFault(f"hangs (no answer for {seconds:.0f} s)")
+
+    def _wait(self, future: Future[_T], seconds: float) -> None:
+        """Wait until this is done, at most so long; after a stop as long as an image that is on its way takes."""
+        future.add_done_callback(lambda _: self._stop.wake())
+        end, is_stopped = time.monotonic() + seconds, False
+        while not future.done() and (left_s := end - time.monotonic()) > 0:
+            if self._stop.stopping and not is_stopped:
+                is_stopped, left_s = True, min(left_s, _GRACE_S + (self._settings.exposure_s or 0))
+                end = time.monotonic() + left_s
+            self._stop.wait(left_s)

@@ -1,4 +1,4 @@
-"""An image at every tick of a clock, and what becomes of it: captured, written, then counted like any file."""
+"""An image at every tick of a clock: captured, written, then counted like any file."""
 
 from __future__ import annotations
 
@@ -7,25 +7,27 @@ import os
 import time
 from collections.abc import Iterator
 
-from cellseg_device import notify
 from cellseg_device.camera.captures import Captures
 from cellseg_device.camera.source import EndOfImages, Warn
 from cellseg_device.camera.supervise import Supervised
 from cellseg_device.errors import OutputError
-from cellseg_device.scan import Source, source_at
-from cellseg_device.wake import Alarm
-from cellseg_device.watch import MAY_PASS, Batch, Patience, note_counts_made_otherwise
-from cellseg_device.worker import Outcome, Worker
+from cellseg_device.image.source import Source, source_at
+from cellseg_device.system import notify
+from cellseg_device.watching.backoff import Backoff, may_pass
+from cellseg_device.watching.outcome import Outcome
+from cellseg_device.watching.wake import StopSignal
+from cellseg_device.watching.watch import Batch, note_counts_made_otherwise
+from cellseg_device.watching.worker import Worker
 
-_LATE = 0.1  # part of the distance between ticks by which an image may be late
-_MOST_WAITING = 4  # captures without results, beyond which none is taken: those in memory must not fill it
+_LATE = 0.1  # an image may be late by this part of the time between two ticks
+_MOST_WAITING = 4  # with more captures than this to be counted none is taken: those in memory must not fill it
 _REST_S = 1.0
 
 
 def timelapse(
-    camera: Supervised, captures: Captures, worker: Worker, every_s: float, count: int | None, alarm: Alarm
+    camera: Supervised, captures: Captures, worker: Worker, stop: StopSignal, *, every_s: float, count: int | None
 ) -> Iterator[Outcome]:
-    """Take images at even times and do them, until `alarm` stops it; what an earlier process left comes first.
+    """Take images at even times and do them, until it is stopped; what an earlier process left comes first.
 
     Parameters
     ----------
@@ -33,11 +35,11 @@ def timelapse(
     captures : Captures
     worker : Worker
         Its output has been opened, or could not be for a fault that may pass.
+    stop : StopSignal
     every_s : float
         From tick to tick; 0 for no pause.
     count : int or None
         How many images to take; None for no end.
-    alarm : Alarm
 
     Yields
     ------
@@ -52,25 +54,28 @@ def timelapse(
         If captures cannot be written there, or another process took the output folder after a fault of its disk.
     """
     output = worker.output
-    batch = Batch(worker, alarm)
+    batch = Batch(worker, stop)
     folder = captures.folder
-    writing = Patience(
+    writing = Backoff(
         f"captures cannot be written to {folder}", f"captures can be written to {folder} again", output.warn
     )
     notify.ready()
-    waiting = _left_over(captures, worker, alarm)
+    waiting = _left_over(captures, worker, stop)
     ticks = Ticks(every_s, output.warn)
     taken = 0
-    while not alarm.stopping:
+    while not stop.stopping:
         yield from batch.work(waiting)
         waiting = _without_done(waiting, captures, worker)
         if len(waiting) > _MOST_WAITING or (waiting and taken == count):
-            alarm.sleep(_REST_S)
+            stop.sleep(_REST_S)
             continue
         if taken == count:
             return
-        ticks.wait(alarm)
-        if alarm.stopping:
+        if batch.tidy_in_s() < ticks.left_s():  # which may be hours
+            stop.sleep(batch.tidy_in_s())
+            batch.tidy(is_idle=True)
+        ticks.wait(stop)
+        if stop.stopping:
             return
         try:
             pixels = camera.capture()
@@ -82,20 +87,20 @@ def timelapse(
         try:
             waiting.append(captures.write(pixels, time.time_ns()))
         except OSError as error:
-            alarm.sleep(writing.fault(error))
+            stop.sleep(writing.fault(error))
             continue
         writing.passed()
         taken += 1
 
 
 class Ticks:
-    """Times at an even distance, which do not drift; those that were missed are left out, and told of.
+    """Times at an even distance, which do not drift; those that were missed are left out, with a warning.
 
     Parameters
     ----------
     every_s : float
     warn : callable
-        Told when ticks begin to be missed.
+        Receives a line for the user when ticks begin to be missed.
     """
 
     def __init__(self, every_s: float, warn: Warn) -> None:
@@ -104,7 +109,7 @@ class Ticks:
         self._due = time.monotonic()
         self._is_missing = False
 
-    def wait(self, alarm: Alarm) -> None:
+    def wait(self, stop: StopSignal) -> None:
         """Sleep until the next tick."""
         if not self._every_s:
             return
@@ -115,39 +120,44 @@ class Ticks:
                 f"{ticks} left out: taking and counting took longer than {self._every_s:g} s (said once in a row)"
             )
         self._is_missing = missed > 0
-        alarm.sleep(self._due - time.monotonic())
+        stop.sleep(self.left_s())
         self._due += self._every_s
 
+    def left_s(self) -> float:
+        """Return how many seconds are left until the next tick."""
+        return self._due - time.monotonic()
+
     def skip(self, now: float) -> int:
-        """Pass over the ticks that are over at this time; returns how many."""
+        """Skip the ticks that have passed by this time; returns how many."""
         late = now - self._due - _LATE * self._every_s
         missed = max(math.ceil(late / self._every_s), 0)
         self._due += missed * self._every_s
         return missed
 
 
-def _left_over(captures: Captures, worker: Worker, alarm: Alarm) -> list[Source]:
+def _left_over(captures: Captures, worker: Worker, stop: StopSignal) -> list[Source]:
     """Open the output folder, however long it takes, and list what an earlier process took but did not do."""
     output = worker.output
-    patience = Patience(f"{output.folder} cannot take results", f"{output.folder} can take results again", output.warn)
-    while not alarm.stopping:
+    out = output.folder
+    backoff = Backoff(f"{out} cannot take results", f"{out} can take results again", output.warn)
+    while not stop.stopping:
         try:
             output.open()
             waiting = captures.unfinished(output.known)
         except OSError as error:
-            if error.errno not in MAY_PASS:
+            if not may_pass(error):
                 reason = f"{captures.folder} cannot take captures ({error.strerror})"
-                raise OutputError(f"{reason}: mend it, or choose another folder with --out") from None
-            alarm.sleep(patience.fault(error))
+                raise OutputError(f"{reason}: fix that, or choose another folder with --out") from None
+            stop.sleep(backoff.fault(error))
             continue
-        patience.passed()
+        backoff.passed()
         note_counts_made_otherwise(worker)
         return waiting
     return []
 
 
 def _without_done(waiting: list[Source], captures: Captures, worker: Worker) -> list[Source]:
-    """Leave those that still have neither a result nor a reason; of the others the captures may go."""
+    """Return the captures that have neither a result nor a failure yet; those that have are finished with."""
     left = []
     for source in waiting:
         if source.image in worker.output.known:

@@ -1,4 +1,4 @@
-"""``cellseg-device bench``: how long each step takes here."""
+"""``cellseg-device bench``: how long each step takes on this computer."""
 
 from __future__ import annotations
 
@@ -8,22 +8,32 @@ from pathlib import Path
 
 import click
 
+from cellseg_device.command_line import Command, section
 from cellseg_device.commands.common import PATH, load, model_options
+from cellseg_device.commands.option_types import WholeNumber, image_size
 from cellseg_device.errors import ImageError, InputError
-from cellseg_device.options import parse_size
-from cellseg_device.quiet import say
+from cellseg_device.stderr import say_warning
 
 
-@click.command()
+@click.command(cls=Command, short_help="Measure how long each step takes on this computer.")
 @click.argument("image", type=PATH, required=False)
-@click.option(
-    "--size", metavar="HxW", callback=parse_size, default="1200x1600", show_default=True, help="Of the built-in field."
+@section(
+    "Measurement",
+    click.option(
+        "--size",
+        metavar="WIDTHxHEIGHT",
+        callback=image_size,
+        default="1600x1200",
+        show_default=True,
+        help="Size of the built-in field in pixels.",
+    ),
+    click.option("--runs", type=WholeNumber(1), default=20, show_default=True, help="Number of runs to measure."),
+    click.option("--out", type=PATH, help="Write to this folder's disk.  [default: the temporary folder's]"),
+    click.option("--json", "as_json", is_flag=True, help="Print it as JSON."),
 )
-@click.option("--runs", type=click.IntRange(1), default=20, show_default=True)
-@click.option("--out", type=PATH, help="Write on this folder's disk.  [default: the temporary folder's]")
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
-@model_options
+@section("Model", model_options)
 def bench(
+    *,
     image: Path | None,
     size: tuple[int, int],
     runs: int,
@@ -33,25 +43,28 @@ def bench(
     accelerator: str,
     threads: int | None,
 ) -> None:
-    """Measure each step from an image file to results on the disk, on this computer.
+    """Measure on this computer each step from an image file to its results on the disk.
 
-    Without IMAGE, a built-in field of nuclei is repeated to --size.
+    Without IMAGE, a built-in field of nuclei is repeated to fill --size.
 
     \b
     Examples:
       cellseg-device bench
       cellseg-device bench field.tif --threads 1 --json
     """
-    from cellseg_device import bench as benching
-    from cellseg_device import image as images
+    from cellseg_device.image import opencv
+    from cellseg_device.image.sandbox import Decoder
+    from cellseg_device.image.source import read
+    from cellseg_device.watching import bench as benching
 
-    if image is None and max(size) > images.MAX_SIDE_PX:
-        raise click.BadParameter(f"at most {images.MAX_SIDE_PX} pixels a side", param_hint="--size")
-    runner = load(model, threads, accelerator, lambda line: say(f"warning: {line}"))
-    try:
-        data = images.read(image) if image else benching.known_field(*size)
-        with click.progressbar(length=runs, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
-            result = benching.bench(data, runner, runs, out, lambda number: bar.update(1))
-    except ImageError as error:
-        raise InputError(f"{image or 'the built-in field'} {error.message}") from None
+    if image is None and max(size) > opencv.MAX_SIDE_PX:
+        raise click.BadParameter(f"at most {opencv.MAX_SIDE_PX} pixels a side", param_hint="--size")
+    with Decoder() as decoder:
+        runner = load(model, threads, accelerator, say_warning)
+        try:
+            data = read(image) if image else benching.known_field(*size)
+            with click.progressbar(length=runs, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+                result = benching.bench(data, runner, runs, out, lambda _number: bar.update(1), decode=decoder.decode)
+        except ImageError as error:
+            raise InputError(f"{image or 'the built-in field'}: {error.message}") from None
     click.echo(json.dumps(result, indent=2, ensure_ascii=False) if as_json else benching.as_text(result))

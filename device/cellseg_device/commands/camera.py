@@ -2,54 +2,67 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from cellseg_device.command_line import Command, section
 from cellseg_device.commands.camera_options import camera_options, fail, leave, opened
 from cellseg_device.commands.common import (
     PATH,
     RESULTS_NAME,
     load,
     model_options,
+    quiet_option,
     result_options,
     stop_on_signals,
     upkeep_options,
 )
 from cellseg_device.commands.counting_options import counting_options
+from cellseg_device.commands.option_types import WholeNumber, duration
 from cellseg_device.errors import EXIT_IMAGES_FAILED, EXIT_OK, CameraError
-from cellseg_device.options import duration
 
 if TYPE_CHECKING:
-    from cellseg_device.counting import Counting
+    from cellseg_device.cells.counting import Counting
 
 
-@click.command()
-@click.option("--out", type=PATH, default=RESULTS_NAME, show_default=True, help="Folder for the results.")
-@click.option(
-    "--every",
-    metavar="TIME",
-    callback=duration(),
-    default="30s",
-    show_default=True,
-    help="From one image to the next; 0 for no pause.",
+@click.command(cls=Command)
+@section("Camera", camera_options)
+@section(
+    "Images",
+    click.option(
+        "--every",
+        metavar="TIME",
+        callback=duration(),
+        default="30s",
+        show_default=True,
+        help="Time from one image to the next; 0 for no pause.",
+    ),
+    click.option("--count", type=WholeNumber(1), help="How many images to take.  [default: until stopped]"),
+    click.option(
+        "--keep-originals/--discard-originals",
+        default=True,
+        show_default=True,
+        help="Keep images in OUT/captures as PNG, or only in memory until their results are written.",
+    ),
+    click.option("--focus-aid", is_flag=True, help="Show a live score of sharpness instead, and count nothing."),
+    click.option(
+        "--preview", type=PATH, metavar="FILE.jpg", help="With --focus-aid: a small picture that is kept up to date."
+    ),
 )
-@click.option("--count", type=click.IntRange(1), help="How many images to take.  [default: until stopped]")
-@click.option(
-    "--keep-originals/--discard-originals",
-    default=True,
-    show_default=True,
-    help="Images go to OUT/captures as PNG, or stay in memory until their results are written.",
+@section("Counting", counting_options)
+@section(
+    "Results",
+    click.option("--out", type=PATH, default=RESULTS_NAME, show_default=True, help="Folder for the results."),
+    result_options,
+    upkeep_options,
+    quiet_option,
 )
-@click.option("--focus-aid", is_flag=True, help="Show a score of sharpness instead, live; nothing is counted.")
-@click.option("--preview", type=PATH, metavar="FILE.jpg", help="With --focus-aid: a small picture that follows.")
-@camera_options
-@counting_options
-@upkeep_options
-@result_options
-@model_options
+@section("Model", model_options)
 def camera(
+    *,
     out: Path,
     every: float,
     count: int | None,
@@ -67,18 +80,20 @@ def camera(
     counting: Counting,
     keep_free: int,
     retain: float | None,
+    quiet: bool,
     extras: tuple[str, ...],
+    asked: tuple[str, ...],
     strict: bool,
     as_json: bool,
     model: Path | None,
     accelerator: str,
     threads: int | None,
 ) -> None:
-    """Take an image every so often, and segment it.
+    """Take images at regular intervals, and segment them.
 
-    Exposure, gain and white balance settle during the warm-up and are locked then, so that counts do not drift
-    with the light; the values are printed as options, for the next time. Results are as those of 'watch', and it
-    may be stopped at any moment in the same way: what was taken and not yet counted is counted at the next start.
+    Exposure, gain and white balance settle during the warm-up and are then locked, so that counts do not drift with the
+    light; the values are printed as options for the next time. The results are like those of 'watch', and it may be
+    stopped at any moment in the same way: images not yet counted are counted at the next start.
 
     A camera that hangs or is unplugged is opened again. A file or folder is played from its start, an image per tick.
 
@@ -89,43 +104,55 @@ def camera(
       cellseg-device camera --source http://microscope:8080/stream --every 1min --discard-originals
       cellseg-device camera --focus-aid
     """
-    alarm = stop_on_signals()
-    from cellseg_device import notify
+    stop = stop_on_signals()
     from cellseg_device.camera.aid import focus_aid as show_focus
     from cellseg_device.camera.captures import Captures
     from cellseg_device.camera.source import Settings
     from cellseg_device.camera.timelapse import timelapse
-    from cellseg_device.console import Report
-    from cellseg_device.output import Output
-    from cellseg_device.retention import Retention
-    from cellseg_device.watch import MAY_PASS, open_output
-    from cellseg_device.worker import Worker
+    from cellseg_device.commands.console import Report
+    from cellseg_device.image.sandbox import Decoder
+    from cellseg_device.system import notify
+    from cellseg_device.watching.session import worker_for
+    from cellseg_device.watching.watch import open_output
 
     if preview is not None and not focus_aid:
         raise click.UsageError("--preview goes with --focus-aid")
-    report = Report(as_json, strict, count)
-    output = Output(out, report.warn, keep_free)
+    report = Report(as_json=as_json, strict=strict, total=count, quiet=quiet)
     settings = Settings(size, exposure, gain, awb, warm_up)
-    captures = Captures(out, keep_originals)
+    decoder = click.get_current_context().with_resource(Decoder(is_stopping=lambda: stop.stopping))
+    opening = partial(
+        opened, settings, source, decoder, timeout_s=timeout, retries=retries, warn=report.warn, stop=stop
+    )
+    captures = Captures(out, keep=keep_originals)
     taking = None
     try:
         if focus_aid:
-            taking = opened(settings, source, timeout, retries, report.warn, alarm)
-            show_focus(taking, alarm, count, as_json, preview)
+            taking = opening()
+            show_focus(taking, stop, count=count, as_json=as_json, preview=preview)
             leave(taking, EXIT_OK)
-        worker = Worker(load(model, threads, accelerator, report.warn), output, extras, counting)
-        worker.retention = Retention(output, retain) if retain is not None else None
-        open_output(worker, MAY_PASS)
-        taking = opened(settings, source, timeout, retries, report.warn, alarm)
-        for outcome in timelapse(taking, captures, worker, every, count, alarm):
-            report.add(outcome)
+        with worker_for(
+            out,
+            partial(load, model, threads, accelerator, report.warn),
+            report.warn,
+            decode=decoder.decode,
+            counting=counting,
+            extras=extras,
+            asked=asked,
+            keep_free_bytes=keep_free,
+            retain_s=retain,
+        ) as worker:
+            open_output(worker, is_patient=True)
+            taking = opening()
+            pace = f"an image every {every:g} s" if every else "one image after the other"
+            report.begin(f"taking {pace}, {f'{count:,} in all' if count else 'until stopped'}", out, worker.model)
+            for outcome in timelapse(taking, captures, worker, stop, every_s=every, count=count):
+                report.add(outcome)
     except CameraError as error:
         fail(taking, error)
     finally:
         notify.stopping()
         captures.close()
-        output.close()
-    if count is None and alarm.stopping:
+    report.finish(out, is_stopped=stop.stopping, is_endless=count is None)
+    if count is None and stop.stopping:
         leave(taking, EXIT_OK)
-    report.finish(out, alarm.stopping)
-    leave(taking, EXIT_IMAGES_FAILED if alarm.stopping else report.exit_code)
+    leave(taking, EXIT_IMAGES_FAILED if stop.stopping else report.exit_code)

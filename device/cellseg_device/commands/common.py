@@ -10,29 +10,51 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from cellseg_device.memory import return_large_blocks
-from cellseg_device.options import amount_of_bytes, duration
+from cellseg_device.commands.option_types import WholeNumber, amount_of_bytes, duration
+from cellseg_device.system.memory import return_large_blocks
 
 if TYPE_CHECKING:
-    from cellseg_device.accelerator import Accelerated
-    from cellseg_device.decoder import Decoder
-    from cellseg_device.model import Model
-    from cellseg_device.wake import Alarm
+    from cellseg_device.pipeline.predict import Runnable
+    from cellseg_device.watching.wake import StopSignal
 
 RESULTS_NAME = "cellseg-results"
-_MOST_THREADS = 4  # more bring nothing on the small computers this is for
+_MOST_THREADS = 4  # more make nothing faster on the small computers that this is for
 
 ACCELERATORS = ("auto", "cpu", "edgetpu")
 
 PATH = click.Path(path_type=Path)
 
 
+def results_argument(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add RESULTS to a command, as `out`: a folder of results, or one in which `watch` left such a folder."""
+
+    def found(_context: click.Context, _parameter: click.Parameter, given: Path) -> Path:
+        return results_folder(given)
+
+    decorated: Callable[..., Any] = click.argument("out", metavar="RESULTS", type=PATH, callback=found)(command)
+    return decorated
+
+
+def results_folder(given: Path) -> Path:
+    """Return the folder of results that is meant: the given one, or `RESULTS_NAME` in it if only that holds any."""
+    inner = given / RESULTS_NAME
+    return inner if _holds_results(inner) and not _holds_results(given) else given
+
+
+def _holds_results(folder: Path) -> bool:
+    from cellseg_device.results import ledger, tables
+
+    # Path.is_file raises where it may not look, or the name is too long
+    return any(os.path.isfile(folder / name) for name in (ledger.FILE_NAME, tables.COUNTS_NAME))  # noqa: PTH113
+
+
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add --model, --accelerator and --threads to a command."""
     command = click.option(
         "--threads",
-        type=click.IntRange(1, 64),
+        type=WholeNumber(1, 64),
         help=f"Threads for the network.  [default: one per core, at most {_MOST_THREADS}]",
     )(command)
     command = click.option(
@@ -40,15 +62,16 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Choice(ACCELERATORS),
         default="auto",
         show_default=True,
-        help="What the network runs on. With auto, where there is a NAME_edgetpu.tflite beside NAME.tflite, an Edge "
-        "TPU as long as it works; with edgetpu nothing goes without it.",
+        help="What the network runs on. auto: an Edge TPU while one works, if there is a NAME_edgetpu.tflite beside "
+        "NAME.tflite, else the CPU; edgetpu: an Edge TPU or nothing.",
     )(command)
     return click.option("--model", type=PATH, help="A .tflite model with a card.  [default: the bundled one]")(command)
 
 
-# What can be made beside the label image and the table of cells, and what it is
+# Files that can be made beside the label image and the table of cells
 EXTRAS = {
-    "overlay": "STEM.overlay.jpg: outlines and count",
+    "overlay": "STEM.overlay.jpg: the image with the cells' outlines, and their count",
+    "numbers": "STEM.numbers.jpg: the same with each cell's label",
     "rois": "STEM.rois.zip: selections for ImageJ",
     "geojson": "STEM.geojson: objects with measurements for QuPath",
     "coco": "STEM.coco.json: masks in COCO's format",
@@ -56,20 +79,40 @@ EXTRAS = {
 }
 
 
+_BY_DEFAULT = "overlay"
+
+
 def result_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --strict, --json, and a flag for each of `EXTRAS`; the names of those wanted come as `extras`."""
+    """Add --strict, --json, and a flag for each of `EXTRAS`.
+
+    The names of those wanted come as `extras`, and those that somebody asked for, on the command line or in a settings
+    file, as `asked`.
+    """
 
     @wraps(command)
     def with_extras(*arguments: Any, **options: Any) -> Any:
+        source_of = click.get_current_context().get_parameter_source
         wanted = tuple([name for name in EXTRAS if options.pop(name)])
-        return command(*arguments, extras=wanted, **options)
+        asked = tuple([name for name in wanted if source_of(name) is not ParameterSource.DEFAULT])
+        return command(*arguments, extras=wanted, asked=asked, **options)
 
     decorated: Callable[..., Any] = with_extras
     decorated = click.option("--strict", is_flag=True, help="Exit with 1 if a count is flagged as doubtful.")(decorated)
     decorated = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image.")(decorated)
     for name, what in reversed(EXTRAS.items()):
-        decorated = click.option(f"--{name}", is_flag=True, help=f"Also write {what}.")(decorated)
+        is_default = name == _BY_DEFAULT
+        decorated = click.option(
+            f"--{name}/--no-{name}" if is_default else f"--{name}",
+            is_flag=True,
+            default=is_default,
+            show_default=is_default,
+            help=f"Also write {what}.",
+        )(decorated)
     return decorated
+
+
+quiet_option = click.option("--quiet", is_flag=True, help="Print only warnings and errors (and with --json, that).")
+redo_option = click.option("--redo", is_flag=True, help="Count again what was counted before, too.")
 
 
 def upkeep_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -87,26 +130,17 @@ def upkeep_options(command: Callable[..., Any]) -> Callable[..., Any]:
         callback=amount_of_bytes,
         default="0",
         show_default=True,
-        help="Take no work while the disk of the results has less room than this, as 1GB.",
+        help="Count nothing while the disk of the results has less room than this, as 1GB.",
     )(command)
 
 
-def load(path: Path | None, threads: int | None, accelerator: str, warn: Callable[[str], None]) -> Model | Accelerated:
-    """Load a model; where it differs from the known answer, that is told."""
+def load(path: Path | None, threads: int | None, accelerator: str, warn: Callable[[str], None]) -> Runnable:
+    """Load a model, and warn where it does not give its known answer."""
     return_large_blocks()
-    from cellseg_device import accelerator as accelerators
-    from cellseg_device.model import bundled_path
+    from cellseg_device.model.interpreter import bundled_path
+    from cellseg_device.pipeline import accelerator as accelerators
 
     return accelerators.load(path or bundled_path(), threads or _default_threads(), accelerator, warn)
-
-
-def fork_decoder() -> Decoder:
-    """Make the decoder of a command, which ends with it; first of all, since a forked process should hold nothing."""
-    from cellseg_device.decoder import Decoder
-
-    decoder = Decoder()
-    click.get_current_context().call_on_close(decoder.close)
-    return decoder
 
 
 def _default_threads() -> int:
@@ -114,16 +148,16 @@ def _default_threads() -> int:
     return min(cores, _MOST_THREADS)
 
 
-def stop_on_signals() -> Alarm:
-    """Let a first SIGTERM or SIGINT end the work after the image in hand, and a second one at once."""
-    from cellseg_device.wake import Alarm
+def stop_on_signals() -> StopSignal:
+    """Have a first SIGTERM or SIGINT end the work after the present image, and a second one at once."""
+    from cellseg_device.watching.wake import StopSignal
 
-    alarm = Alarm()
+    stop = StopSignal()
 
-    def stop(number: int, frame: object) -> None:
+    def handle(number: int, _frame: object) -> None:
         signal.signal(number, signal.SIG_DFL)
-        alarm.stop()
+        stop.stop()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    return alarm
+        signal.signal(number, handle)
+    return stop

@@ -1,4 +1,4 @@
-"""``cellseg-device config``: the settings that hold, and where each comes from."""
+"""``cellseg-device config``: the settings in effect, and where each comes from."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from cellseg_device.command_line import Command
 from cellseg_device.commands.common import PATH
-from cellseg_device.settings import DEFAULT_PATH, flags, load, takers
+from cellseg_device.commands.config_file import DEFAULT_PATH, flags, load, takers
 
 
-@click.command()
-@click.option("--config", "path", type=PATH, help=f"A file of settings.  [default: {DEFAULT_PATH}, if there is one]")
+@click.command(cls=Command, short_help="Show the settings, and where each comes from.")
+@click.option("--config", "path", type=PATH, help=f"A settings file.  [default: {DEFAULT_PATH}, if there is one]")
 @click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
 @click.pass_context
-def config(context: click.Context, path: Path | None, as_json: bool) -> None:
-    """Show the settings of every command, and where each comes from.
+def config(context: click.Context, *, path: Path | None, as_json: bool) -> None:
+    """Show the settings of all commands, and where each comes from.
 
-    Settings have the names of the flags. At the top of the file they hold for all commands, in a command's table
-    for that one; a flag on the command line goes before both. What is printed is such a file.
+    Settings have the names of the flags. At the top of the file they apply to all commands, in a command's table to
+    that command; a flag on the command line overrides both. The output is such a file.
 
     \b
     Examples:
@@ -39,7 +40,7 @@ def config(context: click.Context, path: Path | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"file": str(path) if path else None, "settings": found}, indent=2, ensure_ascii=False))
         return
-    click.echo(f"# {path or f'no file of settings: {DEFAULT_PATH} would be read'}")
+    click.echo(f"# {path or f'no settings file: {DEFAULT_PATH} would be read'}")
     for name, settings in found.items():
         click.echo(f"\n[{name}]")
         for flag, setting in settings.items():
@@ -47,12 +48,12 @@ def config(context: click.Context, path: Path | None, as_json: bool) -> None:
             if value is None:
                 click.echo(f"# {flag} is not set")
             else:
-                # JSON's numbers, texts, true and false are TOML's
+                # Numbers, strings, true and false are written alike in JSON and TOML
                 click.echo(f"{f'{flag} = {json.dumps(value, ensure_ascii=False)}':40}# {setting['from']}")
 
 
 def _effective(command: click.Command, defaults: dict[str, Any], path: Path | None) -> dict[str, dict[str, Any]]:
-    """Value and origin of every flag."""
+    """Return the value and origin of every flag."""
     context = click.Context(command, info_name=command.name, default_map=defaults)
     found = {}
     for flag, option in flags(command).items():

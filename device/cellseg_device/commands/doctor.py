@@ -1,4 +1,4 @@
-"""``cellseg-device doctor``: what works on this computer, and what to do about what does not."""
+"""``cellseg-device doctor``: what works on this computer and what does not, and what to do about it."""
 
 from __future__ import annotations
 
@@ -13,38 +13,39 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cellseg_device.command_line import Command
 from cellseg_device.commands.common import PATH
 from cellseg_device.errors import EXIT_IMAGES_FAILED, EXIT_OK, InputError
 
 if TYPE_CHECKING:
-    from cellseg_device.doctor.finding import Asked, Finding
+    from cellseg_device.doctor.finding import Finding, Subject
 
 _LONGEST_S = 60.0
 
 
-@click.command()
+@click.command(cls=Command, short_help="Check everything that counting depends on.")
 @click.option("--out", type=PATH, default=Path(), help="Folder for the results.  [default: the current folder]")
 @click.option("--model", type=PATH, help="A .tflite model with a card.  [default: the bundled one]")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
-def doctor(out: Path, model: Path | None, as_json: bool) -> None:
-    """Look at everything the work depends on, and say what to do about what does not work.
+def doctor(*, out: Path, model: Path | None, as_json: bool) -> None:
+    """Check everything that counting depends on, and say what to do about what does not work.
 
-    The Python and its runtime, the processor, the model's answer on a built-in field, cameras and Edge TPU and the
-    rights to use them, the disk of the results, temperature, power, clock, and the services. Exit code 0 where there
-    is no problem, else 1.
+    That is Python and its runtime, the processor, the model's answer for a built-in field, cameras and Edge TPU and the
+    rights to use them, the disk for the results, temperature, power, clock, and the services. Exit code 0 if there is
+    no problem, else 1.
 
     \b
     Examples:
       cellseg-device doctor
       cellseg-device doctor --out /results --json
     """
-    from cellseg_device.doctor.finding import OK, PROBLEM, WARNING, Asked
-    from cellseg_device.rights import is_there
+    from cellseg_device.doctor.finding import OK, PROBLEM, WARNING, Subject
+    from cellseg_device.system.rights import is_there
 
     if is_there(out) and not out.is_dir():
         raise InputError(f"{out} is not a folder: choose another --out")
     findings = []
-    for finding in _looked(Asked(out, model)):
+    for finding in _findings(Subject(out, model)):
         findings.append(finding)
         if not as_json:
             click.echo(f"{finding.state:8} {finding.name:12} {finding.text}")
@@ -52,18 +53,18 @@ def doctor(out: Path, model: Path | None, as_json: bool) -> None:
                 click.echo(f"{'':21} -> {finding.fix}")
     count = {state: sum(f.state == state for f in findings) for state in (OK, WARNING, PROBLEM)}
     if as_json:
-        told = {"findings": [dataclasses.asdict(f) for f in findings], "problems": count[PROBLEM]}
-        click.echo(json.dumps(told, indent=2, ensure_ascii=False))
+        result = {"findings": [dataclasses.asdict(f) for f in findings], "problems": count[PROBLEM]}
+        click.echo(json.dumps(result, indent=2, ensure_ascii=False))
     else:
-        click.echo(f"{count[OK]} ok, {count[WARNING]} to note, {count[PROBLEM]} to mend")
+        click.echo(f"{count[OK]} ok, {count[WARNING]} to note, {count[PROBLEM]} to fix")
     raise SystemExit(EXIT_IMAGES_FAILED if count[PROBLEM] else EXIT_OK)
 
 
-def _looked(asked: Asked) -> Iterator[Finding]:
-    """Make every finding, each within its time."""
+def _findings(subject: Subject) -> Iterator[Finding]:
+    """Yield every finding, each within its time limit."""
     from cellseg_device.doctor import board, devices, services, software, storage
 
-    looks = {
+    checks = {
         "python": software.python,
         "runtime": software.runtime,
         "processor": software.simd,
@@ -78,24 +79,26 @@ def _looked(asked: Asked) -> Iterator[Finding]:
         "clock": board.clock,
         "service": services.services,
     }
-    for name, look in looks.items():
-        yield _in_time(name, look, asked)
+    for name, check in checks.items():
+        yield _within_limit(name, check, subject)
 
 
-def _in_time(name: str, look: Callable[[Asked], Finding], asked: Asked) -> Finding:
-    """Make a finding; a disk or a device that hangs must not hang this as well."""
+def _within_limit(name: str, check: Callable[[Subject], Finding], subject: Subject) -> Finding:
+    """Return a finding, even if a disk or a device hangs."""
     from cellseg_device.doctor.finding import PROBLEM, Finding
 
     future: Future[Finding] = Future()
 
     def work() -> None:
         try:
-            future.set_result(look(asked))
-        except BaseException as error:
-            future.set_exception(error)  # raised again below: it is a bug
+            future.set_result(check(subject))
+        except BaseException as error:  # noqa: BLE001 - raised again below: it is a bug
+            future.set_exception(error)
 
     threading.Thread(target=work, daemon=True).start()
     try:
         return future.result(_LONGEST_S)
     except FutureTimeout:
-        return Finding(name, PROBLEM, f"no answer within {_LONGEST_S:.0f} s: a disk or a device hangs", "start again")
+        return Finding(
+            name, PROBLEM, f"no answer within {_LONGEST_S:.0f} s: a disk or a device hangs", "restart the computer"
+        )

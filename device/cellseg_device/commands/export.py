@@ -1,8 +1,7 @@
-"""``cellseg-device export``: the optional formats, later."""
+"""``cellseg-device export``: the optional formats, of images that were counted before."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from contextlib import closing
@@ -11,25 +10,26 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cellseg_device.commands.common import EXTRAS, PATH
+from cellseg_device.command_line import Command
+from cellseg_device.commands.common import EXTRAS, PATH, results_argument
 from cellseg_device.errors import EXIT_IMAGES_FAILED, EXIT_OK, InputError, OutputError
-from cellseg_device.quiet import say
+from cellseg_device.stderr import say, say_error
 
 if TYPE_CHECKING:
-    from cellseg_device.export import Originals
+    from cellseg_device.results.export import Originals
 
 
-def _names(context: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
-    """Names of `EXTRAS` from ``rois,geojson``; a click callback."""
+def _names(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
+    """Return names out of `EXTRAS` from ``rois,geojson``; a click callback."""
     given = [name.strip() for name in value.split(",")]
     unknown = [name for name in given if name not in EXTRAS]
     if unknown:
-        raise click.BadParameter(f"{unknown[0]!r} is none of {', '.join(EXTRAS)}")
+        raise click.BadParameter(f"{unknown[0]!r} is not one of {', '.join(EXTRAS)}")
     return tuple(name for name in EXTRAS if name in given)
 
 
-@click.command()
-@click.argument("out", type=PATH)
+@click.command(cls=Command, short_help="Make files for ImageJ, QuPath and others from the results.")
+@results_argument
 @click.argument("images", metavar="[IMAGE]...", nargs=-1, type=PATH)
 @click.option(
     "--format",
@@ -39,38 +39,43 @@ def _names(context: click.Context, parameter: click.Parameter, value: str) -> tu
     callback=_names,
     help=f"What to make: {', '.join(EXTRAS)}.",
 )
-@click.option("--force", is_flag=True, help="Make also what is there.")
+@click.option("--force", is_flag=True, help="Also replace files that exist.")
 @click.option(
-    "--originals", type=PATH, help="For overlays: the folder that was watched.  [default: OUT, or the one it is in]"
+    "--originals",
+    type=PATH,
+    help="For pictures: where the images are.  [default: RESULTS, or the one it is in]",
 )
-@click.option("--model", type=PATH, help="For overlays: the model the images were done with.  [default: the bundled]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image.")
 def export(
+    *,
     out: Path,
     images: tuple[Path, ...],
     names: tuple[str, ...],
     force: bool,
     originals: Path | None,
-    model: Path | None,
     as_json: bool,
 ) -> None:
-    """Make further files from the results in the folder OUT: of all images, or of those named.
+    """Make more files from the results in the folder RESULTS, for all images or for those named.
 
-    The cells are not sought again: the files are those that 'run' or 'watch' writes with the flag of the same name.
-    Files that are there are kept. It can be done beside a running watch. Only an overlay needs the image itself.
+    RESULTS may also be the folder that was watched, if the results are in cellseg-results there.
+
+    Nothing is counted again: the files are the same as those that 'run' or 'watch' writes with the flag of that name,
+    but that pictures lack the cells that were left out of the count, which are stored nowhere.
+    Files that exist are kept. You can do this beside a running watch. Only pictures (overlay, numbers) need the images
+    themselves.
 
     \b
     Examples:
-      cellseg-device export cellseg-results --format rois,geojson
+      cellseg-device export /captures --format rois,geojson
       cellseg-device export /results --format coco field-07.png
       cellseg-device export /results --format overlay --originals /captures
     """
-    from cellseg_device import export as exporting
-    from cellseg_device import ledger
+    from cellseg_device.results import export as exporting
+    from cellseg_device.results import image_files, ledger
 
     if not (out / ledger.FILE_NAME).is_file() or ledger.is_new(out / ledger.FILE_NAME):
         raise InputError(f"{out} holds no results of cellseg-device: name the folder that 'run' or 'watch' wrote into")
-    drawn = _originals(out, originals, model) if "overlay" in names else None
+    drawn = _originals(out, originals) if image_files.PICTURES.keys() & set(names) else None
     made = kept = failed = 0
     try:
         with closing(ledger.Ledger(out / ledger.FILE_NAME)) as book:
@@ -81,30 +86,34 @@ def export(
                     done = (
                         item
                         if isinstance(item, exporting.Exported)
-                        else exporting.export(out, book, item, names, force, drawn)
+                        else exporting.export(out, book, item, names, force=force, originals=drawn)
                     )
                     made, kept, failed = made + len(done.made), kept + len(done.kept), failed + bool(done.reason)
                     if as_json:
                         click.echo(json.dumps(vars(done), ensure_ascii=False))
                     if done.reason:
-                        say(f"{chr(13) if shows_bar else ''}{done.image}: {done.reason}")
+                        say("\r" if shows_bar else "", nl=False)
+                        say_error(f"{done.image}: {done.reason}")
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise OutputError(f"the ledger in {out} fails ({error.strerror}): check the disk, then try again") from None
+        raise OutputError(
+            f"the ledger in {out} cannot be used ({error.strerror}): check the disk, then try again"
+        ) from None
     click.echo(
         f"files made: {made:,}, there before: {kept:,}; images: {len(todo):,}, failed: {failed:,}; {out}", err=as_json
     )
     raise SystemExit(EXIT_IMAGES_FAILED if failed else EXIT_OK)
 
 
-def _originals(out: Path, folder: Path | None, model: Path | None) -> Originals:
-    from cellseg_device import card, scan
-    from cellseg_device.export import Originals
-    from cellseg_device.model import bundled_path
+def _originals(out: Path, folder: Path | None) -> Originals:
+    from cellseg_device.image.sandbox import Decoder
+    from cellseg_device.results.export import Originals
+    from cellseg_device.watching import scan
 
     if folder is not None:
         scan.check_folder(folder)
-    data = card.read_model_file(model or bundled_path())
-    folders = (folder,) if folder is not None else (out.absolute().parent, out)
-    return Originals(folders, card.read_from(data), hashlib.sha256(data).hexdigest())
+    # Besides the watched folder, images are named by their path within the folder that the results lie in
+    folders = (out.absolute().parent, out) if folder is None else (folder, out.absolute().parent)
+    decoder = click.get_current_context().with_resource(Decoder())
+    return Originals.under(folders, out, decoder.decode)

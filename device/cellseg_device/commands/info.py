@@ -7,23 +7,24 @@ from pathlib import Path
 
 import click
 
+from cellseg_device.command_line import Command
 from cellseg_device.commands.common import PATH
-from cellseg_device.memory import return_large_blocks
+from cellseg_device.system.memory import return_large_blocks
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("model", type=PATH, required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
-def info(model: Path | None, as_json: bool) -> None:
-    """Show a model's card, operators, tensors and memory.
+def info(*, model: Path | None, as_json: bool) -> None:
+    """Show a model's card, operators, tensors and use of memory.
 
     \b
     Examples:
       cellseg-device info
       cellseg-device info mine.tflite --json
     """
-    from cellseg_device import info as infos
-    from cellseg_device.model import Model, bundled_path
+    from cellseg_device.model.interpreter import Model, bundled_path
+    from cellseg_device.pipeline import info as infos
 
     return_large_blocks()
     description = infos.describe(Model(model or bundled_path()))

@@ -1,21 +1,24 @@
-"""``cellseg-device install-service``: keep a watch or a camera running, from boot on, for months."""
+"""``cellseg-device install-service``: keep a watch or a camera running for months, starting at boot."""
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
+from cellseg_device.command_line import Command
 from cellseg_device.commands.common import PATH, RESULTS_NAME
 from cellseg_device.errors import InputError
 
 if TYPE_CHECKING:
-    from cellseg_device.service import Service
+    from cellseg_device.service.unit import Service
 
 _KEEP_FREE = ("--keep-free", "1GB")  # a full disk stops more than this service
 _UNITS = Path("/etc/systemd/system")
@@ -26,14 +29,21 @@ _CAMERA_DEVICES = {"picamera2": ("video4linux", "media", "dma_heap"), "usb": ("v
 _TPU_DEVICES = {"pci": "apex", "usb": "usb_device"}
 
 
-@click.command("install-service")
-@click.option("--watch", "folder", type=PATH, metavar="FOLDER", help="Count the images in FOLDER and those that come.")
-@click.option("--camera", "source", metavar="SOURCE", help="Count what a camera sees: picamera2, usb:0, or an address.")
+@click.command("install-service", cls=Command, short_help="Keep a watch or a camera running, from boot on.")
+@click.option(
+    "--watch", "folder", type=PATH, metavar="FOLDER", help="Count the images in FOLDER, and new ones as they arrive."
+)
+@click.option(
+    "--camera",
+    "source",
+    metavar="SOURCE",
+    help="Count a camera's images: picamera2, usb:0, an address, or @FILE, a file with one of these in it.",
+)
 @click.option("--out", type=PATH, help=f"Folder for the results.  [default: FOLDER/{RESULTS_NAME}]")
 @click.option("--name", help="The unit is cellseg-NAME.service.  [default: watch or camera]")
 @click.option(
     "--user",
-    help="Whose rights it has, and who owns the results.  [default: the owner of --out, or cellseg where that is root]",
+    help="The user that it runs as, who owns the results.  [default: the owner of --out, or cellseg if that is root]",
 )
 @click.option("--print", "as_text", is_flag=True, help="Print the unit instead of writing it.")
 @click.option("--unit-folder", type=PATH, default=_UNITS, show_default=True, help="Where to write the unit.")
@@ -41,6 +51,7 @@ _TPU_DEVICES = {"pci": "apex", "usb": "usb_device"}
 @click.pass_context
 def install_service(
     context: click.Context,
+    *,
     folder: Path | None,
     source: str | None,
     out: Path | None,
@@ -50,11 +61,13 @@ def install_service(
     unit_folder: Path,
     arguments: tuple[str, ...],
 ) -> None:
-    """Write a systemd unit that keeps a watch or a camera running, and print what to run then.
+    """Write a systemd unit that keeps a watch or a camera running, and print what to run next.
 
-    The service starts at boot, and again whenever it fails or hangs. It may write into the folder for the results and
-    nowhere else, sees no hardware and no network but what it needs, and takes at most three quarters of the memory.
-    Flags for the watch or the camera itself go after --; --keep-free is 1GB unless it is given there.
+    The service starts at boot, and again whenever it fails or hangs. It can write only to the folder for the results,
+    has access only to the hardware, the network and the files in homes that it needs, and takes at most three quarters
+    of the memory. Flags for the watch or the camera itself go after --; --keep-free is 1GB unless it is given there.
+
+    The address of a camera may hold a password, so it is kept in a file beside the unit that root alone may read.
 
     \b
     Examples:
@@ -62,49 +75,65 @@ def install_service(
       sudo cellseg-device install-service --watch /captures --out /results -- --overlay --threads 3
       cellseg-device install-service --camera picamera2 --out /results --print -- --every 30s
     """
-    from cellseg_device import files
-    from cellseg_device.quiet import say
-    from cellseg_device.service import unit_text
+    from cellseg_device.service.unit import unit_text
+    from cellseg_device.stderr import say, say_warning
+    from cellseg_device.system import files
 
     if (folder is None) == (source is None):
-        raise click.UsageError("Give either --watch FOLDER or --camera SOURCE.")
-    service = _plan(context, folder, source, out, name, user, arguments)
+        raise click.UsageError("give either --watch FOLDER or --camera SOURCE")
+    service = _plan(
+        context,
+        folder=folder,
+        source=source,
+        out=out,
+        name=name,
+        user=user,
+        unit_folder=unit_folder,
+        arguments=arguments,
+    )
     text = unit_text(service)
     path = unit_folder / service.unit
+    secret = service.secret if source is not None and not source.startswith("@") else None  # to be written
     if as_text:
         click.echo(text, nl=False)
         say(f"Save it as {path}, then run:")
     else:
         _check_former(path)
         try:
+            if secret is not None:
+                _write_secret(secret, f"{source}\n")
+                click.echo(f"wrote {secret}: the camera's address, which root alone may read")
             files.write(path, text.encode())
-            path.chmod(0o644)  # whatever the mask of who calls
+            path.chmod(0o644)  # whatever the caller's umask
         except PermissionError:
             raise InputError(
-                f"only root may write to {unit_folder}: put sudo before {sys.argv[0]}, or use --print"
+                f"only root can write to {unit_folder}: put sudo before {sys.argv[0]}, or use --print"
             ) from None
         except OSError as error:
             raise InputError(f"{path} cannot be written ({error.strerror}): choose another --unit-folder") from None
         click.echo(f"wrote {path}: runs as {service.user}, writes to {service.out} only. Now run:")
-    for step in _steps(service):
+    for step in _steps(service, secret if as_text else None):
         click.echo(f"  {step}", err=as_text)
     for line in _obstacles(service):
-        say(f"warning: {line}")
+        say_warning(line)
 
 
 def _plan(
     context: click.Context,
+    *,
     folder: Path | None,
     source: str | None,
     out: Path | None,
     name: str | None,
     user: str | None,
+    unit_folder: Path,
     arguments: tuple[str, ...],
 ) -> Service:
-    """Turn the options into a service; raise InputError or click's UsageError for what would not run."""
-    from cellseg_device import rights
-    from cellseg_device.scan import check_folder
-    from cellseg_device.service import Service
+    """Return the service that the options describe; raise InputError or click's UsageError if it would not run."""
+    from cellseg_device.camera import parse
+    from cellseg_device.service.unit import Service
+    from cellseg_device.system import rights
+    from cellseg_device.watching.scan import check_folder
 
     if folder is not None:
         check_folder(folder)
@@ -114,7 +143,7 @@ def _plan(
     else:
         words = ["camera", "--source", str(source)]
     if out is None:
-        raise click.UsageError("A camera needs --out FOLDER.")
+        raise click.UsageError("a camera needs --out FOLDER")
     out = out.resolve()
     if rights.is_there(out) and not out.is_dir():
         raise InputError(f"{out} is not a folder: choose another --out")
@@ -126,29 +155,48 @@ def _plan(
     if not re.fullmatch(r"[\w.-]{1,200}", name, re.ASCII):
         raise InputError(f"{name!r} cannot be the name of a service: use letters, digits, '-', '_' and '.'")
     if user == "root":
-        raise InputError("a service has no need of root's rights: name another --user, or leave it out")
+        raise InputError("a service does not need root's rights: name another --user, or leave it out")
     if user is not None and rights.user_named(user).uid is None:
         raise InputError(f"there is no user {user}: make it with 'sudo useradd --system {user}', or leave --user out")
     owner = rights.owner(out)
-    devices, groups = _hardware(source, _wants_edgetpu(settings["accelerator"], settings["model"]))
+    kind = parse.resolved(source) if source is not None else None
+    needs_network = kind is not None and "://" in kind
+    secret = _secret(source, (unit_folder / f"cellseg-{name}.source").absolute()) if source is not None else None
+    if secret is not None:
+        del words[1:3]  # --source and its value, which the unit gives
+    wants_edgetpu = _wants_edgetpu(settings["accelerator"], settings["model"])
+    devices, groups = _hardware(kind, wants_edgetpu=wants_edgetpu)
     mount = rights.mount_of(out)
     return Service(
         name=name,
-        # Not the source, whose address may hold a password
-        description=f"cellseg: count the cells in {folder or 'what a camera sees'}",
+        # Without the source, whose address may hold a password
+        description=f"cellseg: count the cells in {folder or 'the images of a camera'}",
         command=(sys.executable, "-m", "cellseg_device", *words),
         user=user or (owner if owner not in (None, "root") else _SYSTEM_USER),
         out=out,
         mount=None if mount == Path("/") else mount,
-        reads=(*_program(), *(path for path in named if path != out and rights.is_there(path))),
+        reads=(*_program(), *_seen((path for path in named if path != out), settings["model"])),
+        runs=_runnable(),
+        secret=secret,
         devices=devices,
         groups=rights.groups_that_exist(*groups),
-        needs_network=source is not None and "://" in source,
+        needs_network=needs_network,
     )
 
 
+def _secret(source: str, path: Path) -> Path | None:
+    """Return the file that holds a camera's source: the one that is given, or `path` for an address."""
+    if source.startswith("@"):
+        return Path(source[1:]).absolute()
+    if "://" not in source:
+        return None
+    if not source.isprintable():
+        raise InputError("the camera's address has a control character in it: write it without")
+    return path
+
+
 def _parsed(context: click.Context, words: list[str]) -> tuple[dict[str, Any], list[Path], set[str]]:
-    """Parse a command line as it will be when the service starts, and refuse what makes no sense in one.
+    """Return a command line as the service will parse it; raise InputError for what makes no sense in a service.
 
     Returns
     -------
@@ -157,9 +205,10 @@ def _parsed(context: click.Context, words: list[str]) -> tuple[dict[str, Any], l
     paths : list of Path
         The files and folders it names.
     given : set of str
-        The parameters that are not left to their defaults.
+        The parameters that do not have their defaults.
     """
-    from cellseg_device import calibrations, rights
+    from cellseg_device.calibration import store
+    from cellseg_device.system import rights
 
     root = context.find_root()
     assert isinstance(root.command, click.Group)
@@ -170,15 +219,17 @@ def _parsed(context: click.Context, words: list[str]) -> tuple[dict[str, Any], l
         settings = dict(parsed.params)
         given = {name for name in settings if parsed.get_parameter_source(name) is not ParameterSource.DEFAULT}
         written, _, _ = command.make_parser(parsed).parse_args(words[1:])
-    for flag in ("once", "focus_aid"):
+    for flag in ("once", "redo", "focus_aid"):
         if settings.get(flag):
-            raise InputError(f"a service counts for ever: leave --{flag.replace('_', '-')} out")
-    calibration = settings.get("calibration")
-    if calibration and calibration not in calibrations.read(calibrations.COMPUTERS_FOLDER / calibrations.FILE_NAME):
-        size_um = calibrations.pixel_size_um(calibration)
-        raise InputError(f"a service does not see your own calibrations: write --pixel-size-um {size_um} instead")
+            raise InputError(f"a service runs until it is stopped: leave out --{flag.replace('_', '-')}")
+    objective = settings.get("objective")
+    if objective and objective not in store.read(store.COMPUTERS_FOLDER / store.FILE_NAME):
+        size_um = store.pixel_size_um(objective)
+        raise InputError(f"a service cannot read your own calibrations: write --pixel-size-um {size_um} instead")
     if written["out"] != words[words.index("--out") + 1]:
-        raise InputError("give --out before the --, so that the service may write there")
+        raise InputError("the service could not write to an --out after the --: give it before the --")
+    if "source" in written and written["source"] != words[words.index("--source") + 1]:
+        raise InputError("the service could not reach a --source after the --: give it as --camera, before the --")
     kinds = {parameter.name: parameter.type for parameter in command.params}
     for name, value in written.items():
         if not isinstance(value, str) or name == "out":
@@ -189,29 +240,54 @@ def _parsed(context: click.Context, words: list[str]) -> tuple[dict[str, Any], l
         if rights.is_there(path) and not path.is_absolute():
             raise InputError(f"a service starts in another folder: write {path.absolute()} instead of {value}")
     named = [Path(value) for value in written.values() if isinstance(value, str) and value.startswith("/")]
+    named += [value for value in settings.values() if isinstance(value, Path) and value.is_absolute()]
     return settings, named, given
 
 
 def _program() -> list[Path]:
-    """What it takes to run this program: interpreter, environment, package."""
+    """Return the paths that this program needs to run: interpreter, environment, package."""
     import cellseg_device
 
     package = Path(cellseg_device.__file__).resolve().parent
     return [Path(sys.executable).resolve(), Path(sys.prefix), Path(sys.base_prefix), package]
 
 
+def _runnable() -> tuple[Path, ...]:
+    """Return the interpreter, and the folders with the libraries of its packages."""
+    import site
+
+    from cellseg_device.system import rights
+
+    folders = [Path(prefix) / name for prefix in (sys.prefix, sys.base_prefix) for name in ("lib", "lib64")]
+    folders += [Path(site.getusersitepackages())] if site.ENABLE_USER_SITE else []
+    return (Path(sys.executable).resolve(), *(folder for folder in folders if rights.is_there(folder)))
+
+
+def _seen(paths: Iterable[Path], model: Path | None) -> Iterator[Path]:
+    """Yield the paths that exist, and where they lead to; in place of the model its folder.
+
+    A model may be replaced while the service runs, and one for an Edge TPU lies beside it.
+    """
+    from cellseg_device.service.unit import is_hidden
+    from cellseg_device.system import rights
+
+    for path in paths:
+        if rights.is_there(path):
+            yield from {(p.parent if path == model and is_hidden(p) else p) for p in (path, path.resolve())}
+
+
 def _wants_edgetpu(accelerator: str, model: Path | None) -> bool:
-    """Whether the work may run on an Edge TPU: one that is plugged in later has to be let in, too."""
+    """Return whether the work may run on an Edge TPU, even one that is plugged in later."""
     if accelerator != "auto" or model is None:  # the bundled model is not compiled for one
         return accelerator == "edgetpu"
-    from cellseg_device.accelerator import is_pair
+    from cellseg_device.pipeline.accelerator import is_pair
 
     return is_pair(model)
 
 
-def _hardware(source: str | None, wants_edgetpu: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Devices to allow, and the groups that own them."""
-    from cellseg_device import edgetpu
+def _hardware(source: str | None, *, wants_edgetpu: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the devices to allow, and the groups that own them."""
+    from cellseg_device.model import edgetpu
 
     kind = "usb" if (source or "").startswith("/dev/") else (source or "").partition(":")[0]
     devices = [f"char-{name}" for name in _CAMERA_DEVICES.get(kind, ())]
@@ -224,8 +300,8 @@ def _hardware(source: str | None, wants_edgetpu: bool) -> tuple[tuple[str, ...],
 
 
 def _check_former(path: Path) -> None:
-    """Refuse to write over a unit that somebody else wrote."""
-    from cellseg_device.service import HEADER
+    """Raise InputError if there is a unit of this name that another program wrote."""
+    from cellseg_device.service.unit import HEADER
 
     try:
         former = path.read_text(errors="replace")
@@ -237,9 +313,20 @@ def _check_former(path: Path) -> None:
         raise InputError(f"{path} was not written by this command: choose another --name, or remove it")
 
 
-def _steps(service: Service) -> list[str]:
-    """What to run, in this order."""
-    from cellseg_device import rights
+def _write_secret(path: Path, text: str) -> None:
+    """Write a file that only its owner may read, from its first moment on."""
+    from cellseg_device.system import files
+
+    former = os.umask(0o077)
+    try:
+        files.write(path, text.encode())
+    finally:
+        os.umask(former)
+
+
+def _steps(service: Service, secret: Path | None) -> list[str]:
+    """Return the commands to run next, in this order; the first makes the file of the camera's address, if given."""
+    from cellseg_device.system import rights
 
     steps = []
     user = rights.user_named(service.user)
@@ -250,23 +337,32 @@ def _steps(service: Service) -> list[str]:
         steps.append(f"sudo install -d -o {service.user} {out}")
     elif rights.owner(service.out) != service.user:
         steps.append(f"sudo chown -R {service.user}: {out}")
+    if secret is not None:
+        path = shlex.quote(str(secret))
+        steps.append(f"sudo install -m 600 /dev/stdin {path}    # then type the camera's address, Enter, Ctrl-D")
     return [
         *steps,
         "sudo systemctl daemon-reload",
         f"sudo systemctl enable --now {service.unit}",
-        f"systemctl status {service.unit}    # the last image",
-        f"journalctl -f -u {service.unit}    # what it says",
+        f"systemctl status {service.unit}    # shows the last image",
+        f"journalctl -f -u {service.unit}    # shows what it prints",
     ]
 
 
 def _obstacles(service: Service) -> list[str]:
-    """Say what the service's user seems to have no right to read."""
-    from cellseg_device import rights
+    """Return a line for each path that the service's user seems to have no right to read, or that others may read."""
+    from cellseg_device.service.unit import is_hidden
+    from cellseg_device.system import rights
 
     user = rights.user_named(service.user)
     lines = {}
-    for path in (*service.reads, rights.existing(service.out.parent)):
-        step = rights.obstacle(path, user, 4)
-        if step is not None:  # one line for each is enough
+    for path in (*service.reads, *([] if is_hidden(service.out) else [rights.existing(service.out.parent)])):
+        step = rights.obstacle(path, user, 4, is_reached=is_hidden(path))
+        if step is not None:  # one line for each obstacle is enough
             lines[step] = f"{user.name} may not use {path} (rights of {step}): change them, or name another --user"
+        if path == Path("/root") or path.parent == Path("/home"):
+            lines[path] = f"it can read all of {path}: move what it needs of it into a folder there"
+    if service.secret is not None and rights.is_there(service.secret) and service.secret.stat().st_mode & 0o077:
+        quoted = shlex.quote(str(service.secret))
+        lines[service.secret] = f"others may read the address in {quoted}: run 'sudo chmod 600 {quoted}'"
     return list(lines.values())

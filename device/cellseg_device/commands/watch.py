@@ -8,60 +8,75 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cellseg_device.command_line import Command, section
 from cellseg_device.commands.common import (
     PATH,
     RESULTS_NAME,
-    fork_decoder,
     load,
     model_options,
+    quiet_option,
+    redo_option,
     result_options,
     stop_on_signals,
     upkeep_options,
 )
 from cellseg_device.commands.counting_options import counting_options
+from cellseg_device.commands.option_types import duration
 from cellseg_device.errors import EXIT_IMAGES_FAILED
-from cellseg_device.options import duration
 
 if TYPE_CHECKING:
-    from cellseg_device.counting import Counting
+    from cellseg_device.cells.counting import Counting
+    from cellseg_device.watching.standing import Standing
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("folder", type=PATH)
-@click.option("--out", type=PATH, help=f"Folder for the results.  [default: FOLDER/{RESULTS_NAME}]")
-@click.option("--recursive", is_flag=True, help="Look into the folders in FOLDER, too.")
-@click.option("--once", is_flag=True, help="Do the images that are there, and stop.")
-@click.option(
-    "--settle",
-    metavar="TIME",
-    callback=duration(),
-    default="500ms",
-    show_default=True,
-    help="How long a file must not have changed before it is read.",
+@section(
+    "Images",
+    click.option("--recursive", is_flag=True, help="Look into the folders in FOLDER, too."),
+    click.option("--once", is_flag=True, help="Do the images that are there, then stop."),
+    redo_option,
+    click.option(
+        "--settle",
+        metavar="TIME",
+        callback=duration(),
+        default="500ms",
+        show_default=True,
+        help="How long a file must not have changed before it is read.",
+    ),
+    click.option(
+        "--poll",
+        metavar="TIME",
+        callback=duration(least_s=0.05),
+        default="2s",
+        show_default=True,
+        help="Time between two scans of the folder. File events start one earlier, but network drives give none.",
+    ),
 )
-@click.option(
-    "--poll",
-    metavar="TIME",
-    callback=duration(least_s=0.05),
-    default="2s",
-    show_default=True,
-    help="Time between looks at the folder; file events come on top, but not from a network drive.",
+@section("Counting", counting_options)
+@section(
+    "Results",
+    click.option("--out", type=PATH, help=f"Folder for the results.  [default: FOLDER/{RESULTS_NAME}]"),
+    result_options,
+    upkeep_options,
+    quiet_option,
 )
-@counting_options
-@upkeep_options
-@result_options
-@model_options
+@section("Model", model_options)
 def watch(
+    *,
     folder: Path,
     out: Path | None,
     recursive: bool,
     once: bool,
+    redo: bool,
     settle: float,
     poll: float,
     counting: Counting,
     keep_free: int,
     retain: float | None,
+    quiet: bool,
     extras: tuple[str, ...],
+    asked: tuple[str, ...],
     strict: bool,
     as_json: bool,
     model: Path | None,
@@ -70,46 +85,61 @@ def watch(
 ) -> None:
     """Segment every image that is in FOLDER or comes into it.
 
-    It may be stopped at any moment, in any way: the next start goes on where it was. Images that cannot be
-    read are listed in failed.csv with the reason, and tried again when they change.
+    It may be stopped at any moment, even by switching the computer off: the next start continues where it stopped.
+    Images that cannot be read are listed in failed.csv with the reason, and tried again when they change.
+
+    With --once --redo all images are counted again, each result taking the place of the former one. If that is stopped,
+    the results stay that were made until then, and a new --redo begins from the start.
 
     \b
     Examples:
       cellseg-device watch /captures
-      cellseg-device watch /captures --out /results --overlay
+      cellseg-device watch /captures --out /results --rois
       cellseg-device watch /captures --once --json
       cellseg-device watch /mnt/microscope --recursive --poll 10s
-      cellseg-device watch /captures --overlay --keep-free 1GB --retain 30d
+      cellseg-device watch /captures --keep-free 1GB --retain 30d
     """
-    alarm = stop_on_signals()
-    decoder = fork_decoder()
-    from cellseg_device import watch as watching
-    from cellseg_device.console import Report
-    from cellseg_device.output import Output
-    from cellseg_device.renewal import Renewal
-    from cellseg_device.retention import Retention
-    from cellseg_device.scan import check_folder
-    from cellseg_device.worker import Worker
+    stop = stop_on_signals()
+    from cellseg_device.commands.console import Report
+    from cellseg_device.image.sandbox import Decoder
+    from cellseg_device.watching import watch as watching
+    from cellseg_device.watching.scan import check_folder
+    from cellseg_device.watching.session import worker_for
 
+    if redo and not once:
+        raise click.UsageError("--redo goes with --once: a watch would count all images again at each start")
     check_folder(folder)
     out = out or folder / RESULTS_NAME
-    report = Report(as_json, strict, len(watching.listed(folder, out, recursive)) if once else None)
-    output = Output(out, report.warn, keep_free)
-    timing = watching.Timing(settle, poll)
-    look = watching.once if once else watching.watch
-    try:
-        worker = Worker(load(model, threads, accelerator, report.warn), output, extras, counting, decoder.decode)
-        worker.retention = Retention(output, retain) if retain is not None else None
-        if not once:
-            worker.renewal = Renewal(worker.model, partial(load, model, threads, accelerator, report.warn), report.warn)
-        for outcome in look(folder, worker, timing, alarm, recursive):
+    report = Report(as_json=as_json, strict=strict, quiet=quiet)
+    loading = partial(load, model, threads, accelerator, report.warn)
+    work = partial(watching.once, redo=redo) if once else watching.watch
+    with (
+        Decoder(is_stopping=lambda: stop.stopping) as decoder,
+        worker_for(
+            out,
+            loading,
+            report.warn,
+            decode=decoder.decode,
+            counting=counting,
+            extras=extras,
+            asked=asked,
+            watched=folder,
+            keep_free_bytes=keep_free,
+            retain_s=retain,
+            renews=not once,
+        ) as worker,
+    ):
+        timing = watching.Timing(settle, poll)
+
+        def begin(standing: Standing) -> None:
+            report.begin_folder(folder, standing, out, worker.model, is_watch=not once)
+
+        for outcome in work(folder, worker, timing, stop, recursive=recursive, begin=begin):
             report.add(outcome)
-    finally:
-        output.close()
+    if once and report.is_empty and not stop.stopping:
+        report.finish_empty(folder)
+        return
+    report.finish(out, is_stopped=stop.stopping, is_endless=not once)
     if not once:
         return
-    if report.is_empty and not alarm.stopping:
-        click.echo(f"no images in {folder}: nothing to do", err=as_json)
-        return
-    report.finish(out, alarm.stopping)
-    raise SystemExit(EXIT_IMAGES_FAILED if alarm.stopping else report.exit_code)
+    raise SystemExit(EXIT_IMAGES_FAILED if stop.stopping else report.exit_code)

@@ -1,1 +1,1 @@
-"""What works on this computer and what does not, each with what to do: one small function for each finding."""
+"""What works on this computer and what does not, and what to do about it: one small function for each finding."""

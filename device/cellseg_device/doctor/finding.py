@@ -1,4 +1,4 @@
-"""A finding, what is asked for, and the two ways of looking: into a file, and at what a program says."""
+"""A finding, what it is about, and its two sources: the system's files and the output of programs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SEVERITY = (ABSENT, OK, WARNING, PROBLEM)
 
 @dataclass(frozen=True)
 class Finding:
-    """What one look has found.
+    """The result of one check.
 
     Attributes
     ----------
@@ -33,13 +33,13 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What the looks are about.
+class Subject:
+    """What is checked.
 
     Attributes
     ----------
     out : Path
-        Where results go, or will.
+        Where results go, or will go.
     model : Path or None
         None for the bundled one.
     root : Path
@@ -52,25 +52,25 @@ class Asked:
 
 
 def worst(states: list[str]) -> str:
-    """The state that matters most; `ABSENT` for none."""
+    """Return the most serious of these states; `ABSENT` for none."""
     return max(states, key=_SEVERITY.index, default=ABSENT)
 
 
-def told(path: Path) -> str | None:
-    """What a small file of the system says; None where it cannot be read."""
+def file_text(path: Path) -> str | None:
+    """Return the text of a small file of the system, or None if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip("\0\n ")
     except OSError:
         return None
 
 
-def said(command: list[str], seconds: float = 20.0) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end.
+def output_of(command: list[str], timeout_s: float = 20.0) -> subprocess.CompletedProcess[str]:
+    """Return what a program prints, and its exit code.
 
     Raises
     ------
     OSError
-        Where it cannot be run, or takes longer.
+        If it cannot be run, or takes longer than `timeout_s`.
     """
     try:
         return subprocess.run(
@@ -79,8 +79,8 @@ def said(command: list[str], seconds: float = 20.0) -> subprocess.CompletedProce
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=seconds,
+            timeout=timeout_s,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise TimeoutError(f"{command[0]} does not answer within {seconds:.0f} s") from None
+        raise TimeoutError(f"{command[0]} does not answer within {timeout_s:.0f} s") from None

@@ -1,4 +1,4 @@
-"""Python, the runtime, what the processor offers it, and whether the model gives its known answer."""
+"""Python, the runtime, the processor's vector instructions, and whether the model gives its known answer."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import platform
 import sys
 from importlib import metadata
 
-from cellseg_device.doctor.finding import OK, PROBLEM, WARNING, Asked, Finding, told
+from cellseg_device.doctor.finding import OK, PROBLEM, WARNING, Finding, Subject, file_text
 from cellseg_device.errors import ModelError
 
-# What importing the runtime raises where it is missing, or was built for another NumPy
+# What importing the runtime raises if it is missing, or was built for another NumPy
 _BROKEN = (ImportError, SystemError, AttributeError)
 
-# Names in /proc/cpuinfo of what XNNPACK has int8 kernels for, and the words for them
+# Instructions for which XNNPACK has int8 kernels: their names in /proc/cpuinfo, and those for the user
 _SIMD = {
     "neon": "NEON",
     "asimd": "NEON",
@@ -27,43 +27,43 @@ _SIMD = {
 }
 
 
-def python(asked: Asked) -> Finding:
-    """Which Python this is."""
-    board = told(asked.root / "proc/device-tree/model")
+def python(subject: Subject) -> Finding:
+    """Check the version of Python, and that it is 64-bit."""
+    board = file_text(subject.root / "proc/device-tree/model")
     text = f"Python {platform.python_version()} on {platform.machine()}" + (f", {board}" if board else "")
     if sys.maxsize < 2**32:
         return Finding(
             "python",
             WARNING,
-            f"{text}, 32-bit: the runtime there is is slower, and counts a little otherwise",
+            f"{text}, 32-bit: its runtime is slower, and counts a little differently",
             "install the 64-bit Raspberry Pi OS",
         )
     return Finding("python", OK, text)
 
 
-def runtime(asked: Asked) -> Finding:
-    """Which runtime there is for the models."""
+def runtime(subject: Subject) -> Finding:  # noqa: ARG001 - a check like the others
+    """Check which runtime there is for the models."""
     install = f"{sys.executable} -m pip install --upgrade --force-reinstall"
     try:
-        from cellseg_device.model import RUNTIME
+        from cellseg_device.model.interpreter import RUNTIME
     except _BROKEN as error:
         return Finding("runtime", PROBLEM, f"cannot be loaded ({error})", f"{install} ai-edge-litert numpy")
     text = ", ".join([RUNTIME, *(f"{name} {_version(name)}" for name in ("numpy", "opencv-python-headless"))])
     if RUNTIME.startswith("tflite-runtime"):
         return Finding(
-            "runtime", WARNING, f"{text}: slower, and counts a little otherwise", f"{install} ai-edge-litert"
+            "runtime", WARNING, f"{text}: slower, and counts a little differently", f"{install} ai-edge-litert"
         )
     return Finding("runtime", OK, text)
 
 
-def simd(asked: Asked) -> Finding:
-    """What the processor has that makes the network fast, as far as the runtime can see it."""
-    cpuinfo = told(asked.root / "proc/cpuinfo")
-    if cpuinfo is None or not (asked.root / "sys/devices/system/cpu").is_dir():
+def simd(subject: Subject) -> Finding:
+    """Check which instructions of the processor make the network fast, as far as the runtime can see them."""
+    cpuinfo = file_text(subject.root / "proc/cpuinfo")
+    if cpuinfo is None or not (subject.root / "sys/devices/system/cpu").is_dir():
         return Finding(
             "processor",
             PROBLEM,
-            "/proc and /sys are not mounted: the runtime is slow then, and counts otherwise",
+            "/proc and /sys are not mounted: without them the runtime is slow, and counts differently",
             "mount /proc and /sys in this chroot or container",
         )
     names = {
@@ -74,27 +74,29 @@ def simd(asked: Asked) -> Finding:
     }
     words = list(dict.fromkeys(word for name, word in _SIMD.items() if name in names))
     if not words:
-        return Finding("processor", WARNING, "no vector instructions that the runtime knows", "use a newer computer")
+        return Finding("processor", WARNING, "no vector instructions that the runtime uses", "use a newer computer")
     return Finding("processor", OK, ", ".join(words))
 
 
-def model(asked: Asked) -> Finding:
-    """Whether the model loads, on the fast kernels, and answers as it did when it was evaluated."""
+def model(subject: Subject) -> Finding:
+    """Check whether the model loads, uses the fast kernels, and answers as it did when it was evaluated."""
     try:
-        from cellseg_device import selftest
-        from cellseg_device.graph import is_delegated
-        from cellseg_device.model import RUNTIME, Model, bundled_path
+        from cellseg_device.model.faults import as_model_faults
+        from cellseg_device.model.graph import is_delegated
+        from cellseg_device.model.interpreter import RUNTIME, Model, bundled_path
+        from cellseg_device.pipeline import selftest
     except _BROKEN as error:
-        return Finding("model", PROBLEM, f"cannot be tried ({error})", "mend the runtime first")
+        return Finding("model", PROBLEM, f"cannot be tried ({error})", "fix the runtime first")
     try:
-        loaded = Model(asked.model or bundled_path())
-        answer = selftest.answer(loaded)
+        loaded = Model(subject.model or bundled_path())
+        with as_model_faults(loaded.path):
+            answer = selftest.answer(loaded)
     except ModelError as error:
         return Finding("model", PROBLEM, error.message, "name another --model, or install cellseg-device again")
     expected = loaded.card.known_answer
     text = f"{loaded.card.name}: {answer.cells} cells on the built-in field"
     if expected is None or loaded.card.quantization != "int8":
-        return Finding("model", OK, f"{text}; its card has no answer to compare with to the bit")
+        return Finding("model", OK, f"{text}; its card has no answer for an exact comparison")
     if not selftest.agree(answer, expected):
         return Finding(
             "model",
@@ -113,4 +115,4 @@ def _version(package: str) -> str:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        return "of the system"
+        return "(the system's)"

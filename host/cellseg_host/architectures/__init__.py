@@ -1,7 +1,7 @@
-"""The networks, one file each. A network maps levels in [0, 1] to logits, in tensors the device understands.
+"""The networks, one file each. A network maps levels in [0, 1] to logits, in tensors that the device understands.
 
-A network's file offers ``build(heads, **options)`` and what `Architecture` says of it; a file of a user's own that does
-the same is as good as ours (``--arch FILE.py:build``, see `cellseg_host.plugins`).
+A network's file has ``build(heads, **options)`` and the constants that `Architecture` describes; so may a file of the
+user's own (``--arch FILE.py:build``, see `cellseg_host.plugins`).
 """
 
 from __future__ import annotations

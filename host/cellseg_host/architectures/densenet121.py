@@ -1,4 +1,4 @@
-"""DenseNet121 as a classifier of images: whether there are cells anywhere in it."""
+"""DenseNet121 as a classifier of images: whether an image shows any cell."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cellseg_host.architectures.encoders import encode
 
 PAPER = "G. Huang et al., Densely connected convolutional networks, CVPR 2017"
 STRIDE = 32
-MARGIN = 0  # an image is judged whole
+MARGIN = 0  # images are not tiled
 
 
 def build(
@@ -21,7 +21,7 @@ def build(
     units: int = 256,
     dropout: float = 0.5,
 ) -> keras.Model:
-    """A classifier: DenseNet121, global average pooling, batch normalisation, a dense layer and dropout.
+    """Return a classifier: DenseNet121, global average pooling, batch normalisation, a dense layer and dropout.
 
     Parameters
     ----------
@@ -42,12 +42,12 @@ def build(
     Raises
     ------
     ValueError
-        If another head is asked for.
+        If another head is wanted.
     InputError
         If the weights cannot be used.
     """
     if tuple(heads) != ("presence",):
-        raise ValueError(f"it judges whole images: its head is presence, not {', '.join(heads)}")
+        raise ValueError(f"it classifies whole images: its head is presence, not {', '.join(heads)}")
     image = keras.Input((None, None, 3), name="image")
     (x,) = encode(image, "densenet121", encoder_weights)
     x = layers.GlobalAveragePooling2D(keepdims=True, name="decoder_pool")(x)

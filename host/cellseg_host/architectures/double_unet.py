@@ -1,8 +1,8 @@
-"""DoubleU-Net: a U-Net on VGG19 draws a mask, and a second one looks again at what the mask lets through.
+"""DoubleU-Net: a U-Net on VGG19 predicts a mask, and a second one gets the image multiplied by that mask.
 
 Both have atrous spatial pyramid pooling at the bottom and squeeze-and-excitation in every block; the second also gets
-the first one's skips. The paper concatenates both masks; here they are two groups of outputs, both supervised, of which
-the last is used (``--depth 1`` keeps the first network alone).
+the skips of the first. The paper concatenates both masks; here they are two groups of outputs, both supervised, of
+which the last is used (``--depth 1`` keeps the first network alone).
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ def build(
     filters: tuple[int, ...] = (32, 64, 128, 256),
     pyramid: int = 64,
 ) -> keras.Model:
-    """A DoubleU-Net.
+    """Return a DoubleU-Net.
 
     Parameters
     ----------
     heads : sequence of str
-        One output each in either group; ``"foreground"``, or else the first, is the mask.
+        One output each in both groups; ``"foreground"``, or else the first, is the mask.
     encoder_weights : str or None
         File of VGG19's weights; None for random ones.
     filters : tuple of int
@@ -55,7 +55,7 @@ def build(
         If the weights cannot be used.
     """
     if len(filters) != 4:
-        raise ValueError(f"filters are those of four levels, not {filters}")
+        raise ValueError(f"filters needs four numbers, one per level, not {filters}")
 
     def decode(x: Any, skips: Sequence[Sequence[Any]], name: str) -> Any:
         for level in reversed(range(len(filters))):
@@ -84,7 +84,7 @@ def build(
 
 
 def _block(x: Any, filters: int, name: str) -> Any:
-    """Two convolutions, then squeeze-and-excitation: each channel weighed by what the whole map holds."""
+    """Apply two convolutions, then squeeze-and-excitation: channels weighted by their means over the map."""
     for number in range(2):
         x = _conv(x, filters, 3, f"{name}_conv{number}", use_bias=True)
     weight = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_squeeze")(x)
@@ -94,10 +94,10 @@ def _block(x: Any, filters: int, name: str) -> Any:
 
 
 def _pyramid(x: Any, filters: int, name: str) -> Any:
-    """Atrous spatial pyramid pooling: convolutions of four reaches and the mean of all, joined.
+    """Apply atrous spatial pyramid pooling: convolutions of four dilations and the mean over the map, joined.
 
-    A 1×1 convolution of the mean, spread over the map and concatenated with the others, is the sum of one of the mean
-    itself and one of the others: so it is written, for inputs of any size.
+    The mean is not spread over the map and concatenated: a 1×1 convolution of the others plus one of the mean itself
+    is the same, and works for inputs of any size.
     """
     mean = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_mean")(x)
     mean = _conv(mean, filters, 1, f"{name}_mean_conv", use_bias=True)
@@ -110,6 +110,6 @@ def _pyramid(x: Any, filters: int, name: str) -> Any:
     return layers.ReLU(name=f"{name}_relu")(layers.BatchNormalization(name=f"{name}_bn")(x))
 
 
-def _conv(x: Any, filters: int, size: int, name: str, use_bias: bool = False, dilation_rate: int = 1) -> Any:
+def _conv(x: Any, filters: int, size: int, name: str, *, use_bias: bool = False, dilation_rate: int = 1) -> Any:
     x = layers.Conv2D(filters, size, padding="same", use_bias=use_bias, dilation_rate=dilation_rate, name=name)(x)
     return layers.ReLU(name=f"{name}_relu")(layers.BatchNormalization(name=f"{name}_bn")(x))

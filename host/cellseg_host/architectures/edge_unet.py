@@ -1,13 +1,13 @@
-"""edge-unet: our lean U-Net for int8 on an ARM core or an Edge TPU, about 4,000 multiply-adds per input pixel.
+"""edge-unet: a lean U-Net for int8 on an ARM core or an Edge TPU, about 4,000 multiply-adds per input pixel.
 
-What keeps it fast, by the measured cost of int8 operators:
+What makes it fast, by the measured cost of int8 operators:
 
-- the first convolution halves the image at once and nothing runs at full resolution: the head gives 2 × 2 pixels of
-  foreground as four channels, which the device spreads out while it stitches;
+- the first convolution halves the image at once and nothing runs at full resolution: the head returns
+  2 × 2 pixels of foreground as four channels, which the device spreads out while it stitches;
 - plain 3 × 3 convolutions in multiples of 8 channels: a depthwise one costs three times as much per multiply-add;
 - skips are added, not concatenated: no rescaling of int8 tensors;
-- nearest-neighbour upsampling, which an Edge TPU can do and which takes any size; on a CPU by copies (`upsampling`);
-- one output tensor per quantity, so that each has an int8 scale of its own.
+- nearest-neighbour upsampling, which an Edge TPU has and which takes any size; on a CPU by copies (`upsampling`);
+- one output tensor per quantity, so that each has its own int8 scale.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tf_keras import layers
 from cellseg_host.architectures.upsampling import NearestUpSampling2D
 
 STRIDE = 16
-# More than the receptive field reaches to a side, so a cut shows nowhere (tests/device/test_seams.py)
+# More than the radius of the receptive field, so that no seam shows (tests/device/pipeline/test_seams.py)
 MARGIN = 80
 
 
@@ -32,7 +32,7 @@ def build(
     convs: tuple[int, ...] = (0, 1, 1, 1),
     decoder: tuple[int, ...] = (48, 32, 16),
 ) -> keras.Model:
-    """The network.
+    """Return an edge-unet.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def build(
     encoder : tuple of int
         Channels at strides 2, 4, 8, 16.
     convs : tuple of int
-        Further convolutions at each of them.
+        Additional convolutions at each of these strides.
     decoder : tuple of int
         Channels at strides 8, 4, 2.
 

@@ -1,6 +1,6 @@
-"""A U-Net on an encoder that was trained to classify: VGG19, ResNet50 and others.
+"""A U-Net on a classifier's encoder: VGG19, ResNet50 and others.
 
-As commonly built: each level is brought up by a transposed convolution, joined with the encoder's and convolved twice.
+As usual, each level is upsampled by a transposed convolution, concatenated with the encoder's map and convolved twice.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def build(
     encoder_weights: str | None = None,
     filters: tuple[int, ...] = (64, 128, 256, 512),
 ) -> keras.Model:
-    """A U-Net on this encoder.
+    """Return a U-Net on this encoder.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def build(
     image = keras.Input((None, None, 3), name="image")
     *skips, x = encode(image, encoder, encoder_weights)
     if len(filters) != len(skips):
-        raise ValueError(f"filters are those of the {len(skips)} levels of the decoder, not {filters}")
+        raise ValueError(f"filters needs {len(skips)} numbers, one per level of the decoder, not {filters}")
     for level in reversed(range(len(skips))):
         x = layers.Conv2DTranspose(filters[level], 2, strides=2, padding="same", name=f"decoder{level}_up")(x)
         x = layers.Concatenate(name=f"decoder{level}_concat")([x, skips[level]])

@@ -1,7 +1,7 @@
-"""Encoders that were trained to classify: the networks of Keras Applications, with weights from a file of the user's.
+"""Classifiers as encoders: the networks of Keras Applications, with weights from the user's file.
 
-Nothing is downloaded. All take levels in [0, 1] and scale them inside, so that the graph is the same with and without
-pretrained weights, and a network without them starts from inputs of about unit variance.
+Nothing is downloaded. All take levels in [0, 1] and scale them inside: the graph is the same with and without
+pretrained weights, and untrained networks get inputs of about unit variance.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ ENCODERS = {
 
 
 def encode(image: Any, name: str, weights: str | None) -> list[Any]:
-    """The maps of an encoder, one for each of its levels, the finest first.
+    """Return the maps of an encoder, one for each of its levels, the finest first.
 
     Parameters
     ----------
@@ -101,15 +101,15 @@ def encode(image: Any, name: str, weights: str | None) -> list[Any]:
         If there is no such file, or its weights do not fit.
     """
     if name not in ENCODERS:
-        raise ValueError(f"encoder is one of {', '.join(ENCODERS)}, not {name}")
+        raise ValueError(f"encoder must be one of {', '.join(ENCODERS)}, not {name}")
     encoder = ENCODERS[name]
     offset = [-m * g for m, g in zip(encoder.mean, encoder.gain, strict=True)]
     scaled = layers.Rescaling(list(encoder.gain), offset, name=_SCALE)(image)
     backbone = encoder.application(include_top=False, weights=None, input_tensor=scaled)
     for layer in backbone.layers:
-        # Named by a counter of the process; weights are copied from network to network by name (`initialise`)
+        # Keras numbers these through the process, but weights are copied from network to network by name (`initialise`)
         if layer.name != _SCALE and isinstance(layer, (layers.Rescaling, layers.Normalization)):
-            layer._name = f"encoder_{type(layer).__name__.lower()}"
+            layer._name = f"encoder_{type(layer).__name__.lower()}"  # noqa: SLF001 - Keras has no public way
     if weights is not None:
         _load(backbone, name, weights)
         _adapt(backbone, encoder)
@@ -122,21 +122,21 @@ def _load(backbone: keras.Model, name: str, weights: str) -> None:
         raise InputError(f"--encoder-weights: {path}: there is no such file")
     try:
         backbone.load_weights(str(path))
-    except Exception as error:  # what h5py, zipfile and Keras raise for files that are no weights, or others
+    except Exception as error:  # noqa: BLE001 - h5py, zipfile and Keras raise all kinds for a wrong file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"--encoder-weights: {path}: does not fit {name}: give the weights without top that Keras Applications "
-            f"publishes for it, or a file written by its save_weights ({reason})"
+            f"--encoder-weights: {path}: does not fit {name}: use the weights without top that Keras Applications "
+            f"publishes for it, or a file from its save_weights ({reason})"
         ) from None
 
 
 def _adapt(backbone: keras.Model, encoder: Encoder) -> None:
-    """Make loaded weights expect the scaled input instead of that of Keras' preprocess_input."""
+    """Adapt loaded weights to the scaled input, instead of that of Keras's preprocess_input."""
     if encoder.caffe:
         first = next(layer for layer in backbone.layers if isinstance(layer, layers.Conv2D))
         kernel, *bias = first.get_weights()
         first.set_weights([kernel[:, :, ::-1] * (255 / np.reshape(encoder.gain, (3, 1))), *bias])
     for layer in backbone.layers:
-        if isinstance(layer, layers.Normalization):  # of the file's mean and deviation: done by the scaling
+        if isinstance(layer, layers.Normalization):  # the scaling does what the file's mean and deviation did
             layer.reset_state()
             layer.finalize_state()

@@ -1,4 +1,4 @@
-"""What was found out about each network as it is by default: a test finds it out again and compares."""
+"""Facts about each network with its default options; a test measures them again and compares."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _QAT = (*_PTQ, "qat")
 
 @dataclass(frozen=True)
 class Facts:
-    """About a network for inference.
+    """Facts about a network for inference.
 
     Attributes
     ----------
@@ -22,20 +22,20 @@ class Facts:
     edge_tpu : str
         How much of its int8 graph maps onto an Edge TPU, for tiles of 256 × 256: `mapping` of
         `cellseg_host.edgetpu.check.Verdict`.
-    roads : tuple of str
-        Quantization roads that work.
+    quantizations : tuple of str
+        Modes of quantization that work.
     refused : str
-        Why the others do not.
+        Which others do not, and why.
     """
 
     parameters: int
     macs_per_px: int
     edge_tpu: str
-    roads: tuple[str, ...] = _QAT
+    quantizations: tuple[str, ...] = _QAT
     refused: str = ""
 
 
-_SCALED = "qat: the scaling of its encoder's input has no quantization-aware version"
+_SCALED = "qat: the scaling of the encoder's input has no quantization-aware version"
 
 FACTS = {
     "edge-unet": Facts(234_117, 3_923, "wholly"),

@@ -1,7 +1,7 @@
-"""HRNet: four resolutions side by side, fused again and again, so that fine detail is never given up.
+"""HRNet: four resolutions side by side, fused repeatedly, so that fine detail is kept throughout.
 
-By default W32 as it was published for DSB2018: 28,608,608 parameters. That count is the paper's trunk, whose last
-module keeps only its finest resolution, and a head of two convolutions that bring it to full size. `SMALL` is the
+By default W32 as published for DSB2018: 28,608,608 parameters. That is the paper's trunk, whose last module keeps only
+the finest resolution, and a head of two convolutions that bring it to full size. `SMALL` is the
 paper's W18-Small-v1, whose widths are, despite its name, multiples of 16. All upsampling is nearest-neighbour and all
 sums are of two tensors, which is what an int8 graph does without loss.
 """
@@ -32,7 +32,7 @@ def build(
     bottlenecks: int = 4,
     bottleneck_filters: int = 64,
 ) -> keras.Model:
-    """An HRNet.
+    """Return an HRNet.
 
     Parameters
     ----------
@@ -56,10 +56,12 @@ def build(
     Raises
     ------
     ValueError
-        If a stage has no module, or there are other than three of these.
+        If there are not three stages of at least one module each.
     """
     if len(modules) != 3 or min(modules) < 1:
-        raise ValueError(f"modules are those of the second, third and fourth stage, at least 1 each, not {modules}")
+        raise ValueError(
+            f"modules needs three numbers of at least 1, for the second, third and fourth stage, not {modules}"
+        )
     x = image = keras.Input((None, None, 3), name="image")
     for number in range(2):
         x = _relu(_conv(x, 64, 3, f"stem{number}", strides=2), f"stem{number}")
@@ -90,7 +92,7 @@ def build(
 
 
 def _conv(x: Any, filters: int, size: int, name: str, strides: int = 1) -> Any:
-    """Convolution and batch normalisation."""
+    """Apply a convolution and batch normalisation."""
     x = layers.Conv2D(
         filters, size, strides, padding="same", use_bias=False, kernel_initializer="he_normal", name=f"{name}_conv"
     )(x)
@@ -102,7 +104,7 @@ def _relu(x: Any, name: str) -> Any:
 
 
 def _bottleneck(x: Any, filters: int, name: str) -> Any:
-    """1×1, 3×3 and 1×1 convolutions with a shortcut, to four times as many channels."""
+    """Apply 1×1, 3×3 and 1×1 convolutions with a shortcut, to four times as many channels."""
     y = _relu(_conv(x, filters, 1, f"{name}_a"), f"{name}_a")
     y = _relu(_conv(y, filters, 3, f"{name}_b"), f"{name}_b")
     y = _conv(y, 4 * filters, 1, f"{name}_c")
@@ -112,7 +114,7 @@ def _bottleneck(x: Any, filters: int, name: str) -> Any:
 
 
 def _blocks(x: Any, filters: int, count: int, name: str) -> Any:
-    """Basic blocks: two 3×3 convolutions with a shortcut each."""
+    """Apply basic blocks: two 3×3 convolutions with a shortcut each."""
     for number in range(count):
         block = f"{name}_block{number}"
         y = _relu(_conv(x, filters, 3, f"{block}_a"), f"{block}_a")
@@ -122,7 +124,7 @@ def _blocks(x: Any, filters: int, count: int, name: str) -> Any:
 
 
 def _fused(branches: Sequence[Any], channels: Sequence[int], target: int, name: str) -> Any:
-    """The sum of all branches at the resolution of one: finer ones convolved down, coarser ones brought up."""
+    """Return the sum of all branches at one resolution: finer ones convolved down, coarser ones upsampled."""
     name = f"{name}_to{target}"
     total = branches[target]
     for source, x in enumerate(branches):

@@ -1,4 +1,4 @@
-"""Questions to a network, whichever it is: what it gives, how far it reduces its input, what it costs."""
+"""Properties of any network: its outputs, how far it reduces its input, what it costs."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 import tf_keras as keras
 from tf_keras import layers
 
-from cellseg_device.card import Output
 from cellseg_device.errors import InputError
+from cellseg_device.model.card import Output
 
 
 def as_list(outputs: Any) -> list[Any]:
-    """The outputs of a network, or their shapes, as a list: Keras gives a single one bare."""
+    """Return the outputs of a network, or their shapes, as a list: Keras does not put a single one into a list."""
     return outputs if isinstance(outputs, list) else [outputs]
 
 
 def for_inference(network: keras.Model, heads: Sequence[str], depth: int | None = None) -> keras.Model:
-    """The network with one output for each head, and no layer that those do not need.
+    """Return the network with one output for each head, and only the layers that these need.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def for_inference(network: keras.Model, heads: Sequence[str], depth: int | None 
 
 
 def outputs_of(network: keras.Model, heads: Sequence[str]) -> tuple[Output, ...]:
-    """What the outputs of a network mean, for the card: logits, or probabilities where a sigmoid comes last."""
+    """Return the outputs of a network for the card: logits, or probabilities after a sigmoid."""
     found = []
     for index, head in enumerate(heads):
         layer = network.get_layer(network.output_names[index])
@@ -54,16 +54,16 @@ def outputs_of(network: keras.Model, heads: Sequence[str]) -> tuple[Output, ...]
 
 
 def stride_of(network: keras.Model) -> int:
-    """The largest factor by which a network reduces its input, whose multiples an input's sides are to be."""
+    """Return the largest factor by which a network reduces its input: sides must be multiples of it."""
     return max((int(s) for s in _strides(network).values() if s), default=1)
 
 
 def macs_per_px(network: keras.Model, side: int = 256) -> float:
-    """Multiply-adds of all convolutions and dense layers for a side × side input, per input pixel."""
+    """Return the multiply-adds of all convolutions and dense layers for a side × side input, per input pixel."""
     strides = _strides(network)
     total = 0.0
     for layer in network.layers:
-        # A transposed convolution multiplies for each pixel of its input, all others for each of their output.
+        # A transposed convolution multiplies for each pixel of its input, all others for each pixel of their output
         before = layer.inbound_nodes[0].inbound_layers if isinstance(layer, layers.Conv2DTranspose) else layer
         stride = strides[as_list(before)[0].name] or side
         kernels = (getattr(layer, name, None) for name in ("kernel", "depthwise_kernel", "pointwise_kernel"))
@@ -72,7 +72,7 @@ def macs_per_px(network: keras.Model, side: int = 256) -> float:
 
 
 def _strides(network: keras.Model) -> dict[str, float]:
-    """Of each layer's output, by name, from the network's input; 0 where one value stands for the whole input."""
+    """Return the stride of each layer's output, by name; 0 after global pooling."""
     found: dict[str, float] = {}
     for layer in network.layers:
         before = [s.name for node in layer.inbound_nodes for s in as_list(node.inbound_layers)]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from cellseg_device.errors import InputError
+from cellseg_device.suggestions import unknown
 from cellseg_host.architectures import densenet121, double_unet, edge_unet, encoder_unet, hrnet, unet, unetpp
 from cellseg_host.architectures.architecture import Architecture
-from cellseg_host.nearest import unknown
 
 ARCHITECTURES = {
     a.name: a
@@ -70,12 +70,12 @@ ARCHITECTURES = {
 
 
 def get(name: str) -> Architecture:
-    """The architecture of this name.
+    """Return the architecture of this name.
 
     Raises
     ------
     InputError
-        If there is none.
+        If there is none of this name.
     """
     if name not in ARCHITECTURES:
         raise InputError(f"--arch: there is {unknown('architecture', name, list(ARCHITECTURES))}")

@@ -1,6 +1,6 @@
 """U-Net, from the published baseline to its deeper, narrower and batch-normalised variants.
 
-By default the small form that is commonly trained on DSB2018: 16 to 256 filters, ReLU, dropout and transposed
+By default the small form that is often trained on DSB2018: 16 to 256 filters, ReLU, dropout and transposed
 convolutions, one sigmoid output: 1,941,105 parameters.
 """
 
@@ -25,7 +25,7 @@ def build(
     batch_norm: bool = False,
     dropout: tuple[float, ...] = (0.25, 0.5),
 ) -> keras.Model:
-    """A U-Net.
+    """Return a U-Net.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def build(
     batch_norm : bool
         Batch normalisation between convolution and activation.
     dropout : tuple of float
-        Rate of each level, the last for all that follow.
+        Rate at each level; the last one also for all further levels.
 
     Returns
     -------

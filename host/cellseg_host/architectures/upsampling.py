@@ -8,13 +8,13 @@ import tensorflow as tf
 from tf_keras import layers
 
 
-class NearestUpSampling2D(layers.UpSampling2D):
-    """Each pixel as a block of size × size: a nearest-neighbour `UpSampling2D`, and the same values.
+class NearestUpSampling2D(layers.UpSampling2D):  # type: ignore[misc]  # Keras has no types
+    """Nearest-neighbour upsampling, with the same values as Keras's `UpSampling2D`.
 
-    For an input of any size the blocks are made by two concatenations, along the channels and along the rows, which
-    put the values in memory as the larger image has them, and a reshape. TFLite copies these in runs; its
-    RESIZE_NEAREST_NEIGHBOR looks up pixel after pixel, which was 13 % of the time of edge-unet (models/NOTES.md). For
-    an input of fixed size it is one resize still, the operator that an Edge TPU has.
+    For an input of any size the blocks are made by two concatenations, along the channels and along the rows, and a
+    reshape: the values are then in memory as in the larger image. TFLite copies these in runs; its
+    RESIZE_NEAREST_NEIGHBOR looks up pixel after pixel, which took 13 % of the time of edge-unet (models/NOTES.md). For
+    an input of fixed size it remains one resize, the operator that an Edge TPU has.
     """
 
     def call(self, inputs: Any) -> Any:

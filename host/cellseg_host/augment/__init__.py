@@ -1,7 +1,7 @@
-"""Random views of the training images: what a microscope, a stain or a camera may change and a count may not.
+"""Random views of the training images: changes by microscope, stain and camera that must not change the count.
 
-Ours and not albumentations, whose last release under a free licence is no longer maintained and looks for updates
-on import, and which would interpolate once for each change of geometry.
+Not albumentations: its last release under a free licence is no longer maintained and looks for updates on import, and
+it would interpolate once for each change of geometry.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ class Sample:
         The image after the device's own normalisation.
     labels : ndarray of uint16
     maps : mapping of str to ndarray of float32
-        Targets drawn beforehand because scaling does not change their values (`targets.WARPED`), by name.
-    taught : mapping of str to ndarray of float32
-        What teachers see (`teachers.opinion`), by name.
+        Targets drawn beforehand, since scaling does not change their values (`targets.WARPED`), by name.
+    soft : mapping of str to ndarray of float32
+        The predictions of teachers (`distillation.soft_targets`), by name.
     """
 
     levels: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.uint16]
     maps: Mapping[str, Map] = field(default_factory=dict)
-    taught: Mapping[str, Map] = field(default_factory=dict)
+    soft: Mapping[str, Map] = field(default_factory=dict)
 
 
 def random_view(
     sample: Sample, side: int, augmentation: Augmentation, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint16], dict[str, Map], dict[str, Map]]:
-    """Draw a random square view of a sample.
+    """Return a random square view of a sample.
 
     Parameters
     ----------
@@ -61,10 +61,10 @@ def random_view(
     labels : ndarray of uint16, shape (side, side)
     maps : dict of str to ndarray of float32, shape (side, side)
         0 outside the labels.
-    taught : dict of str to ndarray of float32, shape (side, side)
+    soft : dict of str to ndarray of float32, shape (side, side)
     """
     place = geometry.draw(sample.labels.shape, side, augmentation, rng)
     labels = place.warp(sample.labels, nearest=True)
     maps = {name: place.warp(values) * (labels > 0) for name, values in sample.maps.items()}
-    taught = {name: place.warp(values) for name, values in sample.taught.items()}
-    return light.draw(place.warp(sample.levels), augmentation, rng), labels, maps, taught
+    soft = {name: place.warp(values) for name, values in sample.soft.items()}
+    return light.draw(place.warp(sample.levels), augmentation, rng), labels, maps, soft

@@ -1,9 +1,10 @@
-"""Where a view looks: an affine map and smooth distortions, put together so that each pixel is interpolated once."""
+"""The place and shape of a view: an affine map and smooth distortions, combined to interpolate pixels once."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,24 +28,27 @@ class Geometry:
     matrix : ndarray of float64, shape (2, 3)
         From image to view, (x, y) each.
     bent : tuple of ndarray or None
-        Where there is a distortion: x and y in the image of every pixel of the view, float32 (side, side) each.
+        With a distortion, x and y in the image for each pixel of the view, float32 (side, side) each.
     """
 
     side: int
     matrix: npt.NDArray[np.float64]
     bent: tuple[Grid, Grid] | None = None
 
-    def warp(self, image: npt.NDArray, nearest: bool = False) -> npt.NDArray:
-        """The view of an image or a map, shape (side, side) or (side, side, channels), mirrored beyond its border."""
+    def warp(self, image: npt.NDArray[Any], *, nearest: bool = False) -> npt.NDArray[Any]:
+        """Return the view of an image or a map, (side, side) or (side, side, channels), mirrored beyond its border."""
         how = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
+        view: npt.NDArray[Any]
         if self.bent:
-            return cv2.remap(image, *self.bent, how, borderMode=cv2.BORDER_REFLECT_101)
-        size = (self.side, self.side)
-        return cv2.warpAffine(image, self.matrix, size, flags=how, borderMode=cv2.BORDER_REFLECT_101)
+            view = cv2.remap(image, *self.bent, how, borderMode=cv2.BORDER_REFLECT_101)
+        else:
+            size = (self.side, self.side)
+            view = cv2.warpAffine(image, self.matrix, size, flags=how, borderMode=cv2.BORDER_REFLECT_101)
+        return view
 
 
 def draw(shape: tuple[int, ...], side: int, augmentation: Augmentation, rng: np.random.Generator) -> Geometry:
-    """A random place, scale, turn and distortion in an image of this (height, width)."""
+    """Return a random place, scale, rotation and distortion in an image of this (height, width)."""
     matrix = _affine(shape, side, augmentation, rng)
     view = _distorted(side, augmentation, rng)
     if view is None:
@@ -57,13 +61,13 @@ def draw(shape: tuple[int, ...], side: int, augmentation: Augmentation, rng: np.
 def _affine(
     shape: tuple[int, ...], side: int, augmentation: Augmentation, rng: np.random.Generator
 ) -> npt.NDArray[np.float64]:
-    """Matrix from image to view: scale, stretch, rotation, mirror, and a random place."""
+    """Return the matrix from image to view: scale, stretch, rotation, mirror, and a random place."""
     low, high = augmentation.scale
     scale = math.exp(rng.uniform(math.log(low), math.log(high)))
     stretch = 1 + rng.uniform(-augmentation.stretch, augmentation.stretch)
     angle = rng.uniform(0, 2 * math.pi) if augmentation.rotate else 0.0
     if augmentation.rotate and rng.random() < 0.5:
-        angle = round(angle / (math.pi / 2)) * (math.pi / 2)  # half of the views keep to right angles
+        angle = round(angle / (math.pi / 2)) * (math.pi / 2)  # half of the views at right angles
     mirror = -1 if augmentation.rotate and rng.random() < 0.5 else 1
     linear = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     linear = linear @ np.diag([scale * stretch * mirror, scale])
@@ -74,7 +78,7 @@ def _affine(
 
 
 def _distorted(side: int, augmentation: Augmentation, rng: np.random.Generator) -> tuple[Grid, Grid] | None:
-    """Where the view's pixels lie before the distortions that are drawn, x and y; None if none is."""
+    """Return x and y of the view's pixels before random distortions; None if there is none."""
     strengths = (augmentation.elastic_px, augmentation.grid, augmentation.optical)
     elastic, grid, optical = (
         rng.uniform(0, strength) if strength and rng.random() < augmentation.probability else 0.0
@@ -100,7 +104,8 @@ def _distorted(side: int, augmentation: Augmentation, rng: np.random.Generator) 
 
 
 def _uneven(side: int, share: float, rng: np.random.Generator) -> Grid:
-    """Where 0 … side − 1 lie when the cells of a grid are made wider or narrower by up to `share`; the ends stay."""
+    """Return where 0 … side − 1 lie when the cells of a grid become wider or narrower by up to `share`; ends stay."""
     ends = np.concatenate([[0], np.cumsum(1 + rng.uniform(-share, share, _GRID_CELLS))])
     even = np.linspace(0, side - 1, _GRID_CELLS + 1)
-    return np.interp(np.arange(side), even, ends / ends[-1] * (side - 1)).astype(np.float32)
+    places: Grid = np.interp(np.arange(side), even, ends / ends[-1] * (side - 1)).astype(np.float32)
+    return places

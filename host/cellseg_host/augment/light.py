@@ -1,4 +1,4 @@
-"""How a view looks: colour, exposure, focus and noise."""
+"""The look of a view: colour, exposure, focus and noise."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy.typing as npt
 
 from cellseg_host.augment.settings import Augmentation
 
-_TINT_MIXED = 0.7  # probability that a further channel has a part in a tint
+_TINT_MIXED = 0.7  # probability that each further channel is part of a tint
 
 
 def draw(
     levels: npt.NDArray[np.uint8], augmentation: Augmentation, rng: np.random.Generator
 ) -> npt.NDArray[np.float32]:
-    """The view in random light.
+    """Return the view with a random look.
 
     Parameters
     ----------
@@ -49,20 +49,21 @@ def draw(
     if augmentation.noise and rng.random() < augmentation.probability:
         image += rng.standard_normal(image.shape, np.float32) * rng.uniform(0, augmentation.noise)
     image = np.clip(image, 0, 1)
-    return image if image.ndim == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
+    colour: npt.NDArray[np.float32] = image if image.ndim == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
+    return colour
 
 
 def _tint(rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """A colour at its brightest, (red, green, blue): one channel full, each other one dark or of any strength."""
+    """Return a random bright colour, (red, green, blue): one channel at 1, each other one at 0 or anything up to 1."""
     colour = rng.uniform(0, 1, 3) * (rng.random(3) < _TINT_MIXED)
     colour[rng.integers(3)] = 1
     return colour.astype(np.float32)
 
 
 def _colour_matrix(augmentation: Augmentation, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """Saturation, a turn of the hue, then a gain for each channel, as one 3 × 3 matrix on (red, green, blue).
+    """Return saturation, hue rotation and a gain per channel as one 3 × 3 matrix on (red, green, blue).
 
-    Saturation and hue leave grey as it is: one scales the colours around the grey axis, the other turns them about it
+    Saturation and hue do not change grey: one scales the colours around the grey axis, the other rotates them about it
     (Rodrigues' formula).
     """
     saturation = 1 + rng.uniform(-1, 1) * augmentation.saturation

@@ -1,4 +1,4 @@
-"""What may change in a view of a training image, and by how much."""
+"""How much each random change may alter a view of a training image."""
 
 from __future__ import annotations
 

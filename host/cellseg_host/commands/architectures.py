@@ -7,22 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cellseg_device.command_line import Command
+
 if TYPE_CHECKING:
     from cellseg_host.architectures import Architecture
 
 _COLUMNS = ("network", "parameters", "MAC/px", "learns", "quantization", "Edge TPU")
 
 
-@click.command()
+@click.command(cls=Command, short_help="List the networks that train knows.")
 @click.argument("names", metavar="[NAME]...", nargs=-1)
-@click.option("--json", "as_json", is_flag=True, help="Print everything, their options too, as JSON.")
-def architectures(names: tuple[str, ...], as_json: bool) -> None:
-    """List the networks that train knows; for each NAME, its options too.
+@click.option("--json", "as_json", is_flag=True, help="Print everything, options included, as JSON.")
+def architectures(*, names: tuple[str, ...], as_json: bool) -> None:
+    """List the networks that train knows; with NAMEs, their options too.
 
-    MAC/px are multiply-adds per pixel of the image. Parameters and MAC/px are those of the network that runs, which is
-    less than what is trained where depths are supervised. Quantization names the roads of 'cellseg-host quantize' that
-    work. Edge TPU says how much of the int8 network for tiles of 256 x 256 maps onto one, by the compiler's published
-    rules; doubtful is wholly, but for limits that are not published: see 'cellseg-host edgetpu --arch NAME'.
+    MAC/px are multiply-adds per pixel of the image. Parameters and MAC/px are those of the network that runs: with
+    supervised depths, more is trained. Quantization lists the modes of 'cellseg-host quantize' that work. Edge TPU says
+    how much of the int8 network for tiles of 256 x 256 maps onto one, by the compiler's published rules; doubtful means
+    wholly, unless limits that are not published prevent it: see 'cellseg-host edgetpu --arch NAME'.
 
     \b
     Examples:
@@ -34,7 +36,8 @@ def architectures(names: tuple[str, ...], as_json: bool) -> None:
 
     import_tensorflow()
     from cellseg_host.architectures import ARCHITECTURES, get
-    from cellseg_host.console import print_table, to_json
+    from cellseg_host.commands.console import print_table
+    from cellseg_host.json_text import to_json
 
     chosen = [get(name) for name in names] or list(ARCHITECTURES.values())
     documents = [_document(arch) for arch in chosen]
@@ -51,7 +54,7 @@ def architectures(names: tuple[str, ...], as_json: bool) -> None:
         for document in documents:
             click.echo(f"\noptions of {document['name']}, --option NAME=VALUE:")
             for key, value in document["options"].items():
-                click.echo(f"  {key}={_told(value)}")
+                click.echo(f"  {key}={_as_typed(value)}")
 
 
 def _document(arch: Architecture) -> dict[str, Any]:
@@ -65,7 +68,7 @@ def _document(arch: Architecture) -> dict[str, Any]:
         "heads": arch.heads,
         "stride": arch.stride,
         "margin": arch.margin,
-        "roads": facts.roads,
+        "quantizations": facts.quantizations,
         "refused": facts.refused,
         "edge_tpu": facts.edge_tpu,
         "paper": arch.paper,
@@ -79,7 +82,7 @@ def _row(document: dict[str, Any]) -> list[str]:
         f"{document['parameters']:,}",
         f"{document['macs_per_px']:,.0f}",
         ", ".join(document["heads"]),
-        ", ".join(document["roads"]),
+        ", ".join(document["quantizations"]),
         document["edge_tpu"],
     ]
 
@@ -91,8 +94,8 @@ def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     return groups
 
 
-def _told(value: Any) -> str:
-    """As it is written on the command line."""
+def _as_typed(value: Any) -> str:
+    """Return a value as it is written on the command line."""
     if isinstance(value, bool) or value is None:
         return str(value).lower()
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

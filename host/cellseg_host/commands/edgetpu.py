@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cellseg_device.command_line import Command, section
 from cellseg_device.errors import InputError, ModelError, OutputError
-from cellseg_host import config
+from cellseg_host.commands import config_file
 
 if TYPE_CHECKING:
     from cellseg_host.edgetpu.compiler import Compilation
@@ -20,41 +21,57 @@ _COMPILERS = ("14", "15", "16")
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.command()
-@click.argument("model", type=_FILE, required=False)
-@click.option("--arch", metavar="NAME|FILE.py:BUILD", help="In place of MODEL: a network that is not trained yet.")
-@click.option(
-    "--option",
-    "options",
-    metavar="KEY=VALUE",
-    multiple=True,
-    callback=config.key_values,
-    help="With --arch: an option of the network. May be given several times.",
+@click.command(cls=Command, short_help="Say whether a model maps onto a Coral Edge TPU.")
+@click.argument("model", type=click.Path(path_type=Path), required=False)
+@section(
+    "A network in place of MODEL",
+    click.option("--arch", metavar="NAME|FILE.py:BUILD", help="A network that is not trained yet."),
+    click.option(
+        "--option",
+        "options",
+        metavar="KEY=VALUE",
+        multiple=True,
+        callback=config_file.key_values,
+        help="With --arch: an option of the network. May be given several times.",
+    ),
+    click.option(
+        "--heads", metavar="NAME,…", callback=config_file.comma_list, help="With --arch: the maps it predicts."
+    ),
+    click.option("--tile", type=click.IntRange(1), help=f"With --arch: side of the input, pixels.  [default: {_TILE}]"),
 )
-@click.option("--heads", metavar="NAME,…", callback=config.comma_list, help="With --arch: what it shall draw.")
-@click.option("--tile", type=click.IntRange(1), help=f"With --arch: the input's sides, pixels.  [default: {_TILE}]")
-@click.option(
-    "--compiler",
-    "version",
-    type=click.Choice(_COMPILERS),
-    default=_COMPILERS[-1],
-    show_default=True,
-    help="Version of the compiler whose rules are used.",
+@section(
+    "Rules",
+    click.option(
+        "--compiler",
+        "version",
+        type=click.Choice(_COMPILERS),
+        default=_COMPILERS[-1],
+        show_default=True,
+        help="Version of the compiler whose rules are used.",
+    ),
+    click.option(
+        "--fix",
+        type=_FILE,
+        metavar="OUT.tflite",
+        help="Write MODEL with nearest-neighbour resizes that compilers 14 and 15 support, with the same outputs bit "
+        "by bit, and check that.",
+    ),
+    click.option("--json", "as_json", is_flag=True, help="Print everything as JSON."),
 )
-@click.option(
-    "--fix",
-    type=_FILE,
-    metavar="OUT.tflite",
-    help="Write MODEL with its nearest-neighbour resizes as compilers 14 and 15 take them, with the same answers bit "
-    "by bit, and go on with that.",
+@section(
+    "Compiler",
+    click.option("--no-compile", is_flag=True, help="Only predict, even if edgetpu_compiler is on the PATH."),
+    click.option("--out", type=_FILE, help="The compiled model.  [default: NAME_edgetpu.tflite beside MODEL]"),
+    click.option(
+        "--time-limit",
+        type=click.FloatRange(0, min_open=True),
+        default=180,
+        show_default=True,
+        help="Seconds to compile.",
+    ),
 )
-@click.option("--no-compile", is_flag=True, help="Predict only, even where edgetpu_compiler is on the PATH.")
-@click.option("--out", type=_FILE, help="The compiled model.  [default: NAME_edgetpu.tflite beside MODEL]")
-@click.option(
-    "--time-limit", type=click.FloatRange(0, min_open=True), default=180, show_default=True, help="Seconds to compile."
-)
-@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def edgetpu(
+    *,
     model: Path | None,
     arch: str | None,
     options: dict[str, Any],
@@ -70,9 +87,9 @@ def edgetpu(
     """Say whether MODEL maps onto a Coral Edge TPU, what would stay on the CPU, why, and what to change.
 
     Every operator and tensor is checked against the compiler's published rules; limits that are not published are
-    doubts. The compiler maps one part of a graph: what needs the answer of an operator on the CPU is on the CPU too.
-    Where edgetpu_compiler is on the PATH it compiles the model, which keeps its card, and what it says stands beside
-    the prediction.
+    reported as doubts. The compiler maps one part of a graph: what needs the output of an operator on the CPU runs on
+    the CPU too. If edgetpu_compiler is on the PATH, it compiles the model, which keeps its card, and its result is
+    printed beside the prediction.
 
     \b
     Examples:
@@ -81,19 +98,12 @@ def edgetpu(
       cellseg-host edgetpu --arch unet --option filters=8,16,32 --tile 128
       cellseg-host edgetpu nuclei-256.tflite --json | jq .share_on_tpu
 
-    Exit codes: 0 it maps wholly (by the compiler, where it ran; else by the rules, doubts or not), 1 it does not, 2 the
-    command cannot work as given.
+    Exit codes: 0 it maps wholly (by the compiler if it ran, else by the rules, with or without doubts), 1 it does not,
+    2 the command cannot work as given.
     """
-    if (model is None) == (arch is None):
-        raise click.UsageError("give either MODEL or --arch NAME")
-    if model and (options or heads or tile):
-        raise click.UsageError("--option, --heads and --tile go with --arch: a MODEL is as it was quantized")
-    if arch and fix:
-        raise click.UsageError("--fix goes with MODEL")
-    if out and no_compile:
-        raise click.UsageError("--out is where the compiled model goes: leave out --no-compile")
+    _check(model, arch, is_for_arch=bool(options or heads or tile), fix=fix, out=out, no_compile=no_compile)
 
-    from cellseg_device import card as cards
+    from cellseg_device.model import card as cards
     from cellseg_host.edgetpu import check, compiler, text
     from cellseg_host.edgetpu.fix import rewrite_resizes
 
@@ -126,14 +136,14 @@ def edgetpu(
     if compiled:
         document["compilation"] = compiled.as_dict() | {"model": str(written) if written else None}
     if as_json:
-        from cellseg_host.console import to_json
+        from cellseg_host.json_text import to_json
 
         click.echo(to_json(document))
     else:
         click.echo(text.verdict_text(verdict, name))
         if compiled:
             click.echo(text.comparison_text(verdict, compiled))
-            click.echo(f"  compiled model: {written}" if written else "  compiled, and not kept: give --out to keep it")
+            click.echo(f"  compiled model: {written}" if written else "  compiled but not kept: give --out to keep it")
     if failure:
         raise failure
     wholly = compiled.on_cpu == 0 and compiled.on_tpu > 0 if compiled else verdict.maps
@@ -141,20 +151,34 @@ def edgetpu(
         raise SystemExit(EXIT_NOT_WHOLLY)
 
 
+def _check(
+    model: Path | None, arch: str | None, *, is_for_arch: bool, fix: Path | None, out: Path | None, no_compile: bool
+) -> None:
+    """Raise for flags that contradict each other."""
+    if (model is None) == (arch is None):
+        raise click.UsageError("give either MODEL or --arch NAME")
+    if model and is_for_arch:
+        raise click.UsageError("--option, --heads and --tile work only with --arch: a MODEL is already quantized")
+    if arch and fix:
+        raise click.UsageError("--fix works only with MODEL")
+    if out and no_compile:
+        raise click.UsageError("--out is for the compiled model: leave out --no-compile")
+
+
 def _untrained(spec: str, options: dict[str, Any], heads: tuple[str, ...], tile: int) -> bytes:
-    """The int8 model of an architecture before training."""
+    """Return the int8 model of an architecture before training."""
     from cellseg_host.tensorflow_quietly import import_tensorflow
 
     import_tensorflow()
-    from cellseg_host import plugins
     from cellseg_host.edgetpu.untrained import untrained_model
+    from cellseg_host.plugins.networks import find_architecture
 
-    return untrained_model(plugins.find_architecture(spec, heads, options), options, (tile, tile), heads)
+    return untrained_model(find_architecture(spec, heads, options), options, (tile, tile), heads)
 
 
 def _with_card(compiled: bytes, data: bytes) -> bytes:
-    """The compiled model with the card of the one it was made from, if that has one."""
-    from cellseg_device import card as cards
+    """Return the compiled model with the card of the one it was made from, if that has one."""
+    from cellseg_device.model import card as cards
 
     try:
         return cards.attach(compiled, cards.read_from(data))
@@ -163,7 +187,7 @@ def _with_card(compiled: bytes, data: bytes) -> bytes:
 
 
 def _write(path: Path, data: bytes) -> None:
-    from cellseg_device import files
+    from cellseg_device.system import files
 
     if not path.parent.is_dir():
         raise InputError(f"{path.parent}: no such folder: make it first")

@@ -2,131 +2,167 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from cellseg_host import config
-from cellseg_host.settings import AT_LEAST, CLASS_WEIGHTS, FREEZES, KEEPS, PRECISIONS, SCHEDULES, TrainSettings
+from cellseg_device.command_line import Command, section
+from cellseg_host.commands import config_file
+from cellseg_host.training.settings import (
+    AT_LEAST,
+    CLASS_WEIGHTS,
+    FREEZES,
+    KEEPS,
+    OR_RESUME,
+    PRECISIONS,
+    SCHEDULES,
+    TrainSettings,
+)
 
 _DEFAULT = TrainSettings()
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 _Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-def _setting(flag: str, kind: click.ParamType, text: str | None = None) -> _Option:
-    """A number or a word among the settings, with their default."""
+def _setting(flag: str, kind: click.ParamType[Any], text: str | None = None) -> _Option:
+    """Return the option of a number or word among the settings, with its default."""
     default = getattr(_DEFAULT, flag.strip("-").replace("-", "_"))
     return click.option(flag, type=kind, default=default, show_default=True, help=text)
 
 
 def _count(flag: str, text: str) -> _Option:
-    """A whole number among the settings."""
+    """Return the option of a whole number among the settings."""
     return _setting(flag, click.IntRange(AT_LEAST[flag.strip("-")]), text)
 
 
-@click.command()
+@click.command(cls=Command, short_help="Train a network on a dataset.")
 @click.argument("dataset", type=_FOLDER)
-@config.option
-@click.option("--out", type=_FOLDER, help="The run's folder.  [default: runs/ARCH]")
-@click.option("--resume", is_flag=True, help="Go on with the run in --out, with the settings it was started with.")
-@click.option(
-    "--arch",
-    metavar="NAME|FILE.py:BUILD",
-    default=_DEFAULT.arch,
-    show_default=True,
-    help="The network: see 'cellseg-host architectures'; or a function of your own, build(heads, **options).",
+@section(
+    "Run",
+    config_file.option,
+    click.option("--out", type=_FOLDER, help="The run's folder.  [default: runs/ARCH]"),
+    click.option("--resume", is_flag=True, help="Continue the run in --out, with the settings it was started with."),
+    click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each epoch, and nothing else."),
 )
-@click.option(
-    "--option",
-    "options",
-    metavar="KEY=VALUE",
-    multiple=True,
-    callback=config.key_values,
-    help="An option of the network, say activation=elu or filters=8,16,32. May be given several times.",
+@section(
+    "Network",
+    click.option(
+        "--arch",
+        metavar="NAME|FILE.py:BUILD",
+        default=_DEFAULT.arch,
+        show_default=True,
+        help="The network: see 'cellseg-host architectures'; or a function of your own, build(heads, **options).",
+    ),
+    click.option(
+        "--option",
+        "options",
+        metavar="KEY=VALUE",
+        multiple=True,
+        callback=config_file.key_values,
+        help="An option of the network, e.g. activation=elu or filters=8,16,32. May be given several times.",
+    ),
+    click.option(
+        "--heads",
+        metavar="NAME,…",
+        callback=config_file.comma_list,
+        help="Maps that it learns: foreground, and distance, centre or outline.  [default: the network's own]",
+    ),
 )
-@click.option(
-    "--heads",
-    metavar="NAME,…",
-    callback=config.comma_list,
-    help="What it learns to draw: foreground, and distance, centre or outline.  [default: the network's own]",
+@section(
+    "Start",
+    click.option(
+        "--init",
+        type=click.Path(path_type=Path, exists=True),
+        metavar="RUN|MODEL.tflite",
+        help="Start from the weights of a run, or of a model such as the released one.",
+    ),
+    _setting("--freeze", click.Choice(FREEZES), "Layers that keep their weights."),
+    click.option(
+        "--encoder-weights",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Pretrained weights of the encoder, a Keras file; nothing is downloaded.",
+    ),
 )
-@click.option(
-    "--loss",
-    metavar="NAME|FILE.py:LOSS",
-    default=_DEFAULT.loss,
-    show_default=True,
-    help="Of the foreground: bce, dice, bce-dice, focal, tversky, weighted-accuracy, boundary; or a function of your "
-    "own, loss(y_true, y_pred) of probabilities.",
+@section(
+    "What it learns",
+    click.option(
+        "--loss",
+        metavar="NAME|FILE.py:LOSS",
+        default=_DEFAULT.loss,
+        show_default=True,
+        help="Loss of the foreground: bce, dice, bce-dice, focal, tversky, weighted-accuracy, boundary; or a function "
+        "of your own, loss(y_true, y_pred) of probabilities.",
+    ),
+    _setting(
+        "--class-weight", click.Choice(CLASS_WEIGHTS), "frequency makes cells and background weigh the same in all."
+    ),
+    _setting(
+        "--border-weight",
+        click.FloatRange(AT_LEAST["border_weight"], 1000),
+        "Extra weight of pixels between two nuclei.",
+    ),
+    click.option(
+        "--teacher",
+        "teachers",
+        type=click.Path(path_type=Path, exists=True),
+        metavar="MODEL.tflite",
+        multiple=True,
+        help="Distillation: half of each target is this model's prediction, the mean over eight orientations. May be "
+        "given several times, for the mean of several models.",
+    ),
 )
-@click.option(
-    "--metric",
-    "metrics",
-    metavar="FILE.py:METRIC",
-    multiple=True,
-    help="A validation metric of your own, metric(true_labels, labels) -> float. May be given several times.",
+@section(
+    "Views",
+    _count("--batch", "Views (random crops) in a batch."),
+    _count("--side", "Side of a view, pixels."),
+    click.option(
+        "--augment",
+        "augmentation",
+        metavar="KEY=VALUE",
+        multiple=True,
+        callback=config_file.key_values,
+        help="The range of a random change, e.g. blur_px=2 or scale=0.8,1.25. May be given several times.",
+    ),
+    _count("--seed", "The same seed makes the same views."),
 )
-@_setting("--class-weight", click.Choice(CLASS_WEIGHTS))
-@_setting("--gap-weight", click.FloatRange(AT_LEAST["gap_weight"], 1000), "Extra weight of a pixel between two nuclei.")
-@_count("--epochs", "At most, in each round.")
-@_count("--rounds", "Each goes on from the best network with a tenth of the learning rate.")
-@_count("--steps", "Batches in an epoch.")
-@_count("--batch", "Views in a batch.")
-@_count("--side", "Side of a view, pixels.")
-@_setting("--learning-rate", click.FloatRange(0, min_open=True), "The highest, reached after one epoch.")
-@_setting("--schedule", click.Choice(SCHEDULES))
-@_count("--patience", "Epochs without progress that end a round; none do with --keep last.")
-@click.option(
-    "--monitor",
-    metavar="SCORE",
-    help="Validation score whose best network is kept: mean_ap, ap50, mean_iou, val_loss, or a metric of your own; "
-    "auc or accuracy of a classifier.  [default: mean_ap; auc]",
+@section(
+    "Length and rate",
+    _count("--epochs", "Epochs in each round, at most."),
+    _count("--steps", "Batches in an epoch."),
+    _count("--rounds", "Each continues from the best network with a tenth of the learning rate."),
+    _count("--patience", "End a round after this many epochs without progress; not with --keep last."),
+    _setting("--learning-rate", click.FloatRange(0, min_open=True), "The highest rate, reached after one epoch."),
+    _setting("--schedule", click.Choice(SCHEDULES), "cosine falls to 1 % at the end; plateau halves without progress."),
+    _setting("--precision", click.Choice(PRECISIONS), "bfloat16 trains faster on a processor with AVX512-BF16 or AMX."),
 )
-@_setting(
-    "--keep", click.Choice(KEEPS), "The network that is best by that score, or the last one, whatever its scores."
+@section(
+    "Which network is kept",
+    click.option(
+        "--monitor",
+        metavar="SCORE",
+        help="Validation score by which the best network is kept: mean_ap, ap50, mean_iou, val_loss, or a metric of "
+        "your own; for a classifier auc or accuracy.  [default: mean_ap; auc]",
+    ),
+    click.option(
+        "--metric",
+        "metrics",
+        metavar="FILE.py:METRIC",
+        multiple=True,
+        help="A validation metric of your own, metric(true_labels, labels) -> float. May be given several times.",
+    ),
+    _setting("--keep", click.Choice(KEEPS), "The network that is best by that score, or the last one."),
+    _count("--swa", "Stochastic weight averaging over this many further epochs."),
 )
-@_count("--swa", "Further epochs whose weights are averaged (stochastic weight averaging).")
-@click.option(
-    "--init",
-    type=click.Path(path_type=Path, exists=True),
-    metavar="RUN|MODEL.tflite",
-    help="Start from the weights of a run, or of a model such as the released one.",
-)
-@click.option(
-    "--teacher",
-    "teachers",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    metavar="MODEL.tflite",
-    multiple=True,
-    help="Half of what is learnt is what this model sees in the training images, from eight sides. May be given "
-    "several times: their mean.",
-)
-@_setting("--freeze", click.Choice(FREEZES), "What keeps its weights.")
-@click.option(
-    "--encoder-weights",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Pretrained weights of the encoder, a Keras file of yours; nothing is downloaded.",
-)
-@_setting("--precision", click.Choice(PRECISIONS), "bfloat16 trains faster on a processor with AVX512-BF16 or AMX.")
-@_count("--seed", "Same seed, same views.")
-@click.option(
-    "--augment",
-    "augmentation",
-    metavar="KEY=VALUE",
-    multiple=True,
-    callback=config.key_values,
-    help="A range of the random changes, say blur_px=2 or scale=0.8,1.25. May be given several times.",
-)
-@click.option("--json", "as_json", is_flag=True, help="A line of JSON for each epoch.")
-def train(dataset: Path, out: Path | None, resume: bool, as_json: bool, **told: Any) -> None:
-    """Train a network on DATASET's train split, keeping the best by its val split.
+def train(*, dataset: Path, out: Path | None, resume: bool, as_json: bool, **flags: Any) -> None:
+    """Train a network on DATASET's train split, and keep the best by its val split.
 
-    It may be stopped at any time (Ctrl-C) and gone on with by --resume. The run's folder holds the network,
-    history.csv and history.png, config.yaml, which repeats the run by --config, and tensorboard/
-    (tensorboard --logdir RUN/tensorboard).
+    It can be stopped at any time (Ctrl-C) and continued with --resume. The run's folder holds the network, history.csv
+    and history.png, config.toml, with which --config repeats the run, and tensorboard/ (tensorboard --logdir
+    RUN/tensorboard).
 
     \b
     Examples:
@@ -135,42 +171,63 @@ def train(dataset: Path, out: Path | None, resume: bool, as_json: bool, **told: 
       cellseg-host train nuclei-data --arch unet --option activation=elu --loss bce-dice
       cellseg-host train my-nine-images --init nuclei.tflite --freeze encoder --learning-rate 3e-4 --epochs 20
       cellseg-host train nuclei-data --teacher large.tflite --teacher other.tflite --out runs/small
-      cellseg-host train nuclei-data --config runs/nuclei/config.yaml --out runs/again
+      cellseg-host train nuclei-data --config runs/nuclei/config.toml --out runs/again
     """
-    from cellseg_host import history, plots
-    from cellseg_host.console import bar, to_json
+    from cellseg_host.commands.console import StoppedError, bar, print_next
     from cellseg_host.data.dataset import load
-    from cellseg_host.settings import from_mapping
-    from cellseg_host.tensorflow_quietly import import_tensorflow
+    from cellseg_host.data.whole_folder import check_new, check_place
+    from cellseg_host.json_text import to_json
+    from cellseg_host.report import plots
+    from cellseg_host.tensorflow_quietly import device, import_tensorflow
+    from cellseg_host.training import history, progress
+    from cellseg_host.training.settings import from_mapping
 
-    told |= {name: str(told[name]) for name in ("init", "encoder_weights") if told[name]}
-    told["teachers"] = tuple(map(str, told["teachers"]))
-    settings = from_mapping(told)
+    flags |= {name: str(flags[name]) for name in ("init", "encoder_weights") if flags[name]}
+    flags["teachers"] = tuple(map(str, flags["teachers"]))
+    settings = from_mapping(flags)
     loaded = load(dataset)
-    import_tensorflow()
-    from cellseg_host import runs
-    from cellseg_host import train as training
-
     path = out or Path("runs") / Path(settings.arch.partition(".py:")[0]).name
+
+    def tell(lines: Iterable[str]) -> None:
+        if not as_json:
+            click.echo("\n".join(lines))
+
+    if resume:
+        tell([f"resuming {path}: loading TensorFlow …"])
+    else:
+        check_new(path, OR_RESUME)
+        check_place(path)
+        tell([*progress.plan(loaded, settings, path), "loading TensorFlow …"])
+    import_tensorflow()
+    from cellseg_host.training import runs
+    from cellseg_host.training import train as training
+
     if resume:
         settings = runs.started(path, loaded).settings
+        tell(progress.plan(loaded, settings, path))
+    tell([f"device: {device()}"])
+    epochs_in_all = progress.most_epochs(settings)
+    pace = progress.Pace(epochs_in_all)
     try:
-        with bar() as progress:
-            task = progress.add_task("epoch 1", total=settings.steps)
+        with bar() as shown:
+            task = shown.add_task("epoch 1", total=settings.steps)
 
             def on_step(done: int, steps: int) -> None:
-                progress.update(task, completed=done, total=steps)
+                pace.step()
+                shown.update(task, completed=done, total=steps)
 
-            for epoch in training.train(loaded, path, settings, resume, on_step):
-                progress.update(task, description=f"epoch {epoch.epoch + 1}", completed=0)
+            for epoch in training.train(loaded, path, settings, resume=resume, on_step=on_step):
+                taken = pace.end(epoch.epoch)
+                shown.update(task, description=f"epoch {epoch.epoch + 1}", completed=0)
                 if as_json:
                     click.echo(to_json(epoch, indent=None))
                     continue
                 scores = "  ".join(f"{name} {score:.3f}" for name, score in epoch.scores.items())
-                shown = f"epoch {epoch.epoch}/{settings.epochs * settings.rounds + settings.swa}"
-                click.echo(f"{shown}  loss {epoch.loss:.3f}  {scores}{'  best' if epoch.best else ''}")
+                parts = [f"epoch {epoch.epoch}/{epochs_in_all}", f"loss {epoch.loss:.3f}", scores, taken]
+                click.echo("  ".join(filter(None, [*parts, "best" if epoch.best else ""])))
     except KeyboardInterrupt:
-        raise click.ClickException(f"stopped; go on with: cellseg-host train {dataset} --out {path} --resume") from None
+        again = shlex.join(["cellseg-host", "train", str(dataset), "--out", str(path), "--resume"])
+        raise StoppedError(f"stopped; continue with: {again}") from None
     finally:
         epochs = history.read(path)
         if epochs:
@@ -179,3 +236,5 @@ def train(dataset: Path, out: Path | None, resume: bool, as_json: bool, **told: 
     if best and not as_json:
         scores = ", ".join(f"{name} {score:.3f}" for name, score in best.scores.items())
         click.echo(f"best: epoch {best.epoch}, {scores} ({path})")
+        name = f"{path.resolve().name}.tflite"
+        print_next("cellseg-host", "quantize", path, "--int8", "--data", dataset, "--out", name)

@@ -1,1 +1,1 @@
-"""Datasets: the canonical one on disk, and the importers that make it."""
+"""Datasets: the canonical format on disk, and the importers that write it."""

@@ -17,14 +17,14 @@ PARTLY = "partly"
 NOT_AT_ALL = "not at all"
 
 COMPILED_OPERATOR = "edgetpu-custom-op"
-# "Roughly 8 MB" hold parameters, less what the program and its tensors take ("Edge TPU Compiler",
+# "Roughly 8 MB" for parameters, minus what the program and its tensors need ("Edge TPU Compiler",
 # coral.ai/docs/edgetpu/compiler): public logs of compilers 15 and 16 sum up to between 6.1 and 8.0 MiB, mostly 7.
 ON_CHIP_BYTES = 7 * 2**20
 
 
 @dataclass(frozen=True)
 class Layer:
-    """What becomes of one operator.
+    """Where one operator runs.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class Layer:
     on_tpu : bool
     findings : tuple of Finding
     follows : bool
-        It is on the CPU only because it needs the answer of one that is: the compiler maps one part of a graph.
+        It is on the CPU only because it needs the output of one that is: the compiler maps one part of a graph.
     multiply_adds : int
     """
 
@@ -48,22 +48,23 @@ class Layer:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the compiler is expected to make of a model.
+    """How the compiler is expected to map a model.
 
     Attributes
     ----------
     mapping : str
-        ``"wholly"``; ``"doubtful"``: wholly by the published rules, with doubts of some operators; ``"partly"``; or
+        ``"wholly"``; ``"doubtful"``: wholly by the published rules, but some operators are in doubt; ``"partly"``; or
         ``"not at all"``.
     compiler : int
-        Version of the compiler whose rules it follows.
+        Version of the compiler whose rules are used.
     refusals : tuple of Finding
         Why the compiler would refuse the model as a whole.
     layers : tuple of Layer
     partitions : int
-        Into how many parts for the TPU the graph falls; the compiler maps the first.
+        Number of parts of the graph that the TPU could run; the compiler maps the first.
     on_chip_bytes, off_chip_bytes : int
-        Where the parameters of what maps would lie; an estimate, since the compiler pads and caches whole layers.
+        Where the parameters of the mapped operators would be; an estimate, since the compiler pads and caches whole
+        layers.
     """
 
     mapping: str
@@ -76,7 +77,7 @@ class Verdict:
 
     @property
     def maps(self) -> bool:
-        """Whether nothing in the published rules keeps any operator off the TPU."""
+        """Whether all operators map by the published rules."""
         return self.mapping in (WHOLLY, DOUBTFUL)
 
     @property
@@ -91,7 +92,7 @@ class Verdict:
 
     @property
     def share(self) -> float:
-        """Of the multiply-adds, how many run on the TPU; of the operators, if there are no multiply-adds."""
+        """Share of the multiply-adds that run on the TPU; of the operators, if there are no multiply-adds."""
         total = sum(layer.multiply_adds for layer in self.layers)
         if not total:
             return len(self.on_tpu) / len(self.layers)
@@ -99,21 +100,21 @@ class Verdict:
 
     @property
     def changes(self) -> tuple[str, ...]:
-        """What to change so that it maps (or surely maps), the weightiest first."""
+        """What to change so that all operators map (or certainly map), the most important first."""
         of_layers = [f for layer in self.layers for f in layer.findings]
         certain = [f.change for f in of_layers if f.level == CPU]
-        # To quantize again helps once the operators that cannot be quantized are gone
+        # Quantizing again helps only after operators that cannot be quantized are gone
         certain.sort(key=lambda change: change == limits.INT8)
         doubtful = [f.change for f in of_layers if f.level == DOUBT]
         return tuple(filter(None, dict.fromkeys([*(f.change for f in self.refusals), *certain, *doubtful])))
 
     @property
     def notes(self) -> tuple[Finding, ...]:
-        """What does not decide."""
+        """Findings that do not change the verdict."""
         return tuple(dict.fromkeys(f for layer in self.layers for f in layer.findings if f.level == NOTE))
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: the fields, and what follows from them."""
+        """Return the fields and what follows from them, for JSON."""
         return {
             **{f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "layers"},
             "operators": len(self.layers),
@@ -147,12 +148,12 @@ def check(data: bytes, name: str = "the model", compiler: int = rules.COMPILER) 
     """
     graph = read(data, name)
     if any(node.op == COMPILED_OPERATOR for node in graph.nodes):
-        raise InputError(f"{name}: compiled for the Edge TPU already: give the .tflite that it was made from")
-    return judge(graph, compiler)
+        raise InputError(f"{name}: is compiled for the Edge TPU already: give the .tflite that it was made from")
+    return check_graph(graph, compiler)
 
 
-def judge(graph: Graph, compiler: int = rules.COMPILER) -> Verdict:
-    """The verdict on a graph; see `check`."""
+def check_graph(graph: Graph, compiler: int = rules.COMPILER) -> Verdict:
+    """Return the verdict on a graph; see `check`."""
     refusals = _refusals(graph)
     found = [tuple(rules.findings(node, compiler)) for node in graph.nodes]
     able = [not any(f.level == CPU for f in fs) for fs in found]
@@ -191,7 +192,7 @@ def _mapping(layers: tuple[Layer, ...]) -> str:
 
 
 def _refusals(graph: Graph) -> tuple[Finding, ...]:
-    """Why the compiler would not compile any of it."""
+    """Return why the compiler would refuse the whole graph."""
     found = []
     given = [t for t in graph.inputs if UNKNOWN in t.shape]
     inside = [t for node in graph.nodes for t in node.outputs if UNKNOWN in t.shape]

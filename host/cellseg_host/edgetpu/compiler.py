@@ -1,4 +1,4 @@
-"""Google's ``edgetpu_compiler``, where it is installed: run it, read its log, and hold the prediction against it."""
+"""Google's ``edgetpu_compiler``, where it is installed: run it, read its log, and compare the prediction with it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cellseg_device import card as cards
 from cellseg_device.errors import CellsegError
+from cellseg_device.model import card as cards
 from cellseg_host.edgetpu.check import Verdict
 
 COMMAND = "edgetpu_compiler"
@@ -25,7 +25,7 @@ MAPPED = "Mapped to Edge TPU"
 
 _UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _ROW = re.compile(r"^(\S+)\s+(\d+)\s+(\S.*?)\s*$")
-# Lines that say what went wrong, and what to do about it
+# Starts of lines that say what went wrong; and what to do about it
 _COMPLAINTS = ("ERROR: ", "Invalid model", "Model could not", "Model not ", "Compilation failed: ", "Internal compiler")
 _HINTS = {
     "could not be parsed": "an operator is newer than the compiler: see what the check names",
@@ -44,7 +44,7 @@ class CompilerError(CellsegError):
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the compiler's table: so many operators of a kind share a fate."""
+    """A line of the compiler's table: a number of operators of one kind with the same status."""
 
     op: str
     count: int
@@ -53,7 +53,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Compilation:
-    """What the compiler made of a model, by its log.
+    """A compiled model, with what the compiler's log says.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class Compilation:
     subgraphs : int
         Parts that run on the TPU.
     on_chip_bytes, off_chip_bytes : int
-        Of parameters, as precise as the log's two decimals.
+        Of parameters, as precisely as the log's two decimals say.
     rows : tuple of Row
     data : bytes
         The compiled .tflite, without a card.
@@ -77,21 +77,21 @@ class Compilation:
 
     @property
     def mapped(self) -> Counter[str]:
-        """How many operators of each kind run on the TPU."""
+        """Number of operators of each kind on the TPU."""
         return Counter({r.op: r.count for r in self.rows if r.status == MAPPED})
 
     @property
     def on_tpu(self) -> int:
-        """How many operators run on the TPU."""
+        """Number of operators on the TPU."""
         return self.mapped.total()
 
     @property
     def on_cpu(self) -> int:
-        """How many operators do not."""
+        """Number of operators on the CPU."""
         return sum(r.count for r in self.rows) - self.on_tpu
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: all but the compiled model."""
+        """Return all but the compiled model, for JSON."""
         return {
             **{f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "data"},
             "operators_on_tpu": self.on_tpu,
@@ -101,7 +101,7 @@ class Compilation:
 
 @dataclass(frozen=True)
 class Difference:
-    """A kind of operator of which the compiler maps another number than predicted, and what it says of the others."""
+    """A kind of operator of which the compiler maps more or fewer than predicted, and the status of the others."""
 
     op: str
     predicted: int
@@ -110,7 +110,7 @@ class Difference:
 
 
 def find() -> Path | None:
-    """Where the compiler is, if it is on the PATH."""
+    """Return the compiler's path, or None if it is not on the PATH."""
     found = shutil.which(COMMAND)
     return Path(found) if found else None
 
@@ -145,7 +145,7 @@ def compile_model(data: bytes, command: Path, time_limit_s: float = TIME_LIMIT_S
 
 
 def parse_log(said: str, table: str, version: str = "", data: bytes = b"") -> Compilation:
-    """Read what the compiler says.
+    """Return what the compiler's output says.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def parse_log(said: str, table: str, version: str = "", data: bytes = b"") -> Co
 
 
 def differences(verdict: Verdict, compilation: Compilation) -> tuple[Difference, ...]:
-    """Where the compiler maps more or fewer operators of a kind than predicted."""
+    """Return the kinds of operators of which the compiler maps more or fewer than predicted."""
     predicted = Counter(layer.op for layer in verdict.on_tpu)
     mapped = compilation.mapped
     return tuple(
@@ -189,23 +189,23 @@ def differences(verdict: Verdict, compilation: Compilation) -> tuple[Difference,
 
 
 def _version(command: Path) -> str:
-    """The compiler's version."""
+    """Return the compiler's version."""
     said = _run([str(command), "--version"], 30)
     found = re.search(r"(\d+\.\d+(\.\d+)*)", said)
     if not found:
-        raise CompilerError(f"{command} does not say its version: {_reason(said)}: is it the Edge TPU compiler?")
+        raise CompilerError(f"{command} does not print its version: {_reason(said)}: is it the Edge TPU compiler?")
     return found[1]
 
 
 def _run(arguments: list[str], time_limit_s: float) -> str:
-    """Run to the end and give what it says; a compiler that fails, or takes too long, is an error."""
+    """Run the compiler to its end and return its output; raise if it fails or takes too long."""
     try:
         process = subprocess.Popen(
             arguments,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # it compiles in a child process, which has to end with it
+            start_new_session=True,  # it compiles in a child process, which must end with it
         )
     except OSError as error:
         raise CompilerError(f"{arguments[0]} cannot be run ({error.strerror}): install it again") from None
@@ -217,7 +217,7 @@ def _run(arguments: list[str], time_limit_s: float) -> str:
                 os.killpg(process.pid, signal.SIGKILL)
             if isinstance(error, subprocess.TimeoutExpired):
                 raise CompilerError(
-                    f"{COMMAND} was stopped after {time_limit_s:g} s: give it more (--time-limit), or a smaller --tile"
+                    f"{COMMAND} was stopped after {time_limit_s:g} s: raise --time-limit, or use a smaller --tile"
                 ) from None
             raise
     if process.returncode:
@@ -226,10 +226,10 @@ def _run(arguments: list[str], time_limit_s: float) -> str:
 
 
 def _reason(said: str) -> str:
-    """The lines in which the compiler complains, in one, with what to do."""
+    """Return the compiler's error messages in one line, with what to do."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     complaints = [line for line in lines if line.startswith(_COMPLAINTS) and "Registration failed" not in line]
-    reason = "; ".join(dict.fromkeys(complaints)) or (lines[-1] if lines else "it says nothing")
+    reason = "; ".join(dict.fromkeys(complaints)) or (lines[-1] if lines else "it printed nothing")
     hint = next((hint for words, hint in _HINTS.items() if words in reason), f"run {COMMAND} by hand to see more")
     return f"{reason[:300].rstrip('.')} ({hint})"
 
@@ -242,7 +242,7 @@ def _match(pattern: str, text: str) -> str:
 
 
 def _bytes(text: str) -> int:
-    """The number of bytes that ``1.21MiB`` stands for."""
+    """Return the number of bytes in a text such as ``1.21MiB``."""
     unit = text.lstrip("0123456789.")
     return round(float(text.removesuffix(unit)) * _UNITS[unit])
 

@@ -1,4 +1,4 @@
-"""What a rule has to say of an operator or a model."""
+"""What a rule finds about an operator or a model."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ NOTE = "note"
 
 @dataclass(frozen=True)
 class Finding:
-    """Why an operator would not map, or might not, and what to change.
+    """Why an operator does not map, or may not, and what to change.
 
     Attributes
     ----------
     level : str
-        ``"cpu"``: it stays on the CPU; ``"doubt"``: it may, by a limit whose bounds are not published, or by public
-        reports; ``"note"``: it maps, with something to know.
+        ``"cpu"``: it stays on the CPU; ``"doubt"``: it may stay there, by a limit whose bounds are not published, or by
+        public reports; ``"note"``: it maps, with something to know.
     reason, change : str
-        `change` is empty where nothing can be done about it.
+        `change` is empty if nothing can be done.
     """
 
     level: str

@@ -1,7 +1,7 @@
-"""Nearest-neighbour resizes rewritten so that compilers before 16 take them too, with the same answers bit by bit.
+"""Nearest-neighbour resizes rewritten so that compilers before 16 support them, with the same outputs bit by bit.
 
-UpSampling2D becomes RESIZE_NEAREST_NEIGHBOR version 3, with half-pixel centres. Where it enlarges by a whole factor
-those change nothing, so the operator can be declared as version 2, which lacks them: a few bytes of the file.
+UpSampling2D becomes RESIZE_NEAREST_NEIGHBOR version 3, with half-pixel centres. If it enlarges by a whole factor, these
+change nothing, and the operator can be declared as version 2, which lacks them: a few bytes of the file.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from cellseg_device import card as cards
 from cellseg_device.errors import CellsegError, InputError
-from cellseg_device.quiet import quiet_stderr
+from cellseg_device.model import card as cards
+from cellseg_device.stderr import quiet_stderr
 from cellseg_host.edgetpu.graph import read
 from cellseg_host.edgetpu.limits import whole_factors
 
@@ -26,7 +26,7 @@ _VERSION_SLOT, _HALF_PIXEL_SLOT = 8, 6
 
 
 class RewriteError(CellsegError):
-    """The rewritten model does not answer like the one it was made from."""
+    """The outputs of the rewritten model differ from those of the model it was made from."""
 
 
 def rewrite_resizes(data: bytes, name: str = "the model") -> tuple[bytes, tuple[str, ...]]:
@@ -48,17 +48,17 @@ def rewrite_resizes(data: bytes, name: str = "the model") -> tuple[bytes, tuple[
     Raises
     ------
     InputError
-        If there is none to rewrite, or one that cannot be.
+        If there is no such resize, or one that cannot be rewritten.
     ModelError
         If it is not a whole .tflite.
     RewriteError
-        If the rewritten model does not give the same answers, or neither can be run.
+        If the outputs of the rewritten model differ, or the models cannot be run.
     """
     nodes = read(data, name).nodes
     resizes = {i: node for i, node in enumerate(nodes) if node.op == _OP and node.version >= 3}
     if not resizes:
         raise InputError(f"{name}: has no nearest-neighbour resize of version 3: nothing to rewrite")
-    for node in resizes.values():  # all, since they share the declaration of their version
+    for node in resizes.values():  # all, since they share one declaration of the version
         if whole_factors(node) is None:
             raise InputError(f"{name}: {node.layer} does not enlarge by a whole, fixed factor: it cannot be rewritten")
     rewritten = bytearray(data)
@@ -69,19 +69,19 @@ def rewrite_resizes(data: bytes, name: str = "the model") -> tuple[bytes, tuple[
         options = schema.ResizeNearestNeighborOptions()
         options.Init(operator.BuiltinOptions().Bytes, operator.BuiltinOptions().Pos)
         struct.pack_into("<i", rewritten, _place(code, _VERSION_SLOT), 2)
-        struct.pack_into("<?", rewritten, _place(options, _HALF_PIXEL_SLOT), False)
+        rewritten[_place(options, _HALF_PIXEL_SLOT)] = 0  # a byte, false
     try:
-        same = same_answers(data, bytes(rewritten))
+        same = same_outputs(data, bytes(rewritten))
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise RewriteError(f"{name}: cannot be run, so its answers cannot be compared ({reason})") from None
+        raise RewriteError(f"{name}: cannot be run, so its outputs cannot be compared ({reason})") from None
     if not same:
-        raise RewriteError(f"{name}: rewriting its resizes changes its answers: nothing is written")
+        raise RewriteError(f"{name}: rewriting its resizes changes its outputs: nothing is written")
     return bytes(rewritten), tuple(node.layer for node in resizes.values())
 
 
-def same_answers(first: bytes, second: bytes, runs: int = _RUNS) -> bool:
-    """Whether two models of the same inputs answer random ones alike, bit by bit."""
+def same_outputs(first: bytes, second: bytes, runs: int = _RUNS) -> bool:
+    """Return whether two models have the same outputs for random inputs, bit by bit."""
     one, other = _interpreter(first), _interpreter(second)
     rng = np.random.default_rng(0)
     for _ in range(runs):
@@ -99,8 +99,8 @@ def same_answers(first: bytes, second: bytes, runs: int = _RUNS) -> bool:
 
 
 def _place(table: Any, slot: int) -> int:
-    """Where in the file a table keeps a field; it must be there, as one that is not a default value is."""
-    return int(table._tab.Pos + table._tab.Offset(slot))
+    """Return where in the file a table has a field; it must be there, as values are that are not the default."""
+    return int(table._tab.Pos + table._tab.Offset(slot))  # noqa: SLF001 - flatbuffers has no public way
 
 
 def _interpreter(data: bytes) -> Any:

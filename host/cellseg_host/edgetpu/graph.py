@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from cellseg_device import card as cards
 from cellseg_device.errors import ModelError
+from cellseg_device.model import card as cards
 
-UNKNOWN = -1  # a size that the graph leaves open
+UNKNOWN = -1  # a size that is not fixed
 
 _OPERATORS = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
 _TYPES = {code: name.lower() for name, code in vars(schema.TensorType).items() if not name.startswith("_")}
-# What the generated reader raises on bytes that do not hold together
+# What the generated reader raises on damaged bytes
 _DAMAGED = (struct.error, IndexError, KeyError, ValueError, TypeError, AttributeError, OverflowError, MemoryError)
-# Names that a converter makes up, which tell nothing of the layer
+# Names that a converter makes up, which say nothing about the layer
 _MADE_UP = ("StatefulPartitionedCall", "PartitionedCall", "Identity", "tfl.", "arith.")
 
 
@@ -33,14 +33,14 @@ class Tensor:
     index : int
     name : str
     shape : tuple of int
-        `UNKNOWN` where a size is left open.
+        `UNKNOWN` for a size that is not fixed.
     dtype : str
         ``"int8"``, ``"float32"``, …
     scales : tuple of float
         None, one, or one for each channel.
     zero_points : tuple of int
     constant : ndarray of uint8, or None
-        The bytes of a parameter; None for what is computed.
+        The bytes of a parameter; None if it is computed.
     """
 
     index: int
@@ -53,11 +53,11 @@ class Tensor:
 
     @property
     def elements(self) -> int:
-        """How many numbers it holds, unknown sizes counted as 1."""
+        """Number of its values, with unknown sizes counted as 1."""
         return int(np.prod([max(n, 1) for n in self.shape], dtype=np.int64))
 
     def integers(self) -> tuple[int, ...]:
-        """The values of a constant of whole numbers, like a shape or a list of axes; none of anything else."""
+        """Return the values of a constant of whole numbers, such as a shape or axes; nothing for other tensors."""
         if self.constant is None or self.dtype not in ("int32", "int64"):
             return ()
         return tuple(int(n) for n in self.constant.view(self.dtype))
@@ -65,7 +65,7 @@ class Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """An operator at work.
+    """An operator of the graph.
 
     Attributes
     ----------
@@ -85,12 +85,12 @@ class Node:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def input(self, position: int) -> Tensor | None:
-        """The input at this position, None if there is none."""
+        """Return the input at this position, or None."""
         return self.inputs[position] if position < len(self.inputs) else None
 
     @property
     def activations(self) -> tuple[Tensor, ...]:
-        """What it computes from and what it computes, without its parameters."""
+        """Its inputs and outputs without its parameters."""
         return tuple(t for t in self.inputs if t is not None and t.constant is None) + self.outputs
 
     @property
@@ -100,17 +100,17 @@ class Node:
 
     @cached_property
     def layer(self) -> str:
-        """The layer it came from, as far as the converter kept its name."""
+        """The layer that it came from, if the converter kept its name."""
         named = (*self.outputs, *self.constants, *self.activations)
         name = next((t.name for t in named if t.name and not t.name.startswith(_MADE_UP)), self.op.lower())
         parts = [part for part in name.split(";")[0].split("/") if part != "resize"]
-        # The network's name comes first and TensorFlow's operator last; UpSampling2D puts a scope of its own between
+        # First comes the network's name and last TensorFlow's operator; UpSampling2D adds a scope between
         return "/".join(parts[1:-1] or parts[:1])
 
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """The main graph of a .tflite; branches and loops have graphs of their own, which are not looked into."""
+    """The main graph of a .tflite; branches and loops have their own graphs, which are not read."""
 
     nodes: tuple[Node, ...]
     inputs: tuple[Tensor, ...]
@@ -132,12 +132,12 @@ def read(data: bytes, name: str = "the model") -> Graph:
         If it is not a .tflite, is cut off or damaged, or has no operators.
     """
     if data[4:8] != b"TFL3":
-        raise ModelError(f"{name}: not a TFLite model: give a .tflite, as 'cellseg-host quantize' makes it")
+        raise ModelError(f"{name}: is not a TFLite model: give a .tflite, such as 'cellseg-host quantize' makes")
     try:
         model = schema.ModelT.InitFromPackedBuf(cards.strip(data), 0)
         graph = _graph(model)
     except _DAMAGED:
-        raise ModelError(f"{name}: cut off or damaged: copy it again, or quantize again") from None
+        raise ModelError(f"{name}: is cut off or damaged: copy it again, or quantize again") from None
     if not graph.nodes:
         raise ModelError(f"{name}: has no operators: there is nothing to run")
     return graph
@@ -183,5 +183,5 @@ def _tensor(index: int, raw: Any, buffers: list[Any]) -> Tensor:
 
 
 def _list(vector: Any) -> Any:
-    """A vector of the flatbuffer, which reads as None where it is empty."""
+    """Return a vector of the flatbuffer, which reads as None if it is empty."""
     return () if vector is None else vector

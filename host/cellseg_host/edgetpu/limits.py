@@ -1,7 +1,7 @@
 """The limitations of single operators and their tensors: small functions, each one line of the published table.
 
 Where the table only says "depending on size", the bounds here are the largest sizes that public compiler logs show as
-mapped, and what is beyond is a doubt, not a certainty.
+mapped; beyond them it is in doubt, not certain.
 """
 
 from __future__ import annotations
@@ -211,7 +211,7 @@ def pixel_centres(node: Node, compiler: int) -> Finding | None:
     """Version 3 of the resizes, with half-pixel centres or aligned corners: not for compilers before 16.
 
     Compiler 16 is seen to map the nearest-neighbour one (logs of networks with ``tf.image.resize`` of TensorFlow 2.5
-    to 2.19, which compilers 14 and 15 answered by "Operation version not supported"); of the bilinear one there is no
+    to 2.19, to which compilers 14 and 15 replied "Operation version not supported"); of the bilinear one there is no
     such log.
     """
     if node.version < 3:
@@ -223,7 +223,7 @@ def pixel_centres(node: Node, compiler: int) -> Finding | None:
             return Finding(CPU, f"{reason} is not known to compiler {compiler}", change)
         return Finding(DOUBT, f"{reason}: no public report of it being mapped", change)
     change = (
-        "--fix OUT.tflite rewrites it to version 2, with the same answers"
+        "--fix OUT.tflite rewrites it to version 2, with the same outputs"
         if whole_factors(node)
         else "upsample by a whole factor"
     )
@@ -233,7 +233,7 @@ def pixel_centres(node: Node, compiler: int) -> Finding | None:
 
 
 def whole_factors(node: Node) -> tuple[int, int] | None:
-    """By how much a nearest-neighbour resize with half-pixel centres enlarges, where that is by whole numbers.
+    """Return by how much a nearest-neighbour resize with half-pixel centres enlarges, if by whole numbers, else None.
 
     Output pixel i is then input pixel floor((i + 1/2) / f) = floor(i / f), so that half-pixel centres change nothing.
     """
@@ -260,7 +260,7 @@ def transposed_stride(node: Node, compiler: int) -> Finding | None:
 
 
 def size_text(shape: Collection[int]) -> str:
-    """A shape as ``1 × any × any × 3``."""
+    """Return a shape as ``1 × any × any × 3``."""
     return " × ".join("any" if n == UNKNOWN else str(n) for n in shape)
 
 

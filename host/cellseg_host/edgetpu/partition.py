@@ -1,4 +1,4 @@
-"""How a graph falls into parts for the TPU and for the CPU, and what each operator costs."""
+"""The parts of a graph for the TPU and for the CPU, and what each operator costs."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Part:
 
 
 def parts(nodes: Sequence[Node], maps: Sequence[bool]) -> list[Part]:
-    """Split a graph into parts that each run on one processor, in the order they run.
+    """Return the parts of a graph that each run on one processor, in the order they run.
 
-    Each part takes all operators of its kind whose inputs are there, as TFLite partitions a graph for its delegates:
-    so an operator after one on the CPU still belongs to the first part if it does not need its answer.
+    Each part takes all operators of its kind whose inputs are available, as TFLite partitions a graph for its
+    delegates: an operator after one on the CPU still belongs to the first part if it does not need its output.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def parts(nodes: Sequence[Node], maps: Sequence[bool]) -> list[Part]:
                 kind = maps[position]
                 taken.append(position)
                 missing.difference_update(t.index for t in node.outputs)
-        if kind is None:  # operators that wait for each other: not a graph, but nothing to run for ever over
+        if kind is None:  # operators that wait for each other: not a graph, but this must end
             kind, taken = False, list(waiting)
         found.append(Part(kind, tuple(taken)))
         waiting = [position for position in waiting if position not in set(taken)]
@@ -55,7 +55,7 @@ def parts(nodes: Sequence[Node], maps: Sequence[bool]) -> list[Part]:
 
 
 def multiply_adds(node: Node) -> int:
-    """Multiply-adds of a convolution or a fully-connected layer, by the shapes of its tensors; 0 of all else."""
+    """Return the multiply-adds of a convolution or fully-connected layer, by its tensors' shapes; 0 for all else."""
     weights = node.input(1)
     if node.op not in _WEIGHTED or weights is None or not weights.shape or not node.outputs:
         return 0
@@ -74,6 +74,6 @@ _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"
 
 
 def parameter_bytes(nodes: Sequence[Node]) -> int:
-    """Bytes of the weights and biases of some operators, each tensor once; sizes and axes are not among them."""
+    """Return the bytes of the weights and biases of operators, each tensor once, without sizes and axes."""
     tensors = {t.index: t for node in nodes for t in node.constants if t.scales}
     return sum(len(t.constant) for t in tensors.values() if t.constant is not None)

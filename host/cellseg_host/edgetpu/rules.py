@@ -1,11 +1,11 @@
-"""What the Edge TPU compiler takes: the published table of operators, and how far its reader goes.
+"""What the Edge TPU compiler supports: the published table of operators, and the versions that it can read.
 
 Sources
 -------
 - "TensorFlow models on the Edge TPU", coral.ai/docs/edgetpu/models-intro: model requirements, and the table of
   operators with the runtime version each needs and its known limitations.
 - Newest versions of operators that can be read: those of TensorFlow Lite's ``lite/kernels/register.cc`` of late 2021,
-  which bound what the last compiler (16.0, July 2021) can know; lower where that compiler is reported to answer "Didn't
+  which bound what the last compiler (16.0, July 2021) can know; lower where that compiler is reported to reply "Didn't
   find op for builtin opcode" (google-coral/edgetpu issues 631: CONV_2D 6, 845: TRANSPOSE_CONV 4, 879: QUANTIZE 3;
   google-coral/libedgetpu issue 71: EXP 2).
 """
@@ -26,18 +26,18 @@ COMPILER = 16
 
 @dataclass(frozen=True)
 class Rule:
-    """What holds for one kind of operator.
+    """The rule for one kind of operator.
 
     Attributes
     ----------
     newest : int
-        The newest version of it that the compiler's reader knows; a newer one makes it refuse the whole model.
+        The newest version that the compiler can read; a newer one makes it refuse the whole model.
     since : int
-        Runtime version it needs; 0 for all.
+        Runtime version that it needs; 0 for any.
     parameters : tuple of int
         Positions of inputs that must be constant when compiling.
     limits : tuple of callable
-        Its known limitations: each takes a node and the compiler's version, and gives a finding or None.
+        Its known limitations: each takes a node and the compiler's version, and returns a finding or None.
     """
 
     newest: int
@@ -93,7 +93,7 @@ SUPPORTED = {
     "UNIDIRECTIONAL_SEQUENCE_LSTM": Rule(3, 14),
 }
 
-# Of operators that are not on the list but are read, and stay on the CPU
+# Newest readable versions of operators that are not on the list, and stay on the CPU
 _NEWEST_UNSUPPORTED = {"DEQUANTIZE": 5, "ELU": 1, "EXP": 1, "LEAKY_RELU": 2, "SPLIT_V": 2, "TILE": 2}
 
 _ACTIVATION = "use ReLU or ReLU6 as the activation"
@@ -113,7 +113,7 @@ _REPLACEMENTS = {
 }
 _ELSEWHERE = "replace {} by operators of the list, or leave it to the code after the network"
 
-# In place of what makes the converter write a version that the compiler cannot read
+# What to use instead of layers for which the converter writes a version that the compiler cannot read
 _NEW_VERSION = {
     "CONV_2D": "use plain or depthwise convolutions in place of grouped ones",
     "FULLY_CONNECTED": "use a 1 × 1 Conv2D in place of a Dense layer whose weights are scaled per channel",
@@ -122,7 +122,7 @@ _NEW_VERSION = {
 
 
 def unreadable(node: Node) -> Finding | None:
-    """Why the compiler could not even read a model that holds this operator, if so."""
+    """Return why the compiler cannot read a model with this operator, or None."""
     rule = SUPPORTED.get(node.op)
     newest = rule.newest if rule else _NEWEST_UNSUPPORTED.get(node.op, node.version)
     if node.version <= newest:
@@ -130,12 +130,12 @@ def unreadable(node: Node) -> Finding | None:
     return Finding(
         CPU,
         f"the compiler cannot read {node.op} version {node.version}, only up to {newest}",
-        _NEW_VERSION.get(node.op, f"convert with an older TensorFlow, or do without {node.op}"),
+        _NEW_VERSION.get(node.op, f"convert with an older TensorFlow, or avoid {node.op}"),
     )
 
 
 def findings(node: Node, compiler: int) -> Iterator[Finding]:
-    """All that is to say of an operator by itself: without any of level "cpu" it maps."""
+    """Yield all findings about an operator by itself: without any of level "cpu" it maps."""
     rule = SUPPORTED.get(node.op)
     if rule is None:
         of_sizes = all(t.dtype in limits.WHOLE_NUMBERS for t in node.activations)
@@ -143,12 +143,12 @@ def findings(node: Node, compiler: int) -> Iterator[Finding]:
         yield Finding(CPU, "not on the list of supported operators", change)
         return
     if not node.outputs:
-        yield Finding(CPU, "gives nothing")
+        yield Finding(CPU, "has no output")
         return
     if rule.since > COMPILERS[compiler]:
         yield Finding(CPU, f"needs runtime {rule.since}, which compiler {compiler} does not know", "use compiler 16")
     of_tensors = list(limits.of_tensors(node, rule.parameters))
     yield from of_tensors
-    if any(f.level == CPU for f in of_tensors):  # the limits take constant parameters and quantized tensors for granted
+    if any(f.level == CPU for f in of_tensors):  # the limits assume constant parameters and quantized tensors
         return
     yield from filter(None, (limit(node, compiler) for limit in rule.limits))

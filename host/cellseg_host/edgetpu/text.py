@@ -1,4 +1,4 @@
-"""The verdict and the comparison with the compiler, laid out for reading."""
+"""The verdict and the comparison with the compiler as text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cellseg_host.edgetpu.finding import CPU, DOUBT, NOTE, Finding
 
 _HEADLINES = {
     WHOLLY: "would map wholly onto the Edge TPU",
-    DOUBTFUL: "would map wholly onto the Edge TPU, unless the doubts below come true",
+    DOUBTFUL: "would map wholly onto the Edge TPU, unless the doubts below are justified",
     PARTLY: "would map partly onto the Edge TPU",
     NOT_AT_ALL: "would not map onto the Edge TPU",
 }
@@ -18,7 +18,7 @@ _NAMED_LAYERS = 3
 
 
 def verdict_text(verdict: Verdict, name: str) -> str:
-    """The verdict in lines: a headline, then a name and what there is to say."""
+    """Return the verdict as lines: a headline, then titles with findings."""
     total = sum(layer.multiply_adds for layer in verdict.layers)
     share = f", {verdict.share:.1%} of {total / 1e6:,.1f} million multiply-adds"
     lines = [
@@ -33,12 +33,12 @@ def verdict_text(verdict: Verdict, name: str) -> str:
     if verdict.partitions > 1:
         lines.append(_line("partitions", f"{verdict.partitions}, of which the compiler maps the first"))
     lines += _lines("refused", (finding.reason for finding in verdict.refusals))
-    # What goes away with the reason of a refusal would only hide the rest
+    # Without findings that have the same remedy as a refusal
     known = {finding.change for finding in verdict.refusals}
     lines += _lines("on the CPU", _grouped(verdict.layers, CPU, known))
     following = sum(layer.follows for layer in verdict.layers)
     if following:
-        lines.append(_line("", f"{following} more operators, which need the answers of these"))
+        lines.append(_line("", f"{following} more operators, which need the outputs of these"))
     lines += _lines("in doubt", _grouped(verdict.layers, DOUBT))
     lines += _lines("to know", _grouped(verdict.layers, NOTE))
     lines += _lines("to change", verdict.changes)
@@ -46,7 +46,7 @@ def verdict_text(verdict: Verdict, name: str) -> str:
 
 
 def comparison_text(verdict: Verdict, compilation: Compilation) -> str:
-    """What the compiler made of it, beside what was predicted."""
+    """Return the compiler's result beside the prediction."""
     rows: list[tuple[str, int | str, int | str]] = [
         ("", "predicted", "compiled"),
         ("operators on the TPU", len(verdict.on_tpu), compilation.on_tpu),
@@ -64,7 +64,7 @@ def comparison_text(verdict: Verdict, compilation: Compilation) -> str:
 
 
 def _grouped(layers: Iterable[Layer], level: str, known: Collection[str] = ()) -> Iterator[str]:
-    """Findings of a level, each once, with how many operators of a kind it concerns, and which."""
+    """Yield the findings of a level, each once, with the number of operators of a kind and their names."""
     groups: dict[tuple[str, Finding], list[str]] = {}
     for layer in layers:
         for finding in layer.findings:

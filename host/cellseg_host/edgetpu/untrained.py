@@ -1,4 +1,4 @@
-"""The check before training: an architecture with random weights, quantized by random images."""
+"""The check before training: an architecture with random weights, calibrated with random images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def check_architecture(
     heads: Sequence[str] = (),
     compiler: int = rules.COMPILER,
 ) -> Verdict:
-    """Check a network that is not trained yet: its operators and their shapes do not depend on its weights.
+    """Return the verdict on an untrained network: operators and their shapes do not depend on weights.
 
     Parameters
     ----------
@@ -33,13 +33,13 @@ def check_architecture(
     tile : (height, width)
         The size that the input would be fixed to.
     heads : sequence of str
-        What it shall draw; what the architecture usually does if empty.
+        Maps that it predicts; empty for those of the architecture.
     compiler : int
 
     Raises
     ------
     InputError
-        If the network cannot be built as told, or the tile does not fit it.
+        If the network cannot be built with these options, or the tile does not fit it.
     QuantizationError
         If TensorFlow cannot convert it to int8.
     """
@@ -52,7 +52,7 @@ def untrained_model(
     tile: tuple[int, int] = TILE,
     heads: Sequence[str] = (),
 ) -> bytes:
-    """The int8 .tflite of a network that is not trained yet; see `check_architecture`."""
+    """Return the int8 .tflite of an untrained network; see `check_architecture`."""
     if any(n % arch.stride for n in tile) or min(tile) < arch.stride:
         raise InputError(f"--tile must be a multiple of {arch.stride} for {arch.name}")
     heads = tuple(heads or arch.heads)

@@ -16,7 +16,7 @@ EPSILON = 1e-7
 
 
 def loss(spec: str) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """A user's loss of targets and probabilities, after it has been tried with and without cells in the batch.
+    """Return a user's loss of targets and probabilities, tried with and without cells in the batch.
 
     Parameters
     ----------
@@ -26,8 +26,7 @@ def loss(spec: str) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     Raises
     ------
     InputError
-        If it cannot be loaded, raises, or gives no tensor of a usable shape, or one that is not finite or from which
-        nothing can be learnt.
+        If it cannot be loaded, raises, or does not return a finite tensor of a usable shape that has a gradient.
     """
     plugin = find(spec, "--loss")
     plugin.check_signature("custom_loss(y_true, y_pred)", 2)
@@ -36,14 +35,14 @@ def loss(spec: str) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     logits = np.linspace(-3, 3, cells.size, dtype=np.float32).reshape(cells.shape)
     gradient = _tried(plugin, cells, logits, "")
     if not np.any(gradient):
-        raise plugin.error("nothing can be learnt from it: no gradient reaches y_pred (does it round, or use NumPy?)")
-    _tried(plugin, cells * 0, logits - 20, " where no pixel is of a cell and all are predicted so")
-    _tried(plugin, cells * 0 + 1, logits + 20, " where all pixels are of cells and predicted so")
+        raise plugin.error("has no gradient: nothing can be learnt from it (does it round y_pred, or use NumPy?)")
+    _tried(plugin, cells * 0, logits - 20, " where no pixel belongs to a cell and all are predicted so")
+    _tried(plugin, cells * 0 + 1, logits + 20, " where all pixels belong to cells and are predicted so")
     return plugin.function
 
 
 def metric(spec: str) -> Callable[[np.ndarray, np.ndarray], float]:
-    """A user's metric of true and predicted labels, after it has been tried on a tiny pair and on empty images.
+    """Return a user's metric of true and predicted labels, tried on a tiny pair and on empty images.
 
     Parameters
     ----------
@@ -53,13 +52,13 @@ def metric(spec: str) -> Callable[[np.ndarray, np.ndarray], float]:
     Returns
     -------
     callable
-        Takes two ndarrays of uint16, (height, width), and gives a finite float; raises InputError where the user's
-        does not.
+        Takes two ndarrays of uint16, (height, width), and returns a finite float; raises InputError if the user's
+        function does not.
 
     Raises
     ------
     InputError
-        If it cannot be loaded, raises, or gives anything but a finite number.
+        If it cannot be loaded, raises, or does not return a finite number.
     """
     plugin = find(spec, "--metric")
     plugin.check_signature("score(y_true, y_pred)", 2)
@@ -69,10 +68,10 @@ def metric(spec: str) -> Callable[[np.ndarray, np.ndarray], float]:
         try:
             number = float(value)
         except (TypeError, ValueError):
-            raise plugin.error(f"must give a number, not {described(value)}") from None
+            raise plugin.error(f"must return a number, not {described(value)}") from None
         if not math.isfinite(number):
             cells = [np.unique(labels[labels > 0]).size for labels in (true, predicted)]
-            raise plugin.error(f"is {number} for an image with {cells[0]} true and {cells[1]} predicted cells")
+            raise plugin.error(f"returns {number} for an image with {cells[0]} true and {cells[1]} predicted cells")
         return number
 
     cells = np.zeros((16, 24), np.uint16)
@@ -84,7 +83,7 @@ def metric(spec: str) -> Callable[[np.ndarray, np.ndarray], float]:
 
 
 def _tried(plugin: Plugin, target: np.ndarray, logits: np.ndarray, where: str) -> np.ndarray:
-    """Gradient of the loss for the logits; 0 if there is none."""
+    """Return the gradient of the loss with respect to the logits; 0 if there is none."""
     given: list[Any] = []
 
     def step(logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -96,23 +95,23 @@ def _tried(plugin: Plugin, target: np.ndarray, logits: np.ndarray, where: str) -
         return value, tape.gradient(value, logits, unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
     try:
-        # In a graph, as training runs it; made outright, since TensorFlow warns of functions that are traced often
+        # In a graph, as in training; traced explicitly, since TensorFlow warns of functions that are traced often
         graph = tf.function(step).get_concrete_function(tf.TensorSpec(logits.shape, tf.float32))
         value, gradient = graph(tf.constant(logits))
-    except Exception as error:  # whatever a user's function raises
+    except Exception as error:  # noqa: BLE001 - the user's function may raise anything
         if not given:
             raise plugin.error(f"raises {one_line(error, plugin.path)}") from None
     result = given[0]
     if not tf.is_tensor(result) or not result.dtype.is_floating:
-        told = f"one of {result.dtype.name}" if tf.is_tensor(result) else described(result)
-        raise plugin.error(f"must give a tensor of floats, not {told}")
+        found = f"one of {result.dtype.name}" if tf.is_tensor(result) else described(result)
+        raise plugin.error(f"must return a tensor of floats, not {found}")
     shape = tuple(result.shape)
     if shape not in ((), target.shape[:1], target.shape[:3], target.shape):
         raise plugin.error(
-            f"gives the shape {shape} for a batch of {target.shape}: must be one value, or one for each image or pixel"
+            f"returns the shape {shape} for a batch of {target.shape}: one value is needed, or one per image or pixel"
         )
     if not np.isfinite(value):
-        raise plugin.error(f"is {float(value)}{where}")
+        raise plugin.error(f"returns {float(value)}{where}")
     if not np.isfinite(gradient).all():
         raise plugin.error(f"has a gradient that is not finite{where}")
     return np.asarray(gradient)

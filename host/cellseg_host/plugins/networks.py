@@ -10,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from cellseg_device.card import Output
 from cellseg_device.errors import ModelError
-from cellseg_device.model import map_spec
+from cellseg_device.model.card import Output
+from cellseg_device.model.interpreter import map_spec
 from cellseg_host import architectures
 from cellseg_host.architectures import Architecture
 from cellseg_host.plugins.loading import Plugin, described, find, is_spec, one_line
@@ -21,19 +21,19 @@ DEFAULT_STRIDE, DEFAULT_MARGIN = 32, 64
 
 
 def find_architecture(name: str, heads: Sequence[str] = (), options: Mapping[str, Any] | None = None) -> Architecture:
-    """An architecture of ours by name, or a user's by specification: `architectures.get` or `architecture`."""
+    """Return an architecture by its name, or a user's own by ``FILE.py:build``."""
     return architecture(name, heads, options) if is_spec(name) else architectures.get(name)
 
 
 def architecture(spec: str, heads: Sequence[str] = (), options: Mapping[str, Any] | None = None) -> Architecture:
-    """A user's architecture, after it has been built and has answered once.
+    """Return a user's architecture, after building it and running it once.
 
     Parameters
     ----------
     spec : str
         ``FILE.py:build``.
     heads : sequence of str
-        What it is to learn; empty for the file's HEADS, or else foreground.
+        Maps to learn; empty for the file's HEADS, or else foreground.
     options : mapping or None
         For the build function.
 
@@ -45,7 +45,7 @@ def architecture(spec: str, heads: Sequence[str] = (), options: Mapping[str, Any
     Raises
     ------
     InputError
-        If it cannot be loaded or built, or its network does not take or give what it should.
+        If it cannot be loaded or built, or the network's inputs or outputs are not as they should be.
     """
     plugin = find(spec, "--arch")
     plugin.check_signature("build(heads, *, option=default, …)", 1)
@@ -71,19 +71,19 @@ def architecture(spec: str, heads: Sequence[str] = (), options: Mapping[str, Any
 def _check(plugin: Plugin, network: Any, heads: tuple[str, ...], stride: int) -> None:
     if not isinstance(network, keras.Model):
         hint = ": import tf_keras as keras, not keras" if type(network).__module__.startswith("keras.") else ""
-        raise plugin.error(f"must give a keras.Model of tf_keras, not {described(network)}{hint}")
+        raise plugin.error(f"must return a keras.Model of tf_keras, not {described(network)}{hint}")
     inputs = [tuple(i.shape) for i in network.inputs or ()]
     if inputs != [(None, None, None, 3)]:
-        told = ", ".join(map(str, inputs)) or "none"
-        raise plugin.error(f"must have one input, keras.Input((None, None, 3)), for images of any size, not {told}")
+        found = ", ".join(map(str, inputs)) or "none"
+        raise plugin.error(f"must have one input, keras.Input((None, None, 3)), for images of any size, not {found}")
     if len(network.outputs) < len(heads) or len(network.outputs) % len(heads):
         raise plugin.error(f"must have an output for each of {', '.join(heads)}, not {len(network.outputs)} in all")
     height, width = size = (2 * stride, 3 * stride)
     try:
         answers = architectures.as_list(network(tf.zeros((1, *size, 3)), training=False))
-    except Exception as error:  # whatever a user's layers raise
-        told = one_line(error, plugin.path)
-        raise plugin.error(f"fails on an image of {height}×{width} px, 2 × 3 times its STRIDE: {told}") from None
+    except Exception as error:  # noqa: BLE001 - the user's layers may raise anything
+        reason = one_line(error, plugin.path)
+        raise plugin.error(f"fails on an image of {height}×{width} px, 2 × 3 times its STRIDE: {reason}") from None
     for index, (answer, name) in enumerate(zip(answers, network.output_names, strict=True)):
         head, shape = heads[index % len(heads)], tuple(answer.shape)
         if len(heads) > 1 and not name.startswith(head):

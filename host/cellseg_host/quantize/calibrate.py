@@ -1,4 +1,4 @@
-"""The ranges of activations, which int8 needs to know: from training images, whole or without rare extremes."""
+"""The ranges of activations, which int8 needs: from training images, whole or without rare extremes."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import numpy as np
 import numpy.typing as npt
 import tf_keras as keras
 
-from cellseg_device.card import Card
 from cellseg_device.errors import InputError
-from cellseg_host import feed, keras_road
+from cellseg_device.model.card import Card
 from cellseg_host.architectures import as_list
 from cellseg_host.data.dataset import Dataset
+from cellseg_host.training import feed, keras_maps
 
 Range = tuple[float, float]
 Images = Callable[[], Iterator[np.ndarray]]
 
 SIDE = 256
 _BINS = 1 << 16
-# Values of a tensor that are looked at per image; the least and the greatest are taken from all
+# Values of a tensor that are counted per image; the least and the greatest are those of all values
 _SAMPLE = 1 << 17
 
 
@@ -34,8 +34,8 @@ class Calibration:
     images : int
         Training images, at most.
     percentile : float or None
-        Percentile of the values that is the upper end of a range, its counterpart being the lower one; None for the
-        least and the greatest value of all.
+        Percentile of the values at the upper end of a range; its counterpart is the lower end. None for the least and
+        the greatest value.
     """
 
     images: int = 200
@@ -46,7 +46,7 @@ DEFAULT = Calibration()
 
 
 def images(dataset: Dataset, card: Card, count: int, size: tuple[int, int] | None = None) -> Images:
-    """Middle crops of training images, drawn as in training.
+    """Return the middles of training images, chosen with the probabilities of training.
 
     Parameters
     ----------
@@ -61,24 +61,27 @@ def images(dataset: Dataset, card: Card, count: int, size: tuple[int, int] | Non
     Returns
     -------
     callable
-        Gives an iterator of float32 arrays (1, height, width, 3) in [0, 1], the same ones each time.
+        Returns an iterator of float32 arrays (1, height, width, 3) in [0, 1], the same ones each time.
 
     Raises
     ------
     InputError
-        If there is none.
+        If there are none.
     """
     if count < 1:
-        raise InputError("--images 0: there is nothing to calibrate with: give at least one image")
+        raise InputError("--images 0: calibration needs at least one image")
     entries = dataset.split("train")
     rng = np.random.default_rng(0)
     chosen = rng.choice(len(entries), size=min(count, len(entries)), replace=False, p=feed.sampling_weights(entries))
 
     def crops() -> Iterator[np.ndarray]:
         for position, index in enumerate(chosen):
-            image = _middle(keras_road.levels(dataset.image(entries[index]), card), size or (SIDE, SIDE))
+            image = _middle(keras_maps.levels(dataset.image(entries[index]), card), size or (SIDE, SIDE))
             if position == 0:
-                image[0, 0, :2] = [[0], [1]]  # the whole range: the input's step is then 1/255, as the device expects
+                image[0, 0, :2] = [
+                    [0],
+                    [1],
+                ]  # both ends of the range, so that the input's step is 1/255, as the device expects
             yield image
 
     return crops
@@ -87,7 +90,7 @@ def images(dataset: Dataset, card: Card, count: int, size: tuple[int, int] | Non
 def ranges(
     network: keras.Model, names: Sequence[str], calibration: Images, percentile: float | None = None
 ) -> dict[str, Range]:
-    """The range of the output of each of these layers.
+    """Return the range of the output of each of these layers.
 
     Parameters
     ----------
@@ -100,7 +103,7 @@ def ranges(
     Returns
     -------
     dict of str to (float, float)
-        0 lies in each, since int8 must be able to say it.
+        0 is in each, since int8 must be able to represent it.
     """
     probe = keras.Model(network.inputs, [network.get_layer(name).output for name in names])
     spreads = [Spread() for _ in names]
@@ -111,7 +114,7 @@ def ranges(
 
 
 class Spread:
-    """How the values of a tensor spread, seen image by image: their ends, and a histogram that widens as it must."""
+    """The range of a tensor's values over several images, and their histogram, which widens when needed."""
 
     def __init__(self) -> None:
         self.low = self.high = 0.0
@@ -120,7 +123,7 @@ class Spread:
         self._rng = np.random.default_rng(0)
 
     def add(self, values: np.ndarray) -> None:
-        """Take in a tensor of any shape."""
+        """Count the values of a tensor of any shape."""
         values = values.ravel()
         self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
         while self._reach <= max(-self.low, self.high):
@@ -133,7 +136,7 @@ class Spread:
         self._counts += np.bincount(bins.clip(0, _BINS - 1), minlength=_BINS)
 
     def range(self, percentile: float | None = None) -> Range:
-        """The ends, or those between which all but a rare share of the values lie; 0 is never outside."""
+        """Return the least and greatest value, or the percentiles; 0 is never outside."""
         if percentile is None:
             return self.low, self.high
         below = np.cumsum(self._counts) / self._counts.sum()
@@ -143,7 +146,7 @@ class Spread:
 
 
 def _middle(levels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The middle of an image, float32 (1, height, width, 3) in [0, 1]; mirrored where the image is too small."""
+    """Return the middle of an image, float32 (1, height, width, 3) in [0, 1]; a small image is mirrored."""
     missing = [max(s - n, 0) for s, n in zip(size, levels.shape, strict=False)]
     levels = cv2.copyMakeBorder(levels, 0, missing[0], 0, missing[1], cv2.BORDER_REFLECT_101)
     top, left = ((n - s) // 2 for n, s in zip(levels.shape, size, strict=False))

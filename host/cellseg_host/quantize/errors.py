@@ -1,4 +1,4 @@
-"""What can go wrong between a network and a model file."""
+"""The error of turning a network into a model file."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from cellseg_device.errors import CellsegError
 
 
 class QuantizationError(CellsegError):
-    """The network cannot be quantized this way, or came out wrong."""
+    """The network cannot be quantized this way, or the result is wrong."""

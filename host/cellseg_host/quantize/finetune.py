@@ -1,9 +1,9 @@
-"""Fine-tuning a run's best network for int8, in a folder of the run's, so that it too can be stopped and gone on with.
+"""Fine-tuning a run's best network for int8, in a folder of the run, so that it too can be stopped and continued.
 
 ::
 
-    RUN/qat/qat.json       what it was started from and with, and the ranges of activations; written first
-    RUN/qat/model.keras    the weights of the best network so far, and all else that a run has
+    RUN/qat/qat.json       its settings, what it started from, and the ranges of activations; written first
+    RUN/qat/model.keras    the weights of the best network so far; with it, the other files of a run
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from typing import Any
 
 import tf_keras as keras
 
-from cellseg_device import files
 from cellseg_device.errors import InputError
-from cellseg_host import fit, runs
-from cellseg_host import train as training
+from cellseg_device.system import files
 from cellseg_host.architectures import for_inference
 from cellseg_host.data.dataset import Dataset
-from cellseg_host.history import Epoch
 from cellseg_host.quantize import calibrate, qat
 from cellseg_host.quantize.calibrate import Calibration
 from cellseg_host.quantize.fold import WEIGHTED, folded
-from cellseg_host.runs import Run
-from cellseg_host.settings import TrainSettings
+from cellseg_host.training import loop, runs
+from cellseg_host.training import train as training
+from cellseg_host.training.history import Epoch
+from cellseg_host.training.runs import Run
+from cellseg_host.training.settings import TrainSettings
 
 FOLDER = "qat"
 STATE = "qat.json"
@@ -43,7 +43,7 @@ class Tuning:
     epochs : int
     steps, batch, side : int or None
     learning_rate : float
-        The highest; it warms up over the first epoch, then falls to 1 % as a cosine.
+        The highest: it rises over the first epoch, then falls to 1 % as a cosine.
     depth : int or None
         As for `architectures.for_inference`.
     calibration : Calibration
@@ -58,8 +58,8 @@ class Tuning:
     calibration: Calibration = field(default_factory=Calibration)
 
     def settings(self, run: TrainSettings) -> TrainSettings:
-        """The run's settings, but for what fine-tuning changes."""
-        told = {k: getattr(self, k) for k in ("steps", "batch", "side") if getattr(self, k)}
+        """Return the run's settings with those that fine-tuning changes."""
+        given = {k: getattr(self, k) for k in ("steps", "batch", "side") if getattr(self, k)}
         return dataclasses.replace(
             run,
             epochs=self.epochs,
@@ -68,13 +68,13 @@ class Tuning:
             patience=self.epochs,
             rounds=1,
             swa=0,
-            **told,
+            **given,
         )
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """What fine-tuning made.
+    """A fine-tuned network.
 
     Attributes
     ----------
@@ -82,25 +82,25 @@ class Tuned:
         As int8 will compute it, from `qat.annotated`.
     twin : keras.Model
         The same weights in float.
-    told : dict
+    provenance : dict
         How it was made, for the card.
     """
 
     network: keras.Model
     twin: keras.Model
-    told: dict[str, Any]
+    provenance: dict[str, Any]
 
 
 def finetune(
     run: Run,
     dataset: Dataset,
     tuning: Tuning,
-    on_step: Callable[[int, int], None] = lambda step, steps: None,
-    say: Callable[[str], None] = lambda stage: None,
+    on_step: Callable[[int, int], None] = lambda *_: None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Epoch]:
-    """Fine-tune a run's best network for int8, yielding each epoch as it ends; goes on where it was stopped.
+    """Fine-tune a run's best network for int8, yielding each epoch as it ends; continues where it was stopped.
 
-    Epoch 0 is the network before any step: it is what is kept where fine-tuning does not help.
+    Epoch 0 is the network before any step, which is kept if fine-tuning does not improve it.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def finetune(
     QuantizationError
         If the network has a layer that cannot be trained this way.
     InputError
-        If there was another fine-tuning in the folder, the settings do not fit, or the loss runs away.
+        If the folder has a fine-tuning with other settings, the settings do not fit, or the loss is no longer finite.
     """
     settings = tuning.settings(run.settings)
     if settings.side % run.architecture.stride:
@@ -131,7 +131,7 @@ def finetune(
         if other := next((k for k, v in asked.items() if state["asked"].get(k) != v), None):
             raise InputError(
                 f"{path}: was started with other {other} ({state['asked'].get(other)}, not {asked[other]}): "
-                "go on with that, or remove the folder"
+                "use that again, or remove the folder"
             )
     else:
         say("calibrating")
@@ -143,11 +143,11 @@ def finetune(
     say("reading the images")
     network = qat.annotated(plain, {k: tuple(v) for k, v in state["ranges"].items()})
     keras.utils.set_random_seed(settings.seed)
-    yield from fit.fit(training.prepare(run, network, dataset, settings, trained=True), path, settings, on_step)
+    yield from loop.fit(training.prepare(run, network, dataset, settings, trained=True), path, settings, on_step)
 
 
 def load(run: Run, network: keras.Model) -> Tuned:
-    """The best fine-tuned network.
+    """Return the best fine-tuned network.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ def load(run: Run, network: keras.Model) -> Tuned:
     """
     path = run.path / FOLDER
     if not (path / runs.NETWORK).is_file():
-        raise InputError(f"{path}: holds no fine-tuned network: make one with --qat --epochs N")
+        raise InputError(f"{path}: holds no fine-tuned network: make one with --qat")
     state = _read(path)
     tuned = qat.annotated(folded(network), {k: tuple(v) for k, v in state["ranges"].items()})
     runs.load_weights(tuned, path / runs.NETWORK)
@@ -174,7 +174,7 @@ def load(run: Run, network: keras.Model) -> Tuned:
 
 
 def _asked(run: Run, dataset: Dataset, tuning: Tuning) -> dict[str, Any]:
-    """What must be the same for a fine-tuning to go on."""
+    """Return what must be the same to continue a fine-tuning."""
     settings = tuning.settings(run.settings)
     return {
         "weights": run.weights_digest(),

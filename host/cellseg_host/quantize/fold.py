@@ -1,8 +1,8 @@
-"""Batch normalisation folded into the convolutions before it: what the converter does, done before the fine-tuning.
+"""Batch normalisation folded into the convolutions before it: what the converter does, but before fine-tuning.
 
-A network that is fine-tuned for int8 must compute what the device will: there a batch normalisation is part of the
-convolution's weights, which are rounded after it is folded in [1]_. Folding first also spares the fine-tuning the
-question of which statistics to use, and serves transposed convolutions, where the converter does not fold.
+A network that is fine-tuned for int8 must compute what the device will, where batch normalisation is part of the
+convolution's weights, which are rounded after folding [1]_. Folding first also settles which statistics fine-tuning
+uses, and includes transposed convolutions, which the converter does not fold.
 
 References
 ----------
@@ -22,13 +22,13 @@ from tf_keras import layers
 
 from cellseg_host.quantize.errors import QuantizationError
 
-# Where the output channels are among the axes of the kernel; a subclass comes before its base
+# The axes of the kernel that are output channels; a subclass comes before its base
 CHANNEL_AXIS = {layers.DepthwiseConv2D: (2, 3), layers.Conv2DTranspose: (2,), layers.Conv2D: (3,)}
 WEIGHTED = tuple(CHANNEL_AXIS)
 
 
 def folded(network: keras.Model) -> keras.Model:
-    """The same function without batch normalisation, and with each activation in a layer of its own.
+    """Return the same function without batch normalisation, and with each activation in its own layer.
 
     Parameters
     ----------
@@ -38,13 +38,13 @@ def folded(network: keras.Model) -> keras.Model:
     Returns
     -------
     keras.Model
-        With variables of its own. Layers keep their names; one that ended in an activation is now NAME_linear with the
-        activation NAME after it, so that outputs keep theirs too.
+        With its own variables. Layers keep their names; one that ended in an activation is now NAME_linear with the
+        activation NAME after it, so that outputs keep their names too.
 
     Raises
     ------
     QuantizationError
-        If a batch normalisation does not follow a linear layer that nothing else uses, or a layer is used twice.
+        If a batch normalisation follows anything but a linear layer used by it alone, or a layer is used twice.
     """
     check_foldable(network)
     followers = consumers(network)
@@ -61,7 +61,7 @@ def folded(network: keras.Model) -> keras.Model:
 
 
 def check_foldable(network: keras.Model) -> None:
-    """Raise QuantizationError where `folded` would."""
+    """Raise a QuantizationError where `folded` would."""
     followers = consumers(network)
     for layer in network.layers:
         if isinstance(layer, layers.BatchNormalization):
@@ -74,13 +74,13 @@ def check_foldable(network: keras.Model) -> None:
 
 
 def rebuilt(network: keras.Model, call: Callable[[Any, Any], Any]) -> keras.Model:
-    """Build a functional network anew, layer by layer, in the order of the data.
+    """Return a functional network built anew, layer by layer, from its inputs to its outputs.
 
     Parameters
     ----------
     network : keras.Model
     call : callable
-        Of (layer, its new input or list of inputs): the new output. An input layer comes with the new input.
+        Returns the new output, given (layer, its new input or list of inputs); for an input layer, given the new input.
     """
     inputs: dict[str, Any] = {}
     made: dict[str, Any] = {}
@@ -96,7 +96,7 @@ def rebuilt(network: keras.Model, call: Callable[[Any, Any], Any]) -> keras.Mode
 
 
 def sources(layer: Any) -> list[Any]:
-    """The layers whose outputs a layer takes.
+    """Return the layers whose outputs a layer takes.
 
     Raises
     ------
@@ -105,11 +105,12 @@ def sources(layer: Any) -> list[Any]:
     """
     if len(layer.inbound_nodes) != 1:
         raise QuantizationError(f"the layer '{layer.name}' is used {len(layer.inbound_nodes)} times, not once")
-    return tf.nest.flatten(layer.inbound_nodes[0].inbound_layers)
+    found: list[Any] = tf.nest.flatten(layer.inbound_nodes[0].inbound_layers)
+    return found
 
 
 def consumers(network: keras.Model) -> dict[str, list[Any]]:
-    """By layer name, the layers that take its output; that it is an output of the network counts as None."""
+    """Return, by layer name, the layers that take its output; None among them for an output of the network."""
     found: dict[str, list[Any]] = {layer.name: [] for layer in network.layers}
     for layer in network.layers:
         if not isinstance(layer, layers.InputLayer):
@@ -121,7 +122,7 @@ def consumers(network: keras.Model) -> dict[str, list[Any]]:
 
 
 def _folds(layer: Any, after: Sequence[Any]) -> bool:
-    """Whether a layer takes in the batch normalisation that follows it."""
+    """Return whether the batch normalisation after a layer can be folded into it."""
     return (
         isinstance(layer, WEIGHTED)
         and layer.activation is keras.activations.linear
@@ -131,7 +132,7 @@ def _folds(layer: Any, after: Sequence[Any]) -> bool:
 
 
 def _linear(layer: Any, norm: Any | None) -> Callable[[Any], Any]:
-    """A layer with weights, a bias and no activation, as a function; its activation comes after."""
+    """Return a function that applies a layer with a bias, and its activation as a layer of its own."""
     activation = layer.activation.__name__
     name = layer.name if activation == "linear" else f"{layer.name}_linear"
     new = type(layer).from_config({**layer.get_config(), "name": name, "use_bias": True, "activation": "linear"})

@@ -1,10 +1,10 @@
-"""The gate: a model that lost too much by quantization is not let through."""
+"""The gate: a model that lost too much accuracy by quantization is refused."""
 
 from __future__ import annotations
 
 from cellseg_device.errors import EXIT_IMAGES_FAILED, CellsegError, InputError
-from cellseg_host.nearest import unknown
-from cellseg_host.quantize.road import Quantized
+from cellseg_device.suggestions import unknown
+from cellseg_host.quantize.pipeline import Quantized
 
 
 class GateError(CellsegError):
@@ -14,7 +14,7 @@ class GateError(CellsegError):
 
 
 def check(quantized: Quantized, max_drop: float, metric: str | None = None) -> None:
-    """Let a model through, or raise.
+    """Raise if a model lost too much.
 
     Parameters
     ----------
@@ -22,17 +22,17 @@ def check(quantized: Quantized, max_drop: float, metric: str | None = None) -> N
     max_drop : float
         Largest loss of `metric` against the float network, on the validation split.
     metric : str or None
-        A number among `Judged.metrics`; None for ``"ap50"``, or ``"auc"`` of a classifier.
+        One of `Scored.metrics`; None for ``"ap50"``, or ``"auc"`` of a classifier.
 
     Raises
     ------
     GateError
-        If it lost more.
+        If it lost more than `max_drop`.
     InputError
         If the model has no such number.
     """
     metric = metric or ("ap50" if quantized.scores else "auc")
-    before, after = (judged.metrics.get(metric) for judged in (quantized.before, quantized.after))
+    before, after = (scored.metrics.get(metric) for scored in (quantized.before, quantized.after))
     if not (isinstance(before, float) and isinstance(after, float)):
         known = [k for k, v in quantized.before.metrics.items() if isinstance(v, float)]
         raise InputError(f"--metric: the model has {unknown('score', metric, known)}")

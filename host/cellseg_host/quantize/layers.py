@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,32 +11,34 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert.interpreter import OpResolverType
 
-from cellseg_device import card as cards
-from cellseg_host.quantize.carded import open_graph, real, run_graph
+from cellseg_device.model import card as cards
+from cellseg_device.model.graph import operator_details
+from cellseg_device.system.csv_text import csv_bytes
 from cellseg_host.quantize.errors import QuantizationError
+from cellseg_host.quantize.with_card import open_graph, real, run_graph
 
 Power = npt.NDArray[np.float64]
 
-# What changes the scale of a tensor and belongs to no layer
+# Operators that change the scale of a tensor and belong to no layer
 _SCALING = ("QUANTIZE", "DEQUANTIZE")
 
 
 @dataclass(frozen=True)
 class LayerError:
-    """What a layer loses.
+    """The noise of one layer.
 
     Attributes
     ----------
     layer : str
-        Name of the network's layer, the last of those that are one operator on the device; of an output, its quantity.
+        Name of the network's layer: the last of those that are one operator on the device. For an output, its quantity.
     operator : str
         On the device.
     channels : int
     snr_db : float
         Signal-to-noise ratio of its output: per channel 10 · log10(Σ f² / Σ (q − f)²) of the float values f and the
-        int8 ones q, mean over the channels, so that a loud channel does not hide what the quiet ones lose.
+        int8 ones q, mean over the channels, so that a strong channel does not hide what the weak ones lose.
     own_db : float
-        The same of the noise that was not in its inputs already; infinite where it adds none.
+        The same for the noise that was not in its inputs already; infinite if it adds none.
     """
 
     layer: str
@@ -66,17 +66,17 @@ def errors(twin: bytes, model: bytes, images: Iterable[np.ndarray]) -> tuple[Lay
     model : bytes
         Int8 .tflite with its card.
     images : iterable of ndarray of float32, shape (1, height, width, 3)
-        In [0, 1]; noise and signal are those of all together.
+        In [0, 1]; signal and noise are summed over all of them.
 
     Returns
     -------
     tuple of LayerError
-        The one that adds most noise first.
+        The one that adds the most noise first.
 
     Raises
     ------
     QuantizationError
-        If no layer of one is found in the other.
+        If the models have no layer in common.
     """
     plain, rounded = _Graph(twin), _Graph(model)
     outputs = {node.layer: node.output for node in plain.nodes}
@@ -98,12 +98,9 @@ def errors(twin: bytes, model: bytes, images: Iterable[np.ndarray]) -> tuple[Lay
 
 
 def to_csv(found: Sequence[LayerError]) -> bytes:
-    """A row per layer, worst first."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(["layer", "operator", "channels", "snr_db", "own_db"])
-    writer.writerows([e.layer, e.operator, e.channels, f"{e.snr_db:.2f}", f"{e.own_db:.2f}"] for e in found)
-    return text.getvalue().encode()
+    """Return CSV with a row per layer, in this order."""
+    rows = [(e.layer, e.operator, e.channels, e.snr_db, e.own_db) for e in found]
+    return csv_bytes([("layer", "operator", "channels", "snr_db", "own_db"), *rows], float_format=".2f")
 
 
 class _Graph:
@@ -125,7 +122,7 @@ class _Graph:
                 tuple(int(i) for i in op["inputs"]),
                 int(op["outputs"][0]),
             )
-            for op in self.interpreter._get_ops_details()  # the only road to the operators, as in cellseg_device.graph
+            for op in operator_details(self.interpreter)
         ]
         self.nodes = [n for n in self.nodes if self.details[n.output]["dtype"] in (np.float32, np.int8)]
 
@@ -137,24 +134,25 @@ class _Graph:
 
 
 def _layer(tensor: str) -> str:
-    """The layer in a tensor's name, ``network/layer/operation;…``, of which the first is the last that is fused."""
+    """Return the layer in a tensor's name, ``network/layer/operation;…``; the first is the last of those fused."""
     first = tensor.split(";")[0].split("/")
     return first[1] if len(first) > 1 else first[0]
 
 
 def _power(values: np.ndarray) -> Power:
-    """Sum of squares of each channel."""
-    return np.square(values.reshape(-1, values.shape[-1]), dtype=np.float64).sum(axis=0)
+    """Return the sum of squares of each channel."""
+    sums: Power = np.square(values.reshape(-1, values.shape[-1]), dtype=np.float64).sum(axis=0)
+    return sums
 
 
 def _ratio(signal: Power, noise: Power) -> float:
-    """Noise to signal: the geometric mean over those channels that say anything."""
+    """Return the ratio of noise to signal: the geometric mean over the channels that are not always 0."""
     alive = signal > 0
     return float(np.exp(np.log(np.maximum(noise[alive], 1e-12 * signal[alive]) / signal[alive]).mean()))
 
 
 def _ranked(graph: _Graph, ratio: Mapping[int, float], channels: Mapping[int, int]) -> tuple[LayerError, ...]:
-    """What each layer adds to the noise of its noisiest input."""
+    """Return the layers by what each adds to the noise of its noisiest input, most first."""
     reached: dict[int, float] = {}
     found: dict[str, LayerError] = {}
     for node in graph.nodes:

@@ -1,15 +1,15 @@
 """The network as int8 will compute it, for fine-tuning: quantization-aware training with tensorflow-model-optimization.
 
-Every tensor that is int8 on the device is rounded in the forward pass and passed straight through in the backward
-pass [1]_. tensorflow-model-optimization's wrappers do this; what is wrapped and how is decided here, since its own
-scheme leaves the kernel of a convolution before a plain ReLU in float, gives what a concatenation joins scales of their
-own, and starts every range at ±6. Here
+Each tensor that is int8 on the device is rounded in the forward pass and passed through unchanged in the backward
+pass [1]_. tensorflow-model-optimization's wrappers do this; what they wrap is decided here, since its own scheme leaves
+the kernel of a convolution before a plain ReLU in float, gives each input of a concatenation its own scale, and starts
+every range at ±6. Here
 
 - batch normalisation is folded first (`fold`);
 - a convolution or sum and the ReLU after it are one, as on the device;
-- tensors that a concatenation joins share one scale with it, so that nothing is rescaled;
-- pooling and resizing keep the scale of what they take;
-- ranges of activations are those of calibration and stay [2]_: the weights learn to live with them.
+- the inputs of a concatenation share its scale, so that nothing is rescaled;
+- pooling and resizing keep the scale of their input;
+- the ranges of activations are those of calibration and do not change [2]_: the weights adapt to them.
 
 References
 ----------
@@ -34,17 +34,17 @@ Range = tuple[float, float]
 
 _JOINING = (layers.Add, layers.Concatenate)
 _PASSING = (layers.MaxPooling2D, layers.UpSampling2D, layers.Dropout, layers.SpatialDropout2D, layers.ZeroPadding2D)
-# Those of which the device has an int8 version; the output of a sigmoid has the fixed scale 1/256
+# Those that the device has in int8; the output of a sigmoid has the fixed scale 1/256
 _ACTIVATIONS = ("linear", "relu", "sigmoid")
 
 
 def accepted(network: keras.Model) -> keras.Model:
-    """The network itself.
+    """Return the network itself, after a check of its layers.
 
     Raises
     ------
     QuantizationError
-        If one of its layers has no quantization-aware version here; it is named.
+        If one of its layers, which is named, has no quantization-aware version here.
     """
     for layer in network.layers:
         kind, activation = type(layer).__name__, _activation(layer)
@@ -63,7 +63,7 @@ def accepted(network: keras.Model) -> keras.Model:
 
 
 def annotated(plain: keras.Model, ranges: Mapping[str, Range]) -> keras.Model:
-    """The network with all that is int8 on the device rounded.
+    """Return the network with all tensors rounded that are int8 on the device.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def annotated(plain: keras.Model, ranges: Mapping[str, Range]) -> keras.Model:
     Returns
     -------
     keras.Model
-        Inputs and outputs, and the names of these, as before.
+        With the same inputs and outputs, and names of outputs.
     """
     shared = _shared(plain, ranges)
 
@@ -90,7 +90,7 @@ def annotated(plain: keras.Model, ranges: Mapping[str, Range]) -> keras.Model:
 
 
 def ranged(plain: keras.Model) -> list[str]:
-    """Names of the layers of a folded network whose outputs are rounded to a range that calibration finds."""
+    """Return the names of the layers of a folded network whose outputs need a range from calibration."""
     followers = consumers(plain)
     return [layer.name for layer in plain.layers if _is_ranged(layer, followers[layer.name])]
 
@@ -102,7 +102,7 @@ def _is_ranged(layer: Any, after: list[Any]) -> bool:
 
 
 def _is_relu(layer: Any) -> bool:
-    """Whether the device makes it part of the convolution or sum before it."""
+    """Return whether the device makes it part of the convolution or sum before it."""
     if isinstance(layer, layers.ReLU):
         return not layer.negative_slope and not layer.threshold and layer.max_value in (None, 6)
     return isinstance(layer, layers.Activation) and _activation(layer) == "relu"
@@ -114,7 +114,7 @@ def _activation(layer: Any) -> str:
 
 
 def _shared(plain: keras.Model, ranges: Mapping[str, Range]) -> dict[str, Range]:
-    """The ranges, those of each concatenation and all that it joins widened to one."""
+    """Return the ranges, with one common range for each concatenation and its inputs."""
     group = {name: {name} for name in ranges}
     for layer in plain.layers:
         if isinstance(layer, layers.Concatenate):
@@ -125,7 +125,7 @@ def _shared(plain: keras.Model, ranges: Mapping[str, Range]) -> dict[str, Range]
 
 
 def _origin(layer: Any) -> Any:
-    """The layer whose scale the output of a layer has."""
+    """Return the layer whose scale the output of a layer has."""
     while isinstance(layer, _PASSING):
         (layer,) = sources(layer)
     return layer
@@ -135,8 +135,8 @@ def _wrapped(layer: Any, limits: Range | None) -> QuantizeWrapperV2:
     return QuantizeWrapperV2(layer, _Config(limits), name_prefix="")
 
 
-class _Config(QuantizeConfig):
-    """Kernel and output of a layer, as far as it has them."""
+class _Config(QuantizeConfig):  # type: ignore[misc]  # neither Keras nor tfmot has types
+    """Rounds the kernel and the output of a layer, where it has them."""
 
     def __init__(self, limits: Range | None) -> None:
         self.limits = limits
@@ -169,7 +169,7 @@ def _kernel(layer: Any) -> str:
     return "depthwise_kernel" if isinstance(layer, layers.DepthwiseConv2D) else "kernel"
 
 
-class _PerChannel(Quantizer):
+class _PerChannel(Quantizer):  # type: ignore[misc]
     """Symmetric, -127 to 127 steps, a scale for each output channel: as TFLite's weights are."""
 
     def __init__(self, axes: tuple[int, ...]) -> None:
@@ -181,14 +181,14 @@ class _PerChannel(Quantizer):
     def __call__(self, inputs: Any, training: bool, weights: dict[str, Any], **kwargs: Any) -> Any:
         others = [axis for axis in range(len(inputs.shape)) if axis not in self.axes]
         step = tf.maximum(tf.reduce_max(tf.abs(inputs), axis=others, keepdims=True), 1e-8) / 127
-        # Plain operations, which the converter folds into the kernel; it finds the same steps again, along any axis
+        # Plain operations: the converter folds them into the kernel, where it finds the same steps again, on any axis
         return inputs + tf.stop_gradient(tf.round(inputs / step) * step - inputs)
 
     def get_config(self) -> dict[str, Any]:
         return {"axes": self.axes}
 
 
-class _Fixed(Quantizer):
+class _Fixed(Quantizer):  # type: ignore[misc]
     """Asymmetric, 256 steps over a range that does not change."""
 
     def __init__(self, limits: Range) -> None:

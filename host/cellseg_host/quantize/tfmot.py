@@ -1,4 +1,4 @@
-"""tensorflow-model-optimization, imported quietly: it warns of its own use of distutils, which nobody can act on."""
+"""tensorflow-model-optimization, imported quietly: it warns of its own use of distutils, which users cannot change."""
 
 from __future__ import annotations
 

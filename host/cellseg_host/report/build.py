@@ -1,29 +1,27 @@
-"""From contenders to a whole report, of whichever kind they are."""
+"""From contenders to the whole report."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cellseg_device import hardware
-from cellseg_device.model import RUNTIME
+from cellseg_device.model.interpreter import RUNTIME
+from cellseg_device.system import hardware
 from cellseg_host import __version__
 from cellseg_host.data.dataset import Dataset
-from cellseg_host.report import latency
+from cellseg_host.report import page, segmenters
+from cellseg_host.report.comparison import Comparison, Track
 from cellseg_host.report.contenders import Contender
 from cellseg_host.report.settings import Settings
 from cellseg_host.tensorflow_quietly import import_tensorflow
 
-# Called with what begins and its number of steps; gives what is called after each step
-Track = Callable[[str, int], Callable[[], None]]
-
 
 @dataclass(frozen=True)
 class Report:
-    """What is written, and what is printed.
+    """The page and the tables that are written, and the table that is printed.
 
     Attributes
     ----------
@@ -33,20 +31,18 @@ class Report:
         The summary.
     tables : mapping of str to sequence of mapping
         By file name, rows with the same keys.
-    columns : sequence of str
-    rows : sequence of sequence of str
-        The table that is printed.
+    printed : sequence of mapping of str to str
+        Its rows, by the columns' titles.
     """
 
     page: str
     document: Mapping[str, Any]
     tables: Mapping[str, Sequence[Mapping[str, Any]]]
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    printed: Sequence[Mapping[str, str]]
 
 
 def build(contenders: Sequence[Contender], dataset: Dataset, settings: Settings, track: Track) -> Report:
-    """Measure the contenders, which are of one kind, and write the page.
+    """Compare the contenders, which are of one kind, and return the report.
 
     Raises
     ------
@@ -55,55 +51,22 @@ def build(contenders: Sequence[Contender], dataset: Dataset, settings: Settings,
     ModelError
         If a model's card does not fit its graph.
     """
+    comparison: Comparison[Any]
     if contenders[0].is_classifier:
-        return _classifiers(contenders, dataset, settings, track)
-    return _segmenters(contenders, dataset, settings, track)
+        import_tensorflow()
+        from cellseg_host.report import classifiers
 
-
-def _segmenters(contenders: Sequence[Contender], dataset: Dataset, settings: Settings, track: Track) -> Report:
-    from cellseg_host.report import segmenter_page, segmenters
-
-    compared = segmenters.compare(contenders, dataset, settings, track)
-    document = _about(dataset, settings) | segmenters.summary(compared)
-    sample = f"{_counted(document['images'], 'image')}, {_counted(document['cells'], 'cell')}"
-    return Report(
-        segmenter_page.build(compared, _lines(document, sample)),
-        document,
-        {
-            "scores.csv": segmenters.score_rows(compared),
-            "models.csv": segmenters.model_rows(compared),
-            "latency.csv": latency.rows(compared.names, compared.timings),
-        },
-        *segmenters.printed(compared),
-    )
-
-
-def _classifiers(contenders: Sequence[Contender], dataset: Dataset, settings: Settings, track: Track) -> Report:
-    import_tensorflow()
-    from cellseg_host.report import classifier_page, classifiers
-
-    settings = dataclasses.replace(settings, threads=1)  # a view is too small to be shared out
-    compared = classifiers.compare(contenders, dataset, settings, track)
-    document = _about(dataset, settings) | classifiers.summary(compared)
-    sample = (
-        f"{_counted(document['images'], 'image')}, cut into {_counted(document['views'], 'view')} of "
-        f"{compared.side} × {compared.side} px, "
-        f"{document['views_with_cells']:,} of them with cells"
-    )
-    return Report(
-        classifier_page.build(compared, _lines(document, sample)),
-        document,
-        {
-            "scores.csv": classifiers.score_rows(compared),
-            "models.csv": classifiers.model_rows(compared),
-            "latency.csv": latency.rows(compared.names, compared.timings),
-        },
-        *classifiers.printed(compared),
-    )
+        one_thread = dataclasses.replace(settings, threads=1)  # a view is too small to share between threads
+        comparison = classifiers.compare(contenders, dataset, one_thread, track)
+    else:
+        comparison = segmenters.compare(contenders, dataset, settings, track)
+    document = _about(dataset, comparison.settings) | comparison.summary()
+    text = page.render(comparison, _lines(document, comparison.sample))
+    return Report(text, document, comparison.tables(), comparison.printed())
 
 
 def _about(dataset: Dataset, settings: Settings) -> dict[str, Any]:
-    """Where the numbers come from."""
+    """Return where the numbers come from."""
     machine = hardware.describe()
     return {
         "dataset": dataset.root.resolve().name,
@@ -119,15 +82,11 @@ def _about(dataset: Dataset, settings: Settings) -> dict[str, Any]:
 
 
 def _lines(document: Mapping[str, Any], sample: str) -> list[str]:
-    """What stands under the page's title."""
+    """Return what stands under the page's title."""
     machine = document["machine"]
+    computer = f"{machine['model'] or machine['machine']}, {machine['cores']} cores"
     return [
         f"{document['dataset']}, split {document['split']}: {sample}",
-        f"{machine['model'] or machine['machine']}, {machine['cores']} cores; {document['runtime']}, "
-        f"threads: {document['threads']}",
+        f"{computer}; {document['runtime']}, threads: {document['threads']}",
         f"cellseg-host {document['version']}, {document['made']}",
     ]
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

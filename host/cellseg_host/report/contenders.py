@@ -1,4 +1,4 @@
-"""What is compared: model files, and training runs as the float32 model that can be made of each."""
+"""What is compared: model files, and training runs, each converted to a float32 model."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from cellseg_device import card as cards
-from cellseg_device.card import Card
-from cellseg_device.errors import InputError, ModelError
-from cellseg_host import history
+from cellseg_device.errors import InputError
+from cellseg_device.model import card as cards
+from cellseg_device.model.card import Card
+from cellseg_device.model.faults import as_model_faults
 from cellseg_host.data.dataset import Dataset
-from cellseg_host.history import Epoch
 from cellseg_host.report.cost import Cost, cost
+from cellseg_host.training import history
+from cellseg_host.training.history import Epoch
 
 # From the most precise to the least
 PRECISION = ("float32", "float16", "dynamic", "int8")
@@ -24,16 +25,16 @@ PRECISION = ("float32", "float16", "dynamic", "int8")
 
 @dataclass(frozen=True)
 class Contender:
-    """A model that takes part.
+    """A model that is compared.
 
     Attributes
     ----------
     name : str
-        Unlike the others'.
+        Differs from the others' names.
     path : Path
         As the user gave it.
     file : Path
-        The .tflite: `path` itself, or what a run was converted to.
+        The .tflite: `path` itself, or the one that the run was converted to.
     card : Card
     size_bytes : int
         Of the file.
@@ -52,11 +53,11 @@ class Contender:
 
     @property
     def is_classifier(self) -> bool:
-        """Whether it judges images as a whole."""
+        """Whether it classifies images as a whole."""
         return self.card.output("presence") is not None
 
     def row(self) -> dict[str, Any]:
-        """What it is, flat, for a table."""
+        """Return a flat row for a table."""
         return {
             "model": self.name,
             "path": str(self.path),
@@ -68,7 +69,7 @@ class Contender:
 
 
 def open_all(
-    paths: Sequence[Path], dataset: Dataset, folder: Path, say: Callable[[str], None] = lambda stage: None
+    paths: Sequence[Path], dataset: Dataset, folder: Path, say: Callable[[str], None] = lambda _: None
 ) -> tuple[Contender, ...]:
     """Open model files and training runs.
 
@@ -79,24 +80,24 @@ def open_all(
     dataset : Dataset
         Its val split chooses the thresholds of runs.
     folder : Path
-        Where the models that runs are converted to are kept meanwhile.
+        Takes the models that runs are converted to.
     say : callable
         Called with what is being done.
 
     Raises
     ------
     InputError
-        If a model is named twice, a run is not finished, or classifiers and segmenters are mixed.
+        If a model is listed twice, a run is not finished, or classifiers and segmenters are mixed.
     ModelError
         If a file is no model with a card.
     """
     places = [(p.parent if p.name == "model.keras" else p).resolve() for p in paths]
     for path, place in zip(paths, places, strict=True):
         if places.count(place) > 1:
-            raise InputError(f"{path}: is named twice: name each model once")
+            raise InputError(f"{path}: is listed twice: name each model once")
     opened: dict[int, Contender] = {}
-    told_apart = names(places)
-    # Files first: what is wrong with one shows at once, while a run takes its conversion
+    unique = names(places)
+    # Files first, so that an error in one shows before a run is converted, which takes a while
     for index in sorted(range(len(paths)), key=lambda i: _is_run(paths[i])):
         path = file = paths[index]
         epochs: tuple[Epoch, ...] = ()
@@ -105,17 +106,15 @@ def open_all(
             file = folder / f"{index}.tflite"
             epochs = _convert(path, dataset, file)
         data = cards.read_model_file(file)
-        try:
+        with as_model_faults(path):
             card, spent = cards.read_from(data), cost(data)
-        except ModelError as error:
-            raise ModelError(f"{path}: {error.message}") from None
-        opened[index] = Contender(told_apart[index], path, file, card, len(data), spent, epochs)
+        opened[index] = Contender(unique[index], path, file, card, len(data), spent, epochs)
         _refuse_mixture(list(opened.values()))
     return tuple(opened[index] for index in range(len(paths)))
 
 
 def names(places: Sequence[Path]) -> list[str]:
-    """The shortest names that tell paths apart: a file's without its ending, else with it, else with its folders.
+    """Return the shortest names that differ: a file's without its ending, else with it, else with its folders.
 
     Parameters
     ----------
@@ -135,16 +134,16 @@ def names(places: Sequence[Path]) -> list[str]:
 
 
 def conversions(contenders: Sequence[Contender]) -> list[tuple[int, int]]:
-    """Pairs of contenders that are one trained network in two precisions: (the most precise, another), by index.
+    """Return the pairs of contenders that are one trained network in two precisions: (the most precise, another).
 
-    Two models are of one network when their cards name the same training settings and data, and the same runs whose
-    mean it is, if it is one.
+    They are given by index. Two models are of one network when their cards name the same training settings and data,
+    and the same runs if it is a mean of several.
     """
     families: dict[str, list[int]] = {}
     for index, contender in enumerate(contenders):
-        told = {k: contender.card.provenance.get(k) for k in ("settings", "data", "average")}
-        if told["settings"] and told["data"] and contender.card.quantization in PRECISION:
-            families.setdefault(json.dumps(told, sort_keys=True), []).append(index)
+        training = {k: contender.card.provenance.get(k) for k in ("settings", "data", "average")}
+        if training["settings"] and training["data"] and contender.card.quantization in PRECISION:
+            families.setdefault(json.dumps(training, sort_keys=True), []).append(index)
 
     def rank(index: int) -> int:
         return PRECISION.index(contenders[index].card.quantization)
@@ -161,12 +160,12 @@ def _is_run(path: Path) -> bool:
 
 
 def _convert(path: Path, dataset: Dataset, file: Path) -> tuple[Epoch, ...]:
-    """Write the float32 model of a run; give its training."""
+    """Write the float32 model of a run, and return its training."""
     from cellseg_host.tensorflow_quietly import import_tensorflow
 
     import_tensorflow()
     from cellseg_host.quantize import float_model
-    from cellseg_host.runs import open_run
+    from cellseg_host.training.runs import open_run
 
     run = open_run(path)
     file.write_bytes(float_model(run, dataset))
@@ -177,5 +176,5 @@ def _refuse_mixture(opened: Sequence[Contender]) -> None:
     kinds = {c.is_classifier: c for c in opened}
     if len(kinds) > 1:
         raise InputError(
-            f"{kinds[True].path} judges whole images and {kinds[False].path} finds cells: compare one kind at a time"
+            f"{kinds[True].path} classifies whole images, {kinds[False].path} draws cells: compare one kind at a time"
         )

@@ -1,4 +1,4 @@
-"""How charts look: one palette, one shape for each model, and from a figure to what a page can hold."""
+"""The look of charts: a colour and a shape for each model; and a figure as an image that a page can hold."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from cellseg_host.plots import PALETTE
+from cellseg_device.summary.chart import PALETTE
 from cellseg_host.report.statistics import Interval
 
-# Beside the colour a second sign, as matplotlib names it and as a letter for tables
+# A model's shape, beside its colour: as matplotlib names it, and as a letter for tables
 MARKERS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖", "<": "◀", ">": "▶"}
 GREY = "#8a8a8a"
 PAGE_INCHES = 11.3  # the width of the page's text, at 96 pixels an inch
-# More points than these in one panel are drawn as pixels, or the page would take long to open
+# More points than these in one panel are drawn as pixels; as vectors they would make the page slow to open
 MAX_VECTOR_POINTS = 2000
 
 _STYLE: dict[str, Any] = {
@@ -40,7 +40,7 @@ _STYLE: dict[str, Any] = {
     "xtick.color": "#333333",
     "ytick.color": "#333333",
     "figure.constrained_layout.use": True,
-    # Letters as shapes look alike on every computer; fixed salt and no date give the same bytes for the same numbers
+    # Text as paths looks the same on every computer; with a fixed salt, the same numbers give the same bytes
     "svg.fonttype": "path",
     "svg.hashsalt": "cellseg",
 }
@@ -48,28 +48,28 @@ _STYLE: dict[str, Any] = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Figures made and saved within look alike."""
+    """Give the figures that are drawn and saved in this block the same look."""
     with mpl.rc_context(_STYLE):
         yield
 
 
 def colour(index: int) -> str:
-    """Of the model of this number."""
+    """Return the colour of the model of this number."""
     return PALETTE[index % len(PALETTE)]
 
 
 def marker(index: int) -> str:
-    """Of the model of this number."""
+    """Return the shape of the model of this number, as matplotlib names it."""
     return list(MARKERS)[index % len(MARKERS)]
 
 
 def sign(index: int) -> str:
-    """The marker as a letter."""
+    """Return the shape of the model of this number as a letter."""
     return MARKERS[marker(index)]
 
 
 def grid(panels: int, columns: int, width: float, height: float, **options: Any) -> tuple[Figure, list[Any]]:
-    """A figure of `panels` axes in rows of `columns`; sizes of one panel in inches."""
+    """Return a figure and its `panels` axes in rows of `columns`; width and height of one panel are in inches."""
     columns = min(columns, panels)
     rows = -(-panels // columns)
     figure = Figure(figsize=(width * columns, height * rows))
@@ -80,10 +80,10 @@ def grid(panels: int, columns: int, width: float, height: float, **options: Any)
 
 
 def error_bars(axes: Any, places: Sequence[float], intervals: Sequence[Interval], index: int, **options: Any) -> None:
-    """Points with 95 % bars of the model of this number; ``along="x"`` for bars that lie."""
+    """Draw points with 95 % bars for the model of this number; ``along="x"`` for horizontal bars."""
     along = options.pop("along", "y")
     value, low, high = np.array([(i.value, i.low, i.high) for i in intervals]).T
-    # Where there are too few images for an interval, the point stands alone
+    # A point without a bar where there are too few images for an interval
     bars = np.nan_to_num([np.maximum(value - low, 0), np.maximum(high - value, 0)])
     x, y = (places, value) if along == "y" else (value, places)
     axes.errorbar(
@@ -100,12 +100,12 @@ def error_bars(axes: Any, places: Sequence[float], intervals: Sequence[Interval]
 
 
 def svg(figure: Figure) -> str:
-    """The figure as a data URI that an ``img`` can show."""
+    """Return the figure as a data URI that an ``img`` can show."""
     text = io.BytesIO()
     figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None}, dpi=150)
     return uri(text.getvalue(), "svg+xml")
 
 
 def uri(data: bytes, kind: str) -> str:
-    """A data URI of an image."""
+    """Return a data URI of an image."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

@@ -1,7 +1,7 @@
-"""How long models take, side by side: on the same fields, one after the other in turns.
+"""Times of several models on the same fields.
 
-Taking turns, each round beginning with another model, spreads what else the machine does (other work, its clock, its
-temperature) over all of them alike.
+The models take turns, and each round begins with another one, so that whatever else changes on the machine (other work,
+its clock, its temperature) affects all of them alike.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from cellseg_device.segment import Stopwatch, segment
+from cellseg_device.pipeline.segment import segment
+from cellseg_device.pipeline.stopwatch import Stopwatch
 from cellseg_host.data.dataset import Dataset, Entry
 
 MIN_ROUNDS, MAX_ROUNDS = 3, 20
 FIELD_S = 20.0
 
 # From a file's bytes to the result; the stopwatch's step "invoke" is the network alone
-Road = Callable[[bytes, Any, Stopwatch], object]
+Pipeline = Callable[[bytes, Any, Stopwatch], object]
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Field:
     height, width : int
         In pixels.
     data : bytes
-        Its file.
+        The content of its file.
     """
 
     height: int
@@ -49,7 +50,7 @@ class Timing:
     height, width : int
         Of the field, in pixels.
     invoke_ms, end_to_end_ms : tuple of float
-        One for each round: the network alone, and the whole road from the file's bytes to the table of cells.
+        One for each round: the network alone, and everything from the file's bytes to the table of cells.
     """
 
     height: int
@@ -59,12 +60,12 @@ class Timing:
 
     @property
     def megapixels(self) -> float:
-        """Size of the field."""
+        """Pixels of the field, in millions."""
         return self.height * self.width / 1e6
 
     def row(self) -> dict[str, Any]:
-        """Flat, for a table: median and 95th percentile of both, and the medians per megapixel."""
-        row: dict[str, Any] = {"height": self.height, "width": self.width, "rounds": len(self.invoke_ms)}
+        """Return one flat row of a table: median and 95th percentile of both, and the medians per megapixel."""
+        row: dict[str, Any] = {"height": self.height, "width": self.width, "runs": len(self.invoke_ms)}
         for name, values in (("invoke", self.invoke_ms), ("end_to_end", self.end_to_end_ms)):
             median, p95 = np.percentile(values, (50, 95))
             row |= {
@@ -76,13 +77,13 @@ class Timing:
 
 
 def rows(names: Sequence[str], timings: Sequence[Sequence[Timing]]) -> list[dict[str, Any]]:
-    """One row for each model and field."""
+    """Return one row for each model and field."""
     pairs = zip(names, timings, strict=True)
     return [{"model": name, **timing.row()} for name, of_model in pairs for timing in of_model]
 
 
 def fields(dataset: Dataset, entries: Sequence[Entry]) -> tuple[Field, ...]:
-    """The image of median size and the largest one; one image, where all are of one size."""
+    """Return the image of median size and the largest one; a single one where both are of the same size."""
     ranked = sorted(entries, key=lambda e: (e.height * e.width, e.id))
     typical, largest = ranked[(len(ranked) - 1) // 2], ranked[-1]
     is_one = (typical.height, typical.width) == (largest.height, largest.width)
@@ -94,21 +95,23 @@ def take_turns(
     models: Sequence[Any],
     fields: Sequence[Field],
     rounds: int = MAX_ROUNDS,
+    *,
     budget_s: float = FIELD_S,
-    road: Road = segment,
+    pipeline: Pipeline = segment,
     on_round: Callable[[], None] = lambda: None,
 ) -> list[tuple[Timing, ...]]:
-    """Time every model on every field.
+    """Return the times of every model on every field.
 
     Parameters
     ----------
     models : sequence of Model
     fields : sequence of Field
     rounds : int
-        At most so many for each field; a first one, which prepares the runtime for the field's size, is not counted.
+        Of each field, at most. One round before them, in which the runtime prepares for the field's size, is not timed.
     budget_s : float
-        No further round begins after so many seconds with one field, once `MIN_ROUNDS` are done.
-    road : callable
+        After so many seconds with one field no further round begins, once `MIN_ROUNDS` are done.
+    pipeline : callable
+        From a file's bytes to the result.
     on_round : callable
         Called after each round.
 
@@ -126,7 +129,7 @@ def take_turns(
                 break
             for turn in range(len(models)):
                 index = (number + turn) % len(models)
-                lap = _lap(road, field.data, models[index])
+                lap = _lap(pipeline, field.data, models[index])
                 if number >= 0:
                     taken[index].append(lap)
             on_round()
@@ -136,9 +139,9 @@ def take_turns(
     return [tuple(t) for t in timings]
 
 
-def _lap(road: Road, data: bytes, model: Any) -> tuple[float, float]:
-    """Milliseconds of the network alone, and of the whole road."""
-    watch = Stopwatch()
+def _lap(pipeline: Pipeline, data: bytes, model: Any) -> tuple[float, float]:
+    """Return the milliseconds of the network alone, and of the whole pipeline."""
+    stopwatch = Stopwatch()
     start = time.perf_counter()
-    road(data, model, watch)
-    return watch.ms.get("invoke", 0.0), (time.perf_counter() - start) * 1e3
+    pipeline(data, model, stopwatch)
+    return stopwatch.ms.get("invoke", 0.0), (time.perf_counter() - start) * 1e3

@@ -1,4 +1,4 @@
-"""The images on which the models do best and worst, and on which they differ most: truth and every model's cells."""
+"""Pictures of the images on which the models do best and worst, and on which they differ most."""
 
 from __future__ import annotations
 
@@ -7,25 +7,24 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from cellseg_host import metrics, plots
 from cellseg_host.data.dataset import Entry
-from cellseg_host.evaluate import ImageScore
-from cellseg_host.metrics import Labels
-from cellseg_host.report.scoring import Seen
+from cellseg_host.evaluation import metrics
+from cellseg_host.evaluation.evaluate import ImageScore
+from cellseg_host.evaluation.metrics import Labels
+from cellseg_host.report import plots
+from cellseg_host.report.plots import Picture
+from cellseg_host.report.scoring import ScoredImage
 
 WINDOW_PX = 160
-PANEL_PX = 360  # shown at half of it: an outline of two pixels is one on the screen
-# On a model's panel: cells it found, cells it missed, and cells of its own that are none. The errors are drawn thicker.
-FOUND_COLOUR, MISSED_COLOUR, EXTRA_COLOUR = plots.PREDICTION_COLOUR, plots.TRUTH_COLOUR, (255, 60, 200)
-
-Picture = npt.NDArray[np.uint8]
+PANEL_PX = 360  # shown at half this size: an outline of two pixels is one on the screen
+# On a model's panel: counted cells that match a true one, true cells it missed, and counted cells that match none
+MATCHED_COLOUR, MISSED_COLOUR, EXTRA_COLOUR = plots.PREDICTION_COLOUR, plots.TRUTH_COLOUR, (255, 60, 200)
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One image of the report, as its window of at most 160 × 160 pixels.
+    """A window of one image, of at most 160 × 160 pixels, as the report shows it.
 
     Attributes
     ----------
@@ -35,7 +34,7 @@ class Shown:
     plain, truth : ndarray of uint8, shape (360, 360, 3)
         The image, and the image with the outlines of the true cells.
     models : tuple of ndarray of uint8, each of shape (360, 360, 3)
-        With what each model found, missed and added.
+        For each model the image with the cells that it matched, missed and added.
     """
 
     entry: Entry
@@ -46,7 +45,7 @@ class Shown:
 
 
 class Showcase:
-    """Keeps the few images that are worth a look, while all of them pass by.
+    """Keeps pictures of the few images that are worth a look, while all of them pass by.
 
     Parameters
     ----------
@@ -61,31 +60,31 @@ class Showcase:
         self._worst: list[tuple[tuple[float, float, str], Shown]] = []
         self._disputed: list[tuple[tuple[float, float, str], Shown]] = []
 
-    def add(self, seen: Seen) -> None:
-        """Look at one image."""
-        ap50 = [j.score.ap50 for j in seen.judged]
-        mean_ap = [j.score.mean_ap for j in seen.judged]
+    def add(self, scored: ScoredImage) -> None:
+        """Draw one image if it is among the best, the worst or the most disputed so far."""
+        ap50 = [m.score.ap50 for m in scored.models]
+        mean_ap = [m.score.mean_ap for m in scored.models]
         good = (float(np.mean(ap50)), float(np.mean(mean_ap)))
-        name = seen.entry.id
+        name = scored.entry.id
         keys = (
             (self._best, (*good, name), self._each),
             (self._worst, (-good[0], -good[1], name), self._each),
-            # An image may be best or worst too: more are kept than are needed
+            # More than are shown, since some of them may be among the best or worst
             (self._disputed, (float(np.ptp(ap50)), float(np.ptp(mean_ap)), name), 3 * self._each),
         )
         shown = None
         for kept, key, most in keys:
             if len(kept) < most or key > kept[-1][0]:
-                shown = shown or show(seen)
+                shown = shown or show(scored)
                 kept.append((key, shown))
                 kept.sort(key=lambda pair: pair[0], reverse=True)
                 del kept[most:]
 
     def groups(self) -> dict[str, list[Shown]]:
-        """The images by ``best``, ``worst`` and ``disputed``; none is in two groups."""
+        """Return the images by ``best``, ``worst`` and ``disputed``; none is in two groups."""
         taken: set[str] = set()
         groups = {}
-        # Of a few images half are the best
+        # Of few images only half can be the best
         count = len({s.entry.id for _, s in (*self._best, *self._worst)})
         limits = {"best": min(self._each, -(-count // 2)), "worst": self._each, "disputed": self._each}
         for title, kept in (("best", self._best), ("worst", self._worst), ("disputed", self._disputed)):
@@ -95,28 +94,29 @@ class Showcase:
         return groups
 
 
-def show(seen: Seen) -> Shown:
+def show(scored: ScoredImage) -> Shown:
     """Draw the window of an image in which the models err most."""
-    window = telling_window(seen.true, [j.labels for j in seen.judged])
-    plain = plots.enlarged(plots.picture(seen.image)[window], PANEL_PX)
-    true = plots.enlarged(seen.true[window], PANEL_PX)
+    window = worst_window(scored.true, [m.labels for m in scored.models])
+    plain = plots.enlarged(plots.picture(scored.image)[window], PANEL_PX)
+    true = plots.enlarged(scored.true[window], PANEL_PX)
     truth = plain.copy()
     plots.outline(truth, true, plots.TRUTH_COLOUR, 2)
     panels = []
-    for judged in seen.judged:
+    for model in scored.models:
         panels.append(plain.copy())
-        _compare(panels[-1], seen.true, judged.labels, window)
-    return Shown(seen.entry, tuple(j.score for j in seen.judged), plain, truth, tuple(panels))
+        _compare(panels[-1], scored.true, model.labels, window)
+    return Shown(scored.entry, tuple(m.score for m in scored.models), plain, truth, tuple(panels))
 
 
-def telling_window(true: Labels, predicted: Sequence[Labels], side: int = WINDOW_PX) -> tuple[slice, slice]:
-    """The square of at most `side` pixels in which the models disagree most with the truth, or with most cells.
+def worst_window(true: Labels, predicted: Sequence[Labels], side: int = WINDOW_PX) -> tuple[slice, slice]:
+    """Return the square in which the models disagree most with the truth; of equal ones, the one with most cells.
 
     Parameters
     ----------
     true : ndarray of uint16, shape (height, width)
     predicted : sequence of ndarray of uint16
     side : int
+        Of the square in pixels, at most.
     """
     side = min(*true.shape, side)
     interest = 0.01 * (true > 0).astype(np.float64)
@@ -132,11 +132,11 @@ def telling_window(true: Labels, predicted: Sequence[Labels], side: int = WINDOW
 
 
 def _compare(panel: Picture, true: Labels, predicted: Labels, window: tuple[slice, slice]) -> None:
-    """Draw what was found, missed and added (both thicker), matched over the whole image by an IoU above 0.5."""
-    match = metrics.pairwise_iou(true, predicted) > metrics.THRESHOLDS[0]
+    """Draw the cells that are matched, missed and added (both thicker); they are matched over the whole image."""
+    match = metrics.matches(true, predicted)
     is_missed = np.concatenate(([False], ~match.any(axis=1)))
     is_extra = np.concatenate(([False], ~match.any(axis=0)))
     true, predicted = (plots.enlarged(labels[window], PANEL_PX) for labels in (true, predicted))
-    plots.outline(panel, np.where(is_extra[predicted], 0, predicted).astype(np.uint16), FOUND_COLOUR, 2)
+    plots.outline(panel, np.where(is_extra[predicted], 0, predicted).astype(np.uint16), MATCHED_COLOUR, 2)
     for labels, chosen, colour in ((true, is_missed, MISSED_COLOUR), (predicted, is_extra, EXTRA_COLOUR)):
         plots.outline(panel, np.where(chosen[labels], labels, 0).astype(np.uint16), colour, 3)

@@ -1,4 +1,4 @@
-"""Every image judged once by every model, through the code that runs on the device."""
+"""Every image scored once by every model, through the code that runs on the device."""
 
 from __future__ import annotations
 
@@ -8,41 +8,46 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cellseg_device.image import Image
-from cellseg_device.model import Model
-from cellseg_host import metrics
+from cellseg_device.image.pixels import Image
+from cellseg_device.model.interpreter import Model
 from cellseg_host.data.dataset import Dataset, Entry
-from cellseg_host.evaluate import Judged, judge
-from cellseg_host.metrics import Labels
+from cellseg_host.evaluation import metrics
+from cellseg_host.evaluation.evaluate import Scored, score_image
+from cellseg_host.evaluation.metrics import Labels
 
 
 @dataclass(frozen=True)
-class Seen:
-    """One image, and what each model makes of it.
+class ScoredImage:
+    """One image with its true cells, and each model's labels and score.
 
     Attributes
     ----------
     entry : Entry
     image : Image
     true : ndarray of uint16, shape (height, width)
-    diameter_px : ndarray of float64, shape (n_cells,)
-        Equivalent diameter of each true cell.
-    judged : tuple of Judged
+    models : tuple of Scored
         One for each model.
-    found : tuple of ndarray of bool, each of shape (n_cells,)
-        For each model, which true cells it found.
     """
 
     entry: Entry
     image: Image
     true: Labels
-    diameter_px: npt.NDArray[np.float64]
-    judged: tuple[Judged, ...]
-    found: tuple[npt.NDArray[np.bool_], ...]
+    models: tuple[Scored, ...]
+
+    @property
+    def diameter_px(self) -> npt.NDArray[np.float64]:
+        """Equivalent diameter of each true cell."""
+        area = np.bincount(self.true.ravel(), minlength=1)[1:]
+        return np.sqrt(4 * area / np.pi)
+
+    def matched(self, model: int) -> npt.NDArray[np.bool_]:
+        """Return which true cells match one that the model of this number counted."""
+        matched: npt.NDArray[np.bool_] = np.any(metrics.matches(self.true, self.models[model].labels), axis=1)
+        return matched
 
 
-def judge_all(models: Sequence[Model], dataset: Dataset, entries: Iterable[Entry]) -> Iterator[Seen]:
-    """Judge the images one by one; each is read once and let go of.
+def score_all(models: Sequence[Model], dataset: Dataset, entries: Iterable[Entry]) -> Iterator[ScoredImage]:
+    """Yield the images one by one, so that no more than one is in memory.
 
     Raises
     ------
@@ -51,12 +56,4 @@ def judge_all(models: Sequence[Model], dataset: Dataset, entries: Iterable[Entry
     """
     for entry in entries:
         image, true = dataset.image(entry), dataset.labels(entry)
-        area = np.bincount(true.ravel(), minlength=1)[1:]
-        judged = tuple(judge(model, entry, image, true) for model in models)
-        found = tuple(cells_found(true, j.labels) for j in judged)
-        yield Seen(entry, image, true, np.sqrt(4 * area / np.pi), judged, found)
-
-
-def cells_found(true: Labels, labels: Labels) -> npt.NDArray[np.bool_]:
-    """For each true cell, whether a predicted one overlaps it by an IoU above 0.5."""
-    return metrics.pairwise_iou(true, labels).max(axis=1, initial=0) > metrics.THRESHOLDS[0]
+        yield ScoredImage(entry, image, true, tuple(score_image(model, entry, image, true) for model in models))

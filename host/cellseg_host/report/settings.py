@@ -14,10 +14,10 @@ class Settings:
     Attributes
     ----------
     split : str
-        Images that the models are compared on.
+        The images that the models are compared on.
     threads : int
-        Of one run of a network.
-    rounds : int
+        Used to run a network.
+    runs : int
         Timed runs of each model on each field, at most.
     resamples, seed : int
         Of the bootstrap.
@@ -27,7 +27,7 @@ class Settings:
 
     split: str = "test"
     threads: int = 2
-    rounds: int = 20
+    runs: int = 20
     resamples: int = RESAMPLES
     seed: int = 0
     threshold: float = 0.5

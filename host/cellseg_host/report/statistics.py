@@ -1,4 +1,9 @@
-"""How sure a number is that was measured on a sample of images, how counts agree, and bins of equal content.
+"""How uncertain a number is that was measured on a sample of images, how counts agree, and bins of equal content.
+
+The bootstrap is ours and not ``scipy.stats.bootstrap``: here images are drawn, once for all models and metrics, and a
+statistic takes their weights, so that views of one image stay together (the AUC), differences are paired, resamples in
+which a ratio is undefined are left out, and all metrics of a page cost a few matrix products. SciPy's draws single
+observations anew for each metric, refuses a single image, and gives NaN where one resample is undefined.
 
 References
 ----------
@@ -29,7 +34,7 @@ Statistic = Callable[[Values], Values]
 
 @dataclass(frozen=True)
 class Interval:
-    """A value, and the ends of its 95 % interval; NaN where there is nothing to take it of, or too little."""
+    """A value, and the ends of its 95 % interval; NaN where there are no cases, or too few for an interval."""
 
     value: float
     low: float
@@ -37,12 +42,12 @@ class Interval:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether zero lies outside: for a difference, that it is hardly by chance."""
+        """Whether zero lies outside: a difference that is unlikely to be chance."""
         return self.low > 0 or self.high < 0
 
 
 def resamples(images: int, times: int = RESAMPLES, seed: int = 0) -> Values:
-    """How often each image is drawn in each bootstrap sample [1]_.
+    """Return how often each image is drawn in each bootstrap sample [1]_.
 
     Parameters
     ----------
@@ -61,7 +66,7 @@ def resamples(images: int, times: int = RESAMPLES, seed: int = 0) -> Values:
 
 
 def bootstrap(statistic: Statistic, weights: Values) -> Interval:
-    """A statistic of all images with its 95 % percentile interval [2]_.
+    """Return a statistic of all images with its 95 % percentile interval [2]_.
 
     Parameters
     ----------
@@ -72,7 +77,7 @@ def bootstrap(statistic: Statistic, weights: Values) -> Interval:
     Returns
     -------
     Interval
-        Without ends for a single image, which says nothing of how images differ.
+        Without ends for a single image, which does not show how images differ.
     """
     value = float(statistic(np.ones((1, weights.shape[1])))[0])
     samples = statistic(weights)
@@ -85,24 +90,25 @@ def bootstrap(statistic: Statistic, weights: Values) -> Interval:
 
 
 def mean_of(values: npt.ArrayLike) -> Statistic:
-    """The mean over images."""
+    """Return the statistic that is the mean over images."""
     numbers = np.asarray(values, np.float64)
     return lambda weights: (weights @ numbers) / weights.sum(axis=1)
 
 
 def ratio_of(numerator: npt.ArrayLike, denominator: npt.ArrayLike) -> Statistic:
-    """Σ numerator / Σ denominator over images; NaN where the denominator is 0."""
+    """Return the statistic Σ numerator / Σ denominator over images; NaN where the denominator is 0."""
     above, below = np.asarray(numerator, np.float64), np.asarray(denominator, np.float64)
 
     def statistic(weights: Values) -> Values:
         total = weights @ below
-        return np.divide(weights @ above, total, out=np.full(len(total), math.nan), where=total != 0)
+        ratio: Values = np.divide(weights @ above, total, out=np.full(len(total), math.nan), where=total != 0)
+        return ratio
 
     return statistic
 
 
 def difference_of(one: Statistic, other: Statistic) -> Statistic:
-    """`one` minus `other` of the same images: paired."""
+    """Return the statistic `one` − `other` of the same images: paired."""
     return lambda weights: one(weights) - other(weights)
 
 
@@ -113,7 +119,7 @@ class Agreement:
     Attributes
     ----------
     mean, difference : ndarray of float64, shape (n,)
-        Per image: mean of the two counts, and predicted minus true.
+        Per image: mean of the two counts, and counted − true.
     bias : float
         Mean difference.
     low, high : float
@@ -128,15 +134,15 @@ class Agreement:
     high: float
 
 
-def bland_altman(true: npt.ArrayLike, predicted: npt.ArrayLike) -> Agreement:
-    """The agreement of predicted with true counts.
+def bland_altman(true: npt.ArrayLike, counted: npt.ArrayLike) -> Agreement:
+    """Return the agreement of counted with true cells.
 
     Parameters
     ----------
-    true, predicted : array_like of int, shape (n,)
+    true, counted : array_like of int, shape (n,)
         At least one image.
     """
-    first, second = np.asarray(true, np.float64), np.asarray(predicted, np.float64)
+    first, second = np.asarray(true, np.float64), np.asarray(counted, np.float64)
     difference = second - first
     bias = float(difference.mean())
     spread = 1.96 * float(difference.std(ddof=1)) if len(difference) > 1 else 0.0
@@ -144,7 +150,7 @@ def bland_altman(true: npt.ArrayLike, predicted: npt.ArrayLike) -> Agreement:
 
 
 def quantile_edges(values: npt.ArrayLike, bins: int) -> Values:
-    """Edges of at most `bins` bins that hold about equally many of the values.
+    """Return the edges of at most `bins` bins that hold about equally many of the values.
 
     Returns
     -------
@@ -160,5 +166,5 @@ def quantile_edges(values: npt.ArrayLike, bins: int) -> Values:
 
 
 def bin_of(values: npt.ArrayLike, edges: Values) -> npt.NDArray[np.int64]:
-    """The bin of each value, by the edges of `quantile_edges`."""
+    """Return the bin of each value, given the edges from `quantile_edges`."""
     return np.clip(np.searchsorted(edges, np.asarray(values), side="right") - 1, 0, max(len(edges) - 2, 0))

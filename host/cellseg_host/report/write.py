@@ -1,9 +1,7 @@
-"""The files of a report: they appear together, each whole."""
+"""Write the files of a report, each whole and all at once."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -11,24 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from cellseg_device import files
-from cellseg_device.errors import InputError, OutputError
-from cellseg_host.console import to_json
+from cellseg_device.errors import OutputError
+from cellseg_device.system import csv_text, files
+from cellseg_host.json_text import to_json
 from cellseg_host.report.build import Report
 
-PAGE, SUMMARY = "index.html", "summary.json"
-
-
-def check_new(folder: Path) -> None:
-    """Refuse a folder that holds something, before any work is done.
-
-    Raises
-    ------
-    InputError
-        If there is anything, or something that is no folder.
-    """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder}: is not empty: choose a new folder for --out")
+PAGE, SUMMARY, SCORES = "index.html", "summary.json", "scores.csv"
 
 
 def write(folder: Path, report: Report) -> None:
@@ -49,21 +35,17 @@ def write(folder: Path, report: Report) -> None:
 
 
 def csv_bytes(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """A table as CSV: fractions with six decimals, nothing where a number is not finite."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]))
-    writer.writeheader()
-    writer.writerows({k: _cell(v) for k, v in row.items()} for row in rows)
-    return text.getvalue().encode()
+    """Return a table as CSV: fractions with six decimals, nothing where a number is undefined."""
+    return csv_text.csv_bytes([list(rows[0]), *([_cell(row.get(k)) for k in rows[0]] for row in rows)])
 
 
 def json_bytes(document: Mapping[str, Any]) -> bytes:
-    """A document as JSON, with null for numbers that are not finite."""
+    """Return a document as JSON, with null for numbers that are not finite."""
     return (json.dumps(finite(json.loads(to_json(document))), indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def finite(value: Any) -> Any:
-    """The same document with None for NaN and infinities, which JSON has no words for."""
+    """Return the same document with None for NaN and infinities, which JSON cannot express."""
     if isinstance(value, dict):
         return {k: finite(v) for k, v in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,5 @@
-"""Many trainings to find the best settings: a grid or a search, stopped and gone on with at will, by many at once.
+"""Many trainings to find the best settings: a grid or a search that may be stopped, continued and shared at any time.
 
-`space` reads what is searched, `study` trains it, `report` shows what came out.
+`plan` reads the sweep's file and `space` its search, `explore` finds what a search can choose, `study` trains the
+trials, `report` shows the results.
 """

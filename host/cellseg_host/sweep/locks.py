@@ -1,4 +1,4 @@
-"""Locks between processes that end with the process that holds them, however it ends.
+"""Locks between processes, released when the process that holds them ends, however it ends.
 
 Between machines they need a file system that shares ``flock``, as NFS 4 does.
 """
@@ -14,8 +14,8 @@ from typing import IO
 
 
 @contextmanager
-def locked(path: Path, wait: bool = True) -> Iterator[bool]:
-    """Hold a file's lock; without `wait`, say whether it was free, and hold it if so."""
+def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold a file's lock and yield True; without `wait`, yield False if another process holds it."""
     with path.open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -26,9 +26,10 @@ def locked(path: Path, wait: bool = True) -> Iterator[bool]:
 
 
 class JournalLock:
-    """Optuna's lock of its journal; of Optuna's own, one that a killed process held is held for half a minute more.
+    """A lock for Optuna's journal; Optuna's own locks outlive a killed process by half a minute.
 
-    What a full disk left half-written at the journal's end is cut off first: Optuna would refuse all that follows it.
+    It first removes a record that a full disk left half-written at the journal's end: Optuna would refuse all records
+    after it.
 
     Parameters
     ----------
@@ -52,6 +53,6 @@ class JournalLock:
         return True
 
     def release(self) -> None:
-        """Let go of it."""
+        """Release the lock."""
         assert self._file is not None
         self._file.close()

@@ -1,16 +1,15 @@
-"""What came out of a sweep: a table of all trials, and plots that show where the good ones lie.
+"""The results of a sweep: a table of all trials, and plots that show where the good ones lie.
 
 ::
 
     SWEEP/trials.csv       one row per trial
     SWEEP/trials.json      the same, with the best and how to repeat it, and what mattered
     SWEEP/history.png      the metric of each trial, and the best so far
-    SWEEP/parameters.png   the metric against each parameter, those that mattered most first
+    SWEEP/parameters.png   the metric against each parameter, those that mattered most first; none without parameters
 """
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import io
 import json
@@ -23,19 +22,20 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from cellseg_device import files
-from cellseg_host.sweep.space import Choices, Range
+from cellseg_device.system import files
+from cellseg_device.system.csv_text import csv_bytes
 from cellseg_host.sweep.study import Sweep, Trial
 
-# Fewer complete trials say nothing about which parameter mattered
+# With fewer complete trials nothing can be said about which parameter mattered
 IMPORTANCE_TRIALS = 10
 _COLUMNS = 3
 _COLOURS = {"pruned": "0.7", "complete": "C0"}
 
 
 def document(sweep: Sweep, data: Path) -> dict[str, Any]:
-    """All about the sweep as it stands, for a program.
+    """Return the sweep as it is now, for trials.json.
 
     Parameters
     ----------
@@ -55,15 +55,15 @@ def document(sweep: Sweep, data: Path) -> dict[str, Any]:
 
 
 def repeat(sweep: Sweep, trial: Trial, data: Path) -> str:
-    """The command that trains a trial once more."""
-    words = ["cellseg-host", "train", data, "--config", sweep.folder / trial.run / "config.yaml"]
+    """Return the command that trains a trial once more."""
+    words = ["cellseg-host", "train", data, "--config", sweep.folder / trial.run / "config.toml"]
     return shlex.join(map(str, [*words, "--out", f"runs/{sweep.folder.name}-{trial.number}"]))
 
 
 def importance(sweep: Sweep) -> dict[str, float]:
-    """How much of the metric's variation among the best trials each parameter explains, as shares, largest first.
+    """Return the share of the metric's variation among the best trials that each parameter explains, largest first.
 
-    Nothing for fewer than `IMPORTANCE_TRIALS` complete trials. By PED-ANOVA [1]_, as Optuna has it.
+    By PED-ANOVA [1]_, in Optuna; empty for fewer than `IMPORTANCE_TRIALS` complete trials.
 
     References
     ----------
@@ -73,18 +73,18 @@ def importance(sweep: Sweep) -> dict[str, float]:
     if sum(t.state == "complete" for t in sweep.trials()) < IMPORTANCE_TRIALS:
         return {}
     with warnings.catch_warnings():
-        # Where a conditional parameter has few trials, or all are alike, it warns that shares are rough
+        # It warns of rough shares where a conditional parameter has few trials, or all are alike
         warnings.simplefilter("ignore", UserWarning)
         return {k: round(float(v), 4) for k, v in optuna.importance.get_param_importances(sweep.study).items()}
 
 
 def names(trials: Sequence[Trial]) -> list[str]:
-    """The parameters that any trial has, in the order in which they came up."""
+    """Return the names of all parameters, in the order in which trials chose them."""
     return list(dict.fromkeys(name for t in trials for name in t.parameters))
 
 
 def ranked(sweep: Sweep) -> list[Trial]:
-    """The trials, best first; those without a value last, by number."""
+    """Return the trials, best first; those without a value last, by number."""
     sign = 1 if sweep.minimizes else -1
     return sorted(
         sweep.trials(),
@@ -93,22 +93,19 @@ def ranked(sweep: Sweep) -> list[Trial]:
 
 
 def write(sweep: Sweep, data: Path) -> dict[str, Any]:
-    """Write the tables and plots into the sweep's folder, and give `document`."""
-    told = document(sweep, data)
+    """Write the tables and plots into the sweep's folder, and return `document`."""
+    results = document(sweep, data)
     trials = sweep.trials()
-    text = io.StringIO()
     head = [f.name for f in dataclasses.fields(Trial) if f.name != "parameters"]
     parameters = names(trials)
-    writer = csv.writer(text)
-    writer.writerow([*head, *parameters])
-    for trial in trials:
-        writer.writerow([*(getattr(trial, n) for n in head), *(trial.parameters.get(n, "") for n in parameters)])
-    files.write(sweep.folder / "trials.csv", text.getvalue().encode())
-    files.write(sweep.folder / "trials.json", (json.dumps(told, indent=2, ensure_ascii=False) + "\n").encode())
+    rows = [[*(getattr(t, n) for n in head), *(t.parameters.get(n, "") for n in parameters)] for t in trials]
+    files.write(sweep.folder / "trials.csv", csv_bytes([[*head, *parameters], *rows]))
+    files.write(sweep.folder / "trials.json", (json.dumps(results, indent=2, ensure_ascii=False) + "\n").encode())
     if any(t.value is not None for t in trials):
         files.write(sweep.folder / "history.png", _history(sweep, trials))
-        files.write(sweep.folder / "parameters.png", _parameters(sweep, trials, told["importance"]))
-    return told
+        if parameters:
+            files.write(sweep.folder / "parameters.png", _parameters(sweep, trials, results["importance"]))
+    return results
 
 
 def _history(sweep: Sweep, trials: Sequence[Trial]) -> bytes:
@@ -133,12 +130,12 @@ def _history(sweep: Sweep, trials: Sequence[Trial]) -> bytes:
 
 
 def _parameters(sweep: Sweep, trials: Sequence[Trial], shares: dict[str, float]) -> bytes:
-    """A panel for each parameter: numbers along an axis, choices side by side with the median of complete trials."""
+    """Return a panel for each parameter: numbers along an axis, choices side by side with their median."""
     shown = sorted(names(trials), key=lambda name: -shares.get(name, 0.0))
     columns = min(_COLUMNS, len(shown))
     rows = math.ceil(len(shown) / columns)
     figure, panels = _figure(rows, columns, (4 * columns, 3.2 * rows))
-    kinds = dict(sweep.plan.parameters())
+    kinds = {k: kind for t in sweep.study.get_trials(deepcopy=False) for k, kind in t.distributions.items()}
     for axes, name in zip(panels, shown, strict=False):
         having = [t for t in trials if t.value is not None and name in t.parameters]
         for state, colour in _COLOURS.items():
@@ -148,24 +145,24 @@ def _parameters(sweep: Sweep, trials: Sequence[Trial], shares: dict[str, float])
         axes.set_ylabel(sweep.plan.metric, fontsize=8)
     for axes in panels[len(shown) :]:
         axes.set_axis_off()
-    about = "grey: pruned, by their last epoch" if any(t.state == "pruned" for t in trials) else ""
-    figure.suptitle("   ".join(["in brackets: share of the variation explained"] * bool(shares) + [about]), fontsize=8)
+    note = "grey: pruned, by their last epoch" if any(t.state == "pruned" for t in trials) else ""
+    figure.suptitle("   ".join(["in brackets: share of the variation explained"] * bool(shares) + [note]), fontsize=8)
     return _png(figure)
 
 
-def _points(axes: Any, kind: Range | Choices, values: Sequence[Any], metric: Sequence[float], colour: str) -> None:
-    if isinstance(kind, Range):
+def _points(axes: Any, kind: BaseDistribution, values: Sequence[Any], metric: Sequence[float], colour: str) -> None:
+    if not isinstance(kind, CategoricalDistribution):
         axes.scatter(values, metric, s=18, alpha=0.7, color=colour)
-        axes.set_xscale("log" if kind.log else "linear")
+        axes.set_xscale("log" if getattr(kind, "log", False) else "linear")
         return
-    labels = list(kind)
+    labels = list(kind.choices)
     places = [labels.index(v) for v in values]
     axes.scatter(places, metric, s=18, alpha=0.7, color=colour)
     if colour == _COLOURS["complete"]:
         for place in sorted(set(places)):
             middle = statistics.median(m for p, m in zip(places, metric, strict=True) if p == place)
             axes.hlines(middle, place - 0.3, place + 0.3, color="C1")
-    axes.set_xticks(range(len(labels)), [_short(label) for label in labels], rotation=20, ha="right", fontsize=8)
+    axes.set_xticks(range(len(labels)), [_short(str(label)) for label in labels], rotation=20, ha="right", fontsize=8)
     axes.set_xlim(-0.5, len(labels) - 0.5)
 
 

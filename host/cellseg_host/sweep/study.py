@@ -1,15 +1,15 @@
-"""The trials of a sweep: each is a training run in a folder of its own, shared out among all that work on the sweep.
+"""The trials of a sweep: each is a training run in its own folder, and any number of processes share the work.
 
 ::
 
     SWEEP/sweep.json     what is searched, on which data; another configuration is refused
-    SWEEP/config.yaml    the file it was started with
+    SWEEP/sweep.toml     the file it was started with; its search function's file in SWEEP/plugins
     SWEEP/journal.log    Optuna's record of all trials
     SWEEP/trials/0007/   the run of trial 7, as `train` makes it
 
-Whoever works on a trial holds the lock of its file beside the folder, which the system frees when the process ends,
-however it ends. So a trial that is not finished and not locked was stopped: the next to look goes on with it, from the
-run's own checkpoint.
+A process that works on a trial holds the lock on the file beside its folder, which the system releases when the
+process ends, however it ends. So a trial that is neither finished nor locked was stopped: the next process continues
+it, from the run's own checkpoint.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,48 +32,46 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from cellseg_device import files
 from cellseg_device.errors import InputError, OutputError
+from cellseg_device.suggestions import unknown
+from cellseg_device.system import files
 from cellseg_host import __version__
-from cellseg_host import history as histories
 from cellseg_host.data.dataset import Dataset
-from cellseg_host.history import Epoch
-from cellseg_host.nearest import unknown
-from cellseg_host.settings import TrainSettings
+from cellseg_host.sweep import explore
 from cellseg_host.sweep.locks import JournalLock, locked
-from cellseg_host.sweep.space import Choices, Plan, Range
+from cellseg_host.sweep.plan import Plan
+from cellseg_host.training import history as histories
+from cellseg_host.training.history import Epoch
 
 STATES = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
     TrialState.FAIL: "failed",
     TrialState.RUNNING: "running",
-    TrialState.WAITING: "waiting",
 }
-# Trials before any is pruned, and the share of its epochs that each may have
+# No trial is pruned before so many others are complete, nor in this first share of its epochs
 PRUNE_AFTER_TRIALS, PRUNE_AFTER_SHARE = 5, 0.2
 _NO_ROOM = os.strerror(errno.ENOSPC)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial as it stands.
+    """One trial as it is now.
 
     Attributes
     ----------
     number : int
     state : str
-        ``"complete"``, ``"pruned"``, ``"failed"``, ``"running"`` (or stopped, until a worker goes on with it) or
-        ``"waiting"``.
+        ``"complete"``, ``"pruned"``, ``"failed"``, or ``"running"`` (or stopped, until a process continues it).
     value : float or None
-        The metric of the network that its run keeps; of a pruned trial, of the last epoch.
+        The metric of the network that its run keeps; if pruned, of its last epoch.
     epochs : int
     parameters : dict
-        What was chosen for it.
+        Chosen for it, by name.
     reason : str
-        Why it failed, or nothing.
+        Why it failed, or empty.
     run : str
-        Folder of its run, from the sweep's.
+        Folder of its run, relative to the sweep's.
     """
 
     number: int
@@ -99,21 +97,21 @@ class Sweep:
         return self.study.direction is StudyDirection.MINIMIZE
 
     def trials(self) -> list[Trial]:
-        """All trials so far, by number."""
+        """Return all trials so far, by number."""
         return [self._trial(t) for t in self.study.get_trials(deepcopy=False)]
 
     def trial(self, number: int) -> Trial:
-        """One of them."""
+        """Return the trial with this number."""
         return self._trial(self.study.get_trials(deepcopy=False)[number])
 
     def best(self) -> Trial | None:
-        """The complete trial with the best metric, the first of equals."""
+        """Return the complete trial with the best metric, of equals the first."""
         complete = [t for t in self.trials() if t.state == "complete" and t.value is not None]
         sign = 1 if self.minimizes else -1
         return min(complete, key=lambda t: (sign * (t.value or 0.0), t.number), default=None)
 
     def run_of(self, number: int) -> Path:
-        """Folder of a trial's run."""
+        """Return the folder of a trial's run."""
         return self.folder / "trials" / f"{number:04d}"
 
     def _trial(self, found: optuna.trial.FrozenTrial) -> Trial:
@@ -130,44 +128,45 @@ class Sweep:
         )
 
 
-def open_sweep(folder: Path, plan: Plan, config: bytes, dataset: Dataset | None) -> Sweep:
+def open_sweep(folder: Path, plan: Plan, dataset: Dataset | None) -> Sweep:
     """Start a sweep in an empty folder, or open the one in it.
 
     Parameters
     ----------
     folder : Path
     plan : Plan
-    config : bytes
-        The file that the plan was read from, of which a new sweep keeps a copy.
     dataset : Dataset or None
-        None to look at a sweep that is there.
+        None to look at a sweep that exists.
 
     Raises
     ------
     InputError
-        If the folder holds something else, or a sweep of another configuration or other data.
+        If the folder holds something else, or a sweep with another configuration or other data.
     """
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    told = folder / "sweep.json"
-    # In this order: of a sweep that another starts at this moment, sweep.json is the first file
+    record = folder / "sweep.json"
+    # Listed before the check: sweep.json is the first file of a sweep that another process may just be starting
     found = [p for p in folder.iterdir() if not p.name.startswith(".")] if folder.exists() else []
-    if found and not told.exists():
+    if found and not record.exists():
         raise InputError(f"{folder}: is not empty and holds no sweep: choose another --out")
-    if dataset is None and not told.exists():
+    if dataset is None and not record.exists():
         raise InputError(f"{folder}: holds no sweep to report: start one with --data")
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / ".lock"):
-        if told.exists():
-            _check_same(told, plan, dataset)
+        if record.exists():
+            _check_same(record, plan, dataset)
         elif dataset is not None:
             data = {"name": dataset.root.resolve().name, "sha256": dataset.digest()}
-            document = {"config": plan.told, "data": data, "code": {"cellseg_host": __version__}}
-            files.write(told, json.dumps(document, indent=2, ensure_ascii=False).encode())
+            document = {"config": plan.identity, "data": data, "code": {"cellseg_host": __version__}}
+            files.write(record, json.dumps(document, indent=2, ensure_ascii=False).encode())
         (folder / "trials").mkdir(exist_ok=True)
-        if not (folder / "config.yaml").exists():
-            files.write(folder / "config.yaml", config)
+        for name, content in plan.files.items():
+            copy = folder / name
+            if not copy.exists():
+                copy.parent.mkdir(exist_ok=True)
+                files.write(copy, content)
         journal = (folder / "journal.log").resolve()
-        backend = JournalFileBackend(str(journal), JournalLock(journal))
+        lock: Any = JournalLock(journal)  # Optuna's base class of locks is private
+        backend = JournalFileBackend(str(journal), lock)
         direction = StudyDirection.MINIMIZE if plan.metric == histories.LOSS else StudyDirection.MAXIMIZE
         study = optuna.create_study(
             storage=JournalStorage(backend), study_name="sweep", direction=direction, load_if_exists=True
@@ -175,21 +174,21 @@ def open_sweep(folder: Path, plan: Plan, config: bytes, dataset: Dataset | None)
     return Sweep(folder, plan, study)
 
 
-def _check_same(told: Path, plan: Plan, dataset: Dataset | None) -> None:
+def _check_same(record: Path, plan: Plan, dataset: Dataset | None) -> None:
     try:
-        document = json.loads(told.read_text(encoding="utf-8"))
+        document = json.loads(record.read_text(encoding="utf-8"))
         config, data = document["config"], document["data"]
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{told}: is damaged ({error}): choose another --out") from None
-    for key in sorted({*config, *plan.told}):
-        if config.get(key) != plan.told.get(key):
-            raise InputError(f"{told.parent}: holds a sweep with another '{key}': choose another --out")
+        raise InputError(f"{record}: is damaged ({error}): choose another --out") from None
+    for key in sorted({*config, *plan.identity}):
+        if config.get(key) != plan.identity.get(key):
+            raise InputError(f"{record.parent}: holds a sweep with another '{key}': choose another --out")
     if dataset is not None and data["sha256"] != dataset.digest():
-        raise InputError(f"{told.parent}: was started on other data ({data['name']}): choose another --out")
+        raise InputError(f"{record.parent}: was started on other data ({data['name']}): choose another --out")
 
 
 def check(plan: Plan, dataset: Dataset) -> None:
-    """Refuse, before any training, data without the splits it needs, and choices that work with no other choice.
+    """Raise, before any training, for data without the needed splits and for choices that work in no combination.
 
     Raises
     ------
@@ -198,23 +197,24 @@ def check(plan: Plan, dataset: Dataset) -> None:
     """
     for split in ("train", "val"):
         dataset.split(split)
-    choices = [labels for labels, _ in plan.choices()] or [{}]
-    for labels in choices:
-        if (first := _error(labels, plan)) and all(_error({**others, **labels}, plan) for others in choices):
-            raise InputError(f"{' '.join(labels.values())}: {first}".removeprefix(": "))
+    choices = explore.choices(plan.search) or [{}]
+    for chosen in choices:
+        if (first := _error(chosen, plan)) and all(_error({**others, **chosen}, plan) for others in choices):
+            raise InputError(f"{' '.join(map(str, chosen.values()))}: {first}".removeprefix(": "))
 
 
 def work(
     sweep: Sweep,
     dataset: Dataset,
     trials: int,
+    *,
     prune: bool = False,
-    on_epoch: Callable[[int, Epoch], None] = lambda number, epoch: None,
-    on_step: Callable[[int, int], None] = lambda step, steps: None,
+    on_epoch: Callable[[int, Epoch], None] = lambda *_: None,
+    on_step: Callable[[int, int], None] = lambda *_: None,
 ) -> Iterator[Trial]:
     """Train trial after trial, yielding each when it is finished, until there are as many as wanted.
 
-    Any number of processes may do so at once. One that is stopped leaves its trial to the next that comes.
+    Any number of processes may do so at once. If one is stopped, the next continues its trial.
 
     Parameters
     ----------
@@ -231,46 +231,32 @@ def work(
     """
     while True:
         with ExitStack() as held:
-            trial = _claim(sweep, trials, prune, held)
+            trial = _claim(sweep, trials, held)
             if trial is None:
                 return
-            state, value = _train(sweep, dataset, trial, prune, on_epoch, on_step)
+            state, value = _train(sweep, dataset, trial, prune=prune, on_epoch=on_epoch, on_step=on_step)
             sweep.study.tell(trial, value, state)
         yield sweep.trial(trial.number)
 
 
-def _claim(sweep: Sweep, wanted: int, prune: bool, held: ExitStack) -> optuna.Trial | None:
-    """A trial to work on, with all its parameters: a stopped one, else a new one; its lock goes into `held`."""
+def _claim(sweep: Sweep, wanted: int, held: ExitStack) -> optuna.Trial | None:
+    """Return a trial to work on, with all its parameters: a stopped one, else a new one. Its lock goes into `held`."""
     study = sweep.study
-
-    def suggest(name: str, item: Range | Choices) -> Any:
-        if not isinstance(item, Range):
-            return trial.suggest_categorical(name, list(item))
-        if item.whole:
-            step = None if item.step is None else int(item.step)
-            return trial.suggest_int(name, int(item.low), int(item.high), step=step or 1, log=item.log)
-        return trial.suggest_float(name, item.low, item.high, step=item.step, log=item.log)
-
-    # Nobody else looks for a trial meanwhile
+    # No other process looks for a trial meanwhile
     with locked(sweep.folder / ".lock"):
         known = study.get_trials(deepcopy=False)
         taken = next((t for t in known if t.state is TrialState.RUNNING and _take(sweep, t.number, held)), None)
-        queued = [t.number for t in known if t.state is TrialState.WAITING]
-        number = taken.number if taken else min(queued, default=len(known))
-        if number >= wanted and not (taken or queued):
+        number = taken.number if taken else len(known)
+        if number >= wanted and not taken:
             return None
         study.sampler = _sampler(sweep.plan, number)
-        if prune:
-            free = round(PRUNE_AFTER_SHARE * int(sweep.plan.base.get("epochs", TrainSettings.epochs)))
-            study.pruner = optuna.pruners.MedianPruner(PRUNE_AFTER_TRIALS, free + 1)
         if taken:
-            trial = optuna.Trial(study, taken._trial_id)
+            trial = optuna.Trial(study, taken._trial_id)  # noqa: SLF001 - Optuna has no public way to go on with a trial
         else:
-            if sweep.plan.method == "grid" and not queued:
-                study.enqueue_trial(sweep.plan.points()[number])
             trial = study.ask()
             held.enter_context(locked(_lock_of(sweep, trial.number)))
-        sweep.plan.walk(suggest)
+        with suppress(InputError):  # a search that fails is recorded as this trial's failure when it is trained
+            sweep.plan.search(trial)
         return trial
 
 
@@ -278,24 +264,27 @@ def _train(
     sweep: Sweep,
     dataset: Dataset,
     trial: optuna.Trial,
+    *,
     prune: bool,
     on_epoch: Callable[[int, Epoch], None],
     on_step: Callable[[int, int], None],
 ) -> tuple[TrialState, float | None]:
-    """Train a trial to its end: its state and value."""
+    """Train a trial to its end, and return its state and value."""
     import tensorflow as tf
     import tf_keras as keras
 
-    from cellseg_host.train import train
+    from cellseg_host.training.train import train
 
     path, metric = sweep.run_of(trial.number), sweep.plan.metric
     resume = (path / "run.json").is_file()
     if not resume:
-        shutil.rmtree(path, ignore_errors=True)  # of a stop before the run began
-    keras.backend.clear_session()  # lets go of the network before
+        shutil.rmtree(path, ignore_errors=True)  # left by a stop before the run began
+    keras.backend.clear_session()  # frees the network of the trial before
     try:
-        settings = sweep.plan.settings(lambda name, item: trial.params[name])
-        with closing(train(dataset, path, settings, resume, on_step)) as epochs:  # type: ignore[type-var]
+        settings = sweep.plan.settings_of(trial)
+        if prune:
+            sweep.study.pruner = _pruner(settings.epochs)
+        with closing(train(dataset, path, settings, resume=resume, on_step=on_step)) as epochs:
             for epoch in epochs:
                 on_epoch(trial.number, epoch)
                 trial.report(epoch.scores[metric], epoch.epoch)
@@ -303,25 +292,31 @@ def _train(
                     return TrialState.PRUNED, None
         kept = histories.best(histories.read(path))
         if kept is None or not math.isfinite(kept.scores[metric]):
-            raise InputError(f"its {metric} is no number")
+            raise InputError(f"its {metric} is not a number")
     except (InputError, MemoryError, tf.errors.ResourceExhaustedError) as error:
-        if _NO_ROOM in str(error):  # TensorFlow's, of a checkpoint: the next start goes on with this trial
+        if _NO_ROOM in str(error):  # TensorFlow's, of a checkpoint: the next start continues this trial
             raise OutputError(f"{path}: cannot be written (no space is left): make room, then start again") from None
         text = error.message if isinstance(error, InputError) else "there is not enough memory for it"
         trial.set_user_attr("reason", text)
-        # A search learns nothing from what Optuna calls failed, and would come back to it again and again
+        # Not FAIL: from failed trials Optuna learns nothing, and would try their parameters again and again
         return TrialState.PRUNED, None
     return TrialState.COMPLETE, kept.scores[metric]
 
 
 def _sampler(plan: Plan, number: int) -> optuna.samplers.BaseSampler:
-    """What chooses a trial's parameters: by the seed, its number and the results so far, whoever starts it."""
+    """Return what chooses a trial's parameters: from the seed, its number and the results so far, in any process."""
     seed = int(np.random.SeedSequence((plan.seed, number)).generate_state(1)[0])
+    if plan.method == "grid":
+        return explore.Chosen(lambda name, _: plan.points[number][name])
     return optuna.samplers.TPESampler(seed=seed) if plan.method == "tpe" else optuna.samplers.RandomSampler(seed=seed)
 
 
+def _pruner(epochs: int) -> optuna.pruners.BasePruner:
+    return optuna.pruners.MedianPruner(PRUNE_AFTER_TRIALS, round(PRUNE_AFTER_SHARE * epochs) + 1)
+
+
 def _take(sweep: Sweep, number: int, held: ExitStack) -> bool:
-    """Lock a trial that was stopped; not one that another works on, or finishes at this moment."""
+    """Lock a stopped trial and return True; False if another process works on it, or has just finished it."""
     free = held.enter_context(locked(_lock_of(sweep, number), wait=False))
     return free and sweep.study.get_trials(deepcopy=False)[number].state is TrialState.RUNNING
 
@@ -330,18 +325,15 @@ def _lock_of(sweep: Sweep, number: int) -> Path:
     return sweep.run_of(number).with_suffix(".lock")
 
 
-def _error(labels: dict[str, str], plan: Plan) -> str:
-    """What is wrong with these choices, the rest being the first there is."""
-    from cellseg_host import plugins
+def _error(chosen: explore.Parameters, plan: Plan) -> str:
+    """Return what is wrong with a trial of these parameters, the rest being the first there is, or nothing."""
     from cellseg_host.architectures import option_defaults
-    from cellseg_host.train import check as check_settings
-
-    def pick(name: str, item: Range | Choices) -> Any:
-        return item.low if isinstance(item, Range) else labels.get(name, next(iter(item)))
+    from cellseg_host.plugins.networks import find_architecture
+    from cellseg_host.training.train import check as check_settings
 
     try:
-        settings = plan.settings(pick)
-        arch = plugins.find_architecture(settings.arch, settings.heads, settings.options)
+        settings = plan.settings_of(explore.first_trial(chosen))
+        arch = find_architecture(settings.arch, settings.heads, settings.options)
         for option in settings.options:
             if option not in (known := list(option_defaults(arch.build))):
                 raise InputError(f"{arch.name} has {unknown('option', option, known)}")

@@ -1,4 +1,4 @@
-"""What both kinds of microscope see inside nuclei: per-nucleus values spread over pixels, spots, profiles."""
+"""The inside of nuclei for both kinds of microscope: values per nucleus spread over pixels, spots, profiles."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SHIFT = 4
 
 
 def spread(layout: Layout, values: npt.ArrayLike) -> Canvas:
-    """Give every pixel the value of its nucleus; 0 outside.
+    """Return for every pixel the value of its nucleus; 0 outside.
 
     Parameters
     ----------
@@ -27,12 +27,12 @@ def spread(layout: Layout, values: npt.ArrayLike) -> Canvas:
 
 
 def kinds(layout: Layout) -> npt.NDArray[np.str_]:
-    """Kind of every nucleus, shape (n,)."""
+    """Return the kind of every nucleus, shape (n,)."""
     return np.array([n.kind for n in layout.nuclei], dtype=np.str_)
 
 
 def thickness(layout: Layout, flatness: float) -> Canvas:
-    """Height of a flattened ellipsoid over every pixel, 0 outside, 1 in the middle.
+    """Return the height of a flattened ellipsoid over every pixel, 0 outside, 1 in the middle.
 
     ``(1 - (1 - d/s)²)^((1 - flatness)/2)`` with d the distance to the outline and s the short semi-axis;
     flatness 0 is a half-ellipsoid, 1 a plate.
@@ -47,11 +47,12 @@ def spots(
     rng: np.random.Generator,
     layout: Layout,
     chosen: npt.NDArray[np.bool_],
+    *,
     mean_number: float,
     radius: float,
     reach: float = 0.7,
 ) -> Canvas:
-    """Round spots scattered inside nuclei, 1 inside a spot, 0 elsewhere, with hard edges.
+    """Return round spots scattered inside nuclei: 1 inside a spot, 0 elsewhere, with hard edges.
 
     Parameters
     ----------
@@ -64,7 +65,7 @@ def spots(
     radius : float
         Of a spot, relative to the nucleus' short semi-axis.
     reach : float
-        How far out they lie, relative to the semi-axes.
+        Their distance from the middle, relative to the semi-axes.
     """
     canvas = np.zeros(layout.labels.shape, np.float32)
     picked = np.flatnonzero(chosen)
@@ -98,6 +99,6 @@ def draw_discs(
 
 
 def by_focus(canvas: Canvas, layout: Layout, focus: npt.NDArray[np.int_]) -> list[Canvas]:
-    """Split a canvas by the nuclei's focus class (0, 1, 2): light adds, so each part is blurred by itself."""
+    """Return a canvas split by the nuclei's focus class (0, 1, 2): light adds up, so each part is blurred by itself."""
     classes = spread(layout, focus + 1.0)
     return [canvas * (classes == k + 1) for k in range(int(focus.max(initial=0)) + 1)]

@@ -1,4 +1,4 @@
-"""Fields without a nucleus, of ten kinds that a camera gives now and then: the count of each is to be 0."""
+"""Fields without a nucleus, of ten kinds that cameras produce now and then: the right count of each is 0."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cellseg_host.synth.texture import Shape, blur, fibres, flow, noise
 
 Picture = npt.NDArray[Any]
 
-# Tests and benchmarks judge a model on these: whoever trains one on empty fields takes other seeds.
+# Tests and benchmarks score models on fields from these seeds: use other seeds to train on empty fields
 TEST_SEEDS = (0, 1, 2, 3, 4)
 TEST_SHAPE = (520, 696)
 
@@ -24,7 +24,7 @@ _TWELVE_BIT = Camera(electrons_per_count=2, read_noise_e=4, offset=100, top=4095
 
 
 def make_empty(kind: str, shape: Shape, seed: int | tuple[int, ...]) -> Picture:
-    """Make one field without a nucleus.
+    """Return one field without a nucleus.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def make_empty(kind: str, shape: Shape, seed: int | tuple[int, ...]) -> Picture:
         One of `KINDS`.
     shape : (height, width)
     seed : int or tuple of int
-        Non-negative; the same kind, shape and seed give the same field.
+        Non-negative; the same kind, shape and seed make the same field.
 
     Returns
     -------
@@ -48,12 +48,12 @@ def _dark(rng: np.random.Generator, shape: Shape) -> Picture:
 
 
 def _uneven(rng: np.random.Generator, shape: Shape) -> Picture:
-    """Medium that glows, lit unevenly."""
+    """Glowing medium, lit unevenly."""
     return expose(rng, 40 * illumination(rng, shape, 0.6), _GREY)
 
 
 def _debris(rng: np.random.Generator, shape: Shape) -> Picture:
-    """Specks and lint on dark: bright, up to 4 px across, far smaller than a nucleus."""
+    """Bright specks and lint on dark, up to 4 px across, far smaller than a nucleus."""
     canvas = np.zeros(shape, np.float32)
     count = int(rng.poisson(2e-4 * shape[0] * shape[1]))
     rows, cols = rng.uniform(0, shape[0], count), rng.uniform(0, shape[1], count)
@@ -64,7 +64,7 @@ def _debris(rng: np.random.Generator, shape: Shape) -> Picture:
 
 
 def _hot(rng: np.random.Generator, shape: Shape) -> Picture:
-    """A long dark exposure: single pixels run full, by a warm sensor and by cosmic rays."""
+    """A long dark exposure: a warm sensor and cosmic rays saturate single pixels."""
     image = expose(rng, np.full(shape, 5, np.float32), _TWELVE_BIT)
     is_hot = rng.random(shape) < 2e-3
     image[is_hot] = rng.integers(400, _TWELVE_BIT.top + 1, int(is_hot.sum()))

@@ -15,13 +15,13 @@ _MAKERS = {"fluorescence": fluorescence.make, "histology": histology.make}
 
 
 def make_field(settings: SynthSettings, seed: int | Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint16]]:
-    """Make a synthetic field of view.
+    """Return a synthetic field of view.
 
     Parameters
     ----------
     settings : SynthSettings
     seed : int or sequence of int
-        Non-negative; ``(seed, index)`` gives independent fields of one series. The same settings and seed
+        Non-negative; ``(seed, index)`` makes independent fields of one series. The same settings and seed
         give the same field on one machine with one set of library versions.
 
     Returns

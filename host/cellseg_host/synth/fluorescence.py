@@ -1,4 +1,4 @@
-"""Nuclei in DAPI or Hoechst as a widefield microscope and a camera give them: grey, bright on dark.
+"""Nuclei in DAPI or Hoechst as a widefield microscope and a camera show them: grey, bright on dark.
 
 The chain is that of SIMCEP (Lehmussola et al., IEEE Trans. Med. Imaging 26(7), 2007: shape, texture,
 placement, optics, detector), with the detector of EMVA 1288; the ranges were set by eye and by statistics
@@ -26,7 +26,7 @@ _COUNTS_8, _COUNTS_12 = 255, 4095
 
 @dataclass(frozen=True)
 class _Look:
-    """All that is common to one field. Intensities are relative to an ordinary nucleus."""
+    """What is common to one field. Intensities are relative to an ordinary nucleus."""
 
     diameter_px: float
     form: Form
@@ -37,8 +37,8 @@ class _Look:
     brightness_cv: float
     flatness: float
     grain: float  # contrast of fine chromatin
-    nucleoli: float  # dark spots a nucleus
-    chromocentres: float  # bright spots a nucleus (mouse)
+    nucleoli: float  # dark spots per nucleus
+    chromocentres: float  # bright spots per nucleus (mouse)
     psf_px: float
     defocus: tuple[float, float, float]  # odds of: in focus, a little off, far off
     haze: float
@@ -52,7 +52,7 @@ class _Look:
 
 
 def make(settings: SynthSettings, rng: np.random.Generator) -> tuple[npt.NDArray[Any], Layout]:
-    """Image (height, width) in uint8 or uint16, and its layout."""
+    """Return an image (height, width) in uint8 or uint16, and its layout."""
     shape = (settings.height, settings.width)
     look = _draw_look(rng, settings)
     layout = _lay_out(rng, shape, look)
@@ -120,7 +120,7 @@ def _lay_out(rng: np.random.Generator, shape: Shape, look: _Look) -> Layout:
 
 
 def _signal(rng: np.random.Generator, layout: Layout, look: _Look) -> Canvas:
-    """Mean light at the camera, 1 for an ordinary nucleus."""
+    """Return the mean light at the camera, 1 for an ordinary nucleus."""
     shape = layout.labels.shape
     diameter = look.diameter_px
     emitted = _emission(rng, layout, look)
@@ -138,7 +138,7 @@ def _signal(rng: np.random.Generator, layout: Layout, look: _Look) -> Canvas:
 
 
 def _emission(rng: np.random.Generator, layout: Layout, look: _Look) -> Canvas:
-    """Fluorescence of the nuclei themselves, before any blur."""
+    """Return the fluorescence of the nuclei themselves, before any blur."""
     shape = layout.labels.shape
     diameter, count = look.diameter_px, len(layout.nuclei)
     kind = chromatin.kinds(layout)
@@ -151,12 +151,12 @@ def _emission(rng: np.random.Generator, layout: Layout, look: _Look) -> Canvas:
     texture = 1 + chromatin.spread(layout, contrast) * grain
     texture = np.clip(texture, 0.4, 1.9)
     interphase = kind == "interphase"
-    dark = chromatin.spots(rng, layout, interphase, look.nucleoli, 0.17, reach=0.6)
+    dark = chromatin.spots(rng, layout, interphase, mean_number=look.nucleoli, radius=0.17, reach=0.6)
     texture *= 1 - np.float32(rng.uniform(0.2, 0.45)) * blur(dark, 0.03 * diameter)
     if look.chromocentres:
-        bright = chromatin.spots(rng, layout, interphase, look.chromocentres, 0.17)
+        bright = chromatin.spots(rng, layout, interphase, mean_number=look.chromocentres, radius=0.17)
         texture += np.float32(rng.uniform(0.4, 1.1)) * blur(bright, 0.025 * diameter)
-    balls = chromatin.spots(rng, layout, kind == "dying", 6.0, 0.35)
+    balls = chromatin.spots(rng, layout, kind == "dying", mean_number=6.0, radius=0.35)
     texture += 0.7 * balls
     emitted = chromatin.spread(layout, level) * texture * chromatin.thickness(layout, look.flatness)
     emitted *= 1 + np.float32(rng.uniform(0.1, 0.6)) * layout.overlap
@@ -164,7 +164,7 @@ def _emission(rng: np.random.Generator, layout: Layout, look: _Look) -> Canvas:
 
 
 def _background(rng: np.random.Generator, layout: Layout, look: _Look) -> Canvas:
-    """Medium and dim autofluorescence: cytoplasm about the nuclei and, now and then, stretched fibres."""
+    """Return medium and dim autofluorescence: cytoplasm around the nuclei and sometimes stretched fibres."""
     shape = layout.labels.shape
     diameter = look.diameter_px
     light = np.full(shape, look.background, np.float32)
@@ -182,7 +182,7 @@ def _background(rng: np.random.Generator, layout: Layout, look: _Look) -> Canvas
 
 
 def _debris(rng: np.random.Generator, shape: Shape, look: _Look) -> Canvas:
-    """Specks far smaller than a nucleus, most of them dim: dust, vesicles, bits of dead cells; unlabelled."""
+    """Return specks far smaller than a nucleus, mostly dim: dust, vesicles, bits of dead cells; unlabelled."""
     canvas = np.zeros(shape, np.float32)
     count = int(rng.poisson(look.debris * shape[0] * shape[1] / 1e6))
     # Some lie in little heaps.

@@ -37,7 +37,7 @@ ROUND = Form(aspect=1.2, spread=0.2, rough=0.08, bend=0.12)
 
 @dataclass(frozen=True)
 class _Look:
-    """All that is common to one field. Concentrations are optical densities along unit vectors."""
+    """What is common to one field. Concentrations are optical densities along unit vectors."""
 
     stain: str
     diameter_px: float
@@ -61,7 +61,7 @@ class _Look:
 
 
 def make(settings: SynthSettings, rng: np.random.Generator) -> tuple[npt.NDArray[Any], Layout]:
-    """Image (height, width, 3) in uint8 or uint16, and its layout."""
+    """Return an image (height, width, 3) in uint8 or uint16, and its layout."""
     shape = (settings.height, settings.width)
     look = _draw_look(rng, settings)
     along, across = flow(rng, shape, max(7 * look.diameter_px, 0.3 * max(shape)))
@@ -114,7 +114,7 @@ def _draw_look(rng: np.random.Generator, settings: SynthSettings) -> _Look:
 
 
 def _white(rng: np.random.Generator, stain: str) -> tuple[float, float, float]:
-    """Colour of the lamp through bare glass, as a fraction of full scale."""
+    """Return the colour of the lamp through bare glass, as a fraction of full scale."""
     base = {"purple": (0.93, 0.92, 0.92), "he": (0.94, 0.93, 0.95), "giemsa": (0.85, 0.85, 0.85)}[stain]
     red, green, blue = (float(np.clip(b + rng.normal(0, 0.015), 0, 1)) for b in base)
     return red, green, blue
@@ -144,7 +144,7 @@ def _lay_out(rng: np.random.Generator, shape: Shape, look: _Look, across: Canvas
 
 
 def _density(rng: np.random.Generator, layout: Layout, look: _Look, along: Canvas, across: Canvas) -> Canvas:
-    """Optical density (height, width, 3) of the slide, each nucleus blurred by how far it is out of focus."""
+    """Return the optical density (height, width, 3) of the slide, each nucleus blurred by its defocus."""
     blue_dye, red_dye, neutral = _matrix(rng, layout, look, along, across)
     dye = _nuclear_dye(rng, layout, look)
     odds = [0.5, 0.4, 0.1] if look.stain == "giemsa" else [0.7, 0.22, 0.08]
@@ -163,7 +163,7 @@ def _density(rng: np.random.Generator, layout: Layout, look: _Look, along: Canva
 
 
 def _stain_vectors(rng: np.random.Generator, stain: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Turn the two dyes' optical densities a little: batches, pH and scanners differ."""
+    """Return the two dyes' optical densities, turned a little: batches, pH and scanners differ."""
     pair = {
         "purple": (HAEMATOXYLIN, VIOLET),
         "he": (HAEMATOXYLIN, EOSIN),
@@ -175,7 +175,7 @@ def _stain_vectors(rng: np.random.Generator, stain: str) -> tuple[npt.NDArray[np
 
 
 def _nuclear_dye(rng: np.random.Generator, layout: Layout, look: _Look) -> Canvas:
-    """Dye in the nuclei, 1 in an ordinary one: clumped chromatin, a rim, dark dots; dense ones are plain."""
+    """Return the dye in the nuclei, 1 in an ordinary one: clumped chromatin, a rim, dark dots; dense ones are plain."""
     shape = layout.labels.shape
     diameter, count = look.diameter_px, len(layout.nuclei)
     kind = chromatin.kinds(layout)
@@ -189,7 +189,7 @@ def _nuclear_dye(rng: np.random.Generator, layout: Layout, look: _Look) -> Canva
     texture = np.clip(texture, 0.35, 2.2)
     rim = np.exp(-((layout.depth_px - 1.2) ** 2) / np.float32(2 * (0.035 * diameter + 0.5) ** 2))
     texture += chromatin.spread(layout, 0.4 * open_) * rim
-    dots = chromatin.spots(rng, layout, ~dense, 7.0, 0.08, reach=0.85)
+    dots = chromatin.spots(rng, layout, ~dense, mean_number=7.0, radius=0.08, reach=0.85)
     texture += np.float32(0.8) * blur(dots, 0.02 * diameter)
     height = chromatin.thickness(layout, 0.55)
     dye = chromatin.spread(layout, level) * texture * height
@@ -200,12 +200,12 @@ def _nuclear_dye(rng: np.random.Generator, layout: Layout, look: _Look) -> Canva
 def _matrix(
     rng: np.random.Generator, layout: Layout, look: _Look, along: Canvas, across: Canvas
 ) -> tuple[Canvas, Canvas, Canvas]:
-    """Dyes between the nuclei, and the neutral shading of refractile edges."""
+    """Return the dyes between the nuclei, and the neutral shading of refractile edges."""
     shape = layout.labels.shape
     diameter = look.diameter_px
     if look.stain == "giemsa":
         return _plasma(rng, layout, look)
-    # Fibres are crimped: their course is shaken at the scale of a nucleus, and they fray into short pieces.
+    # Fibres are crimped: their course varies at the scale of a nucleus, and they fray into short pieces.
     crimp = across + np.float32(0.10 * diameter) * noise(rng, shape, 0.35 * diameter)
     fine = fibres(rng, along, crimp, 0.8 * diameter, max(0.07 * diameter, 1.5))
     coarse = fibres(rng, along, crimp, 4.0 * diameter, 0.45 * diameter)
@@ -229,7 +229,7 @@ def _matrix(
 
 
 def _wrinkles(rng: np.random.Generator, along: Canvas, across: Canvas, diameter: float) -> Canvas:
-    """Edges that refract: a bright line beside a dark one, along the level lines of a drawn-out noise."""
+    """Return refractile edges: a bright line beside a dark one, along the level lines of stretched noise."""
     height = fibres(rng, along, across, 1.4 * diameter, max(0.28 * diameter, 2.5))
     crease = np.exp(-(height**2) / np.float32(2 * 0.16**2))
     slope = height / np.float32(0.16)
@@ -237,7 +237,7 @@ def _wrinkles(rng: np.random.Generator, along: Canvas, across: Canvas, diameter:
 
 
 def _plasma(rng: np.random.Generator, layout: Layout, look: _Look) -> tuple[Canvas, Canvas, Canvas]:
-    """Between the cells of a smear: pale cytoplasm, and unstained red cells with refractile rims."""
+    """Return what lies between the cells of a smear: pale cytoplasm, unstained red cells with refractile rims."""
     shape = layout.labels.shape
     diameter = look.diameter_px
     body = blur((layout.labels > 0).astype(np.float32), 0.22 * diameter)
@@ -257,7 +257,7 @@ def _plasma(rng: np.random.Generator, layout: Layout, look: _Look) -> tuple[Canv
 
 
 def _ghosts(rng: np.random.Generator, shape: Shape, look: _Look) -> Canvas:
-    """Nuclei far below the focal plane: pale smudges that nobody would outline. Not labelled."""
+    """Return nuclei far below the focal plane: pale smudges that nobody would outline. Not labelled."""
     canvas = np.zeros(shape, np.float32)
     count = int(rng.poisson(look.ghosts * look.plan.cells))
     semi = 0.5 * look.diameter_px
@@ -271,7 +271,7 @@ def _ghosts(rng: np.random.Generator, shape: Shape, look: _Look) -> Canvas:
 
 
 def _transmit(rng: np.random.Generator, density: Canvas, look: _Look) -> Canvas:
-    """Light at the sensor, as a fraction of full scale: Beer-Lambert, then the blur in each colour."""
+    """Return the light at the sensor, as a fraction of full scale: Beer-Lambert, then the blur in each colour."""
     light = np.exp(np.float32(-math.log(10)) * density)
     light *= np.array(look.white, np.float32)
     light *= illumination(rng, density.shape[:2], look.vignette)[..., None]
@@ -286,12 +286,12 @@ def _transmit(rng: np.random.Generator, density: Canvas, look: _Look) -> Canvas:
 
 
 def _photograph(rng: np.random.Generator, light: Canvas, look: _Look, bits: int) -> npt.NDArray[Any]:
-    """Take a picture with a colour camera; 8-bit ones went through JPEG once, as most such pictures did."""
+    """Return the image of a colour camera; 8-bit ones have been through JPEG once, as most such images have."""
     top = 255 if bits == 8 else 65_535
     camera = Camera(look.electrons * 255 / top, 6.0, 0.0, top)
     image = expose(rng, light * np.float32(top), camera)
     if bits == 8:
-        # Demosaicing spreads noise over neighbours and JPEG leaves its blocks.
+        # Demosaicing spreads noise to neighbours, and JPEG leaves its blocks.
         image = cv2.GaussianBlur(image, (0, 0), 0.55)
         _, packed = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, look.jpeg])
         return np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR_RGB))

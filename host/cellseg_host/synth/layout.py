@@ -1,4 +1,4 @@
-"""Where the nuclei lie: alone, touching, in clusters and rows; and the exact labels that follow from it."""
+"""The positions of nuclei: alone, touching, in clusters and rows; and the exact labels that follow."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import numpy.typing as npt
 from cellseg_host.synth.nuclei import Nucleus
 from cellseg_host.synth.texture import Shape, noise
 
-# A seed place with a direction to a nucleus there; None leaves the direction to chance.
+# A position with the direction of a nucleus there; None leaves the direction to chance
 Maker = Callable[[float, float, float | None], Nucleus]
 
 _TRIES = 40
-_GIVE_UP_AFTER = 60  # nuclei in a row that found no room: the field is full
+_GIVE_UP_AFTER = 60  # nuclei in a row without room: the field is full
 _GAP_PX = 2
-_MAX_OVERLAP = 0.16  # of the smaller of the two
+_MAX_OVERLAP = 0.16  # share of the smaller of the two
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Plan:
     ----------
     cells : int
     touching : float
-        Fraction of them that touch another.
+        Share of them that touch another.
     cluster : float
         Mean number in a touching group (2 or more).
     rows : bool
@@ -57,7 +57,7 @@ class Layout:
     depth_px : ndarray of float32, shape (height, width)
         Distance to the outline of the pixel's own nucleus, as if it were alone and the image had no border.
     overlap : ndarray of bool, shape (height, width)
-        Where two nuclei lie over each other: both are in the light path.
+        True where two nuclei overlap: both are in the light path.
     nuclei : list of Nucleus
         The nucleus of label k is at k - 1.
     centres : ndarray of float64, shape (n, 2)
@@ -83,7 +83,7 @@ class _Board:
 
 
 def place(rng: np.random.Generator, shape: Shape, plan: Plan, diameter_px: float, make: Maker) -> Layout:
-    """Place nuclei.
+    """Return nuclei placed on a field.
 
     Parameters
     ----------
@@ -98,13 +98,13 @@ def place(rng: np.random.Generator, shape: Shape, plan: Plan, diameter_px: float
     Returns
     -------
     Layout
-        With `plan.cells` nuclei, or fewer where the field is full.
+        With `plan.cells` nuclei, or fewer if the field is full.
     """
     board = _Board(np.zeros(shape, np.int32), np.zeros(shape, np.float32), np.zeros(shape, bool))
     sites = _Sites(rng, shape, plan, 0.35 * diameter_px)
     wanted = round(plan.touching * plan.cells)
     wanted = 2 if wanted == 1 and plan.cells > 1 else wanted
-    grouped = _place_groups(rng, board, plan, wanted, sites, make) if wanted > 1 else 0
+    grouped = _place_groups(board, plan, wanted, sites, make) if wanted > 1 else 0
     missed = 0
     for _ in range(plan.cells - grouped):
         missed = 0 if _place_alone(board, sites, make) else missed + 1
@@ -114,18 +114,18 @@ def place(rng: np.random.Generator, shape: Shape, plan: Plan, diameter_px: float
 
 
 class _Sites:
-    """Endless places, denser where a smooth random density is high; some lie just beyond the border."""
+    """Yield endless positions, denser where a smooth random density is high; some just beyond the border."""
 
     def __init__(self, rng: np.random.Generator, shape: Shape, plan: Plan, margin: float) -> None:
-        self._rng, self._margin = rng, margin
+        self.rng, self._margin = rng, margin
         self._size = (shape[0] + 2 * margin, shape[1] + 2 * margin)
         self._grid = (24, 24)
         density = np.exp(plan.clumping * noise(rng, self._grid, 4.0).astype(np.float64)).ravel()
         self._weights = np.cumsum(density / density.sum())
 
     def draw(self) -> tuple[float, float]:
-        cell = min(int(np.searchsorted(self._weights, self._rng.random())), self._weights.size - 1)
-        place = np.array(divmod(cell, self._grid[1])) + self._rng.random(2)
+        cell = min(int(np.searchsorted(self._weights, self.rng.random())), self._weights.size - 1)
+        place = np.array(divmod(cell, self._grid[1])) + self.rng.random(2)
         row, col = place / self._grid * self._size - self._margin
         return float(row), float(col)
 
@@ -134,7 +134,7 @@ def _place_alone(board: _Board, sites: _Sites, make: Maker) -> bool:
     nucleus = None
     for _ in range(_TRIES):
         row, col = sites.draw()
-        if nucleus is None:  # one outline serves all tries, save where the flow of the tissue turns it
+        if nucleus is None:  # one outline for all tries, unless the flow of the tissue turns it
             nucleus = make(row, col, None)
         if _is_free(board, nucleus, (int(row), int(col))):
             _put(board, nucleus, (int(row), int(col)))
@@ -142,30 +142,31 @@ def _place_alone(board: _Board, sites: _Sites, make: Maker) -> bool:
     return False
 
 
-def _place_groups(rng: np.random.Generator, board: _Board, plan: Plan, wanted: int, sites: _Sites, make: Maker) -> int:
-    """Place groups of touching nuclei until `wanted` are there or no room is found; return how many are."""
+def _place_groups(board: _Board, plan: Plan, wanted: int, sites: _Sites, make: Maker) -> int:
+    """Place groups of touching nuclei until there are `wanted` or no room is left; return their number."""
     placed, missed = 0, 0
     while placed < wanted and missed < _GIVE_UP_AFTER:
         left = wanted - placed
-        size = min(2 + int(rng.geometric(1 / max(plan.cluster - 1, 1.0))) - 1, left)
-        size = left if left - size == 1 else size  # nobody is left over alone
-        grown = _grow_group(rng, board, size, plan.rows, sites, make)
+        size = min(2 + int(sites.rng.geometric(1 / max(plan.cluster - 1, 1.0))) - 1, left)
+        size = left if left - size == 1 else size  # no single nucleus is left over
+        grown = _grow_group(board, size, sites, make, rows=plan.rows)
         placed += grown
         missed = 0 if grown else missed + 1
     return placed
 
 
-def _grow_group(rng: np.random.Generator, board: _Board, size: int, rows: bool, sites: _Sites, make: Maker) -> int:
+def _grow_group(board: _Board, size: int, sites: _Sites, make: Maker, *, rows: bool) -> int:
+    rng = sites.rng
     for attempt in range(_TRIES):
         row, col = sites.draw()
-        if attempt % 10 == 0:  # drawing an outline costs more than trying a place
+        if attempt % 10 == 0:  # drawing an outline costs more than trying a position
             first = make(row, col, None)
         if _is_free(board, first, (int(row), int(col))):
             break
     else:
         return 0
     height, width = board.labels.shape
-    # The first of a group lies inside the field, or its only partner may end up beyond the border.
+    # The first of a group lies inside the field; otherwise its only partner might lie beyond the border.
     centre = (min(max(int(row), 0), height - 1), min(max(int(col), 0), width - 1))
     if not _is_free(board, first, centre):
         return 0
@@ -179,7 +180,7 @@ def _grow_group(rng: np.random.Generator, board: _Board, size: int, rows: bool, 
             anchor = members[-1] if rows else members[int(rng.integers(len(members)))]
             at, of = board.centres[anchor - 1], board.nuclei[anchor - 1]
             if rows:
-                if attempt == 6:  # this end is blocked: go on at the other
+                if attempt == 6:  # this end is blocked: continue at the other
                     members.reverse()
                     side, anchor = -side, members[-1]
                     at, of = board.centres[anchor - 1], board.nuclei[anchor - 1]
@@ -202,7 +203,7 @@ def _attach(rng: np.random.Generator, board: _Board, nucleus: Nucleus, anchor: i
     """Slide a nucleus towards its anchor until they overlap a little; refuse deep overlaps."""
     at, of = board.centres[anchor - 1], board.nuclei[anchor - 1]
     area = min(nucleus.area_px, of.area_px)
-    # Most just abut, which leaves a neck between them; a few lie well over each other.
+    # Most just touch, which leaves a neck between them; a few overlap well.
     contact = max(2.0, area * 0.08 * rng.beta(1.0, 4.0))
     far = of.long_px + nucleus.long_px + 2
     step = max(1.0, 0.03 * far)
@@ -230,7 +231,7 @@ def _attach(rng: np.random.Generator, board: _Board, nucleus: Nucleus, anchor: i
 def _window(
     board: _Board, nucleus: Nucleus, centre: tuple[int, int]
 ) -> tuple[tuple[slice, slice], tuple[slice, slice]] | None:
-    """Slices of the board and of the nucleus' patch where they meet, None where they do not."""
+    """Return slices of the board and of the nucleus' patch where they meet, None if they do not."""
     image, patch = [], []
     for middle, extent, size in zip(centre, nucleus.mask.shape, board.labels.shape, strict=True):
         start = middle - extent // 2
@@ -243,7 +244,7 @@ def _window(
 
 
 def _is_visible(board: _Board, nucleus: Nucleus, visible_px: int) -> bool:
-    """Whether enough is inside the border to count as a nucleus: a twelfth of it, or half of a tiny image."""
+    """Return whether enough is inside the border to count as a nucleus: a twelfth of it, or half of a tiny image."""
     return visible_px >= min(max(nucleus.area_px / 12, 3), board.labels.size / 2)
 
 
@@ -263,7 +264,7 @@ def _is_free(board: _Board, nucleus: Nucleus, centre: tuple[int, int]) -> bool:
 
 
 def _put(board: _Board, nucleus: Nucleus, centre: tuple[int, int]) -> None:
-    """Enter a nucleus; where two overlap, a pixel goes to the one it lies deeper in, so contacts are flat."""
+    """Add a nucleus; where two overlap, a pixel goes to the one in which it lies deeper, so contacts are flat."""
     here = _window(board, nucleus, centre)
     assert here is not None
     image, patch = here
@@ -290,7 +291,7 @@ def _take_back(board: _Board) -> None:
 
 
 def _finish(board: _Board) -> Layout:
-    """One component a label, numbered in raster order without gaps."""
+    """Return labels of one component each, numbered in raster order without gaps."""
     labels = board.labels
     for number, (nucleus, centre) in enumerate(zip(board.nuclei, board.centres, strict=True), start=1):
         here = _window(board, nucleus, centre)

@@ -75,7 +75,7 @@ class Nucleus:
 
 
 def make_nucleus(rng: np.random.Generator, kind: str, form: Form, diameter_px: float, angle: float) -> Nucleus:
-    """Draw a nucleus.
+    """Return a random nucleus.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def make_nucleus(rng: np.random.Generator, kind: str, form: Form, diameter_px: f
         Kept in the result; decides how it is rendered.
     form : Form
     diameter_px : float
-        Median equivalent diameter; the nucleus' own is log-normal about it.
+        Median equivalent diameter; the nucleus' own is log-normal around it.
     angle : float
         Direction of its long axis, radians.
     """
@@ -101,7 +101,7 @@ def make_nucleus(rng: np.random.Generator, kind: str, form: Form, diameter_px: f
 
 
 def _outline(rng: np.random.Generator, form: Form, aspect: float) -> npt.NDArray[np.float64]:
-    """Draw a closed outline of about unit radius, (row, col), its long axis along the columns."""
+    """Return a random closed outline of about unit radius, (row, col), its long axis along the columns."""
     t = np.linspace(0, 2 * math.pi, _POINTS, endpoint=False)
     cosine, sine = np.cos(t), np.sin(t)
     power = 2 / (2 + form.corner)
@@ -116,7 +116,7 @@ def _outline(rng: np.random.Generator, form: Form, aspect: float) -> npt.NDArray
     x, y = x * radial, y * radial
     y = y + form.bend * rng.standard_normal() * (x**2 / aspect - 0.5) / math.sqrt(aspect)
     points = np.stack([y - y.mean(), x - x.mean()], axis=1)
-    # Membranes have tension: no corner survives. A Gaussian over the outline, done on its Fourier series.
+    # Membranes have tension, so there are no corners: a Gaussian over the outline, applied to its Fourier series.
     damping = np.exp(-0.5 * (np.fft.fftfreq(_POINTS, 1 / _POINTS) / _SHARPEST) ** 2)
     return np.asarray(np.fft.ifft(np.fft.fft(points, axis=0) * damping[:, None], axis=0).real)
 
@@ -127,10 +127,10 @@ def _polygon_area(points: npt.NDArray[np.float64]) -> float:
 
 
 def _raster(points: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """Fill the outline in the smallest odd-sized patch about its reference point, with a margin of 2 px."""
+    """Return the filled outline in the smallest odd-sized patch around its reference point, with a margin of 2 px."""
     half = np.ceil(np.abs(points).max(axis=0)).astype(int) + 2
     patch = np.zeros((2 * half[0] + 1, 2 * half[1] + 1), np.uint8)
-    # fillPoly also paints the pixels that the outline runs through: half a pixel is taken off for that.
+    # fillPoly also fills the pixels that the outline runs through: half a pixel is taken off for that.
     radius = np.maximum(np.hypot(points[:, 0], points[:, 1]), 1e-6)
     inner = points * (np.maximum(radius - 0.5, 0.3) / radius)[:, None]
     corners = np.rint((inner[:, ::-1] + half[::-1]) * (1 << _SHIFT)).astype(np.int32)

@@ -33,7 +33,7 @@ class Camera:
 
 
 def illumination(rng: np.random.Generator, shape: Shape, strength: float) -> Canvas:
-    """Illumination over the field, 1 at its brightest: a parabola about an off-centre point.
+    """Return the illumination of the field, 1 at its brightest: a parabola around an off-centre point.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def illumination(rng: np.random.Generator, shape: Shape, strength: float) -> Can
 
 
 def expose(rng: np.random.Generator, signal: Canvas, camera: Camera) -> npt.NDArray[Any]:
-    """Take a picture of a mean signal.
+    """Return an image of a mean signal.
 
     Electrons are Poisson, the read noise is Gaussian and the rest is rounding (EMVA Standard 1288, linear
     camera model).
@@ -77,7 +77,7 @@ def expose(rng: np.random.Generator, signal: Canvas, camera: Camera) -> npt.NDAr
 
 
 def _poisson(rng: np.random.Generator, mean: Canvas) -> Canvas:
-    """Poisson where few electrons are counted, its Gaussian limit (much faster) above 50."""
+    """Return random counts: Poisson for few electrons, its Gaussian limit (much faster) above 50."""
     out = mean + np.sqrt(mean) * rng.standard_normal(mean.shape, dtype=np.float32)
     few = mean < 50
     out[few] = rng.poisson(mean[few])

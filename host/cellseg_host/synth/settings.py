@@ -1,21 +1,21 @@
-"""What a synthetic field is to be, and what is drawn at random when it is not said."""
+"""The settings of a synthetic field; what is not set is drawn at random."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
+from cellseg_device.cells.instances import MAX_CELLS
 from cellseg_device.errors import InputError
-from cellseg_device.image import MAX_SIDE_PX
+from cellseg_device.image.opencv import MAX_SIDE_PX
 
 KINDS = ("fluorescence", "histology")
 STAINS = ("purple", "he", "giemsa")
-MAX_CELLS = 65_535  # labels are uint16
 
 
 @dataclass(frozen=True)
 class SynthSettings:
-    """What a field shows; None leaves it to the seed, within what real sets show.
+    """What a field shows; None leaves it to the seed, in the range of real data sets.
 
     Parameters
     ----------
@@ -26,11 +26,11 @@ class SynthSettings:
     bits : {8, 16}
         Fluorescence in 16 bits is a 12-bit camera (0…4095) in a 16-bit file; histology fills the range.
     cells : int or None
-        Nuclei wanted; fewer are made where no more fit. 0 is an empty field.
+        Nuclei wanted; fewer if no more fit. 0 makes an empty field.
     diameter_px : float or None
         Median equivalent diameter of an ordinary nucleus.
     touching : float or None
-        Fraction of the nuclei, 0 to 1, that touch another.
+        Share of the nuclei, 0 to 1, that touch another.
     stain : {"purple", "he", "giemsa"} or None
         Histology only: one-dye purple tissue, pink and blue H&E tissue, or a cell smear on near-white.
 
@@ -66,7 +66,7 @@ class SynthSettings:
             raise InputError(f"stain {self.stain!r}: use {', '.join(STAINS)}, and with kind histology only")
 
     def cells_at(self, coverage: float, diameter_px: float) -> int:
-        """Nuclei wanted: as said, else as many as cover this share of the field."""
+        """Return the number of nuclei wanted: as set, else as many as cover this share of the field."""
         if self.cells is not None:
             return self.cells
         area_px = math.pi * diameter_px**2 / 4

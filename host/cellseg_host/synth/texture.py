@@ -13,7 +13,7 @@ Shape = tuple[int, int]
 
 
 def blur(canvas: Canvas, sigma: float) -> Canvas:
-    """Gaussian blur; a wide one is done on a reduced canvas, where it makes no difference to the eye.
+    """Return a Gaussian blur; wide ones are computed on a reduced canvas, which makes no visible difference.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def blur(canvas: Canvas, sigma: float) -> Canvas:
 
 
 def noise(rng: np.random.Generator, shape: Shape, scale: float) -> Canvas:
-    """Smooth Gaussian noise, mean 0 and standard deviation 1 over the ensemble.
+    """Return smooth Gaussian noise, mean 0 and standard deviation 1 over the ensemble.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def noise(rng: np.random.Generator, shape: Shape, scale: float) -> Canvas:
     small *= np.float32(2 * math.sqrt(math.pi) * sigma)  # white noise through a Gaussian: sd = 1/(2√π σ)
     if step == 1.0:
         return small[3 : 3 + height, 3 : 3 + width]
-    # A random sub-grid shift, so that the grid's nodes are at no fixed place in the image.
+    # A random shift below the spacing, so that the grid's nodes are at no fixed place in the image
     shift = rng.uniform(1, 3, 2)
     matrix = np.array([[1 / step, 0, shift[1]], [0, 1 / step, shift[0]]])
     return np.asarray(
@@ -68,7 +68,7 @@ def noise(rng: np.random.Generator, shape: Shape, scale: float) -> Canvas:
 
 
 def flow(rng: np.random.Generator, shape: Shape, scale: float, bend: float = 0.35) -> tuple[Canvas, Canvas]:
-    """Coordinates along and across slowly turning fibres.
+    """Return coordinates along and across slowly turning fibres.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def flow(rng: np.random.Generator, shape: Shape, scale: float, bend: float = 0.3
 
 
 def fibres(rng: np.random.Generator, along: Canvas, across: Canvas, length: float, thickness: float) -> Canvas:
-    """Noise drawn out along the flow: mean 0, standard deviation about 1.
+    """Return noise stretched along the flow: mean 0, standard deviation about 1.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def fibres(rng: np.random.Generator, along: Canvas, across: Canvas, length: floa
 
 
 def angle_of_flow(across: Canvas, row: float, col: float) -> float:
-    """Direction of the fibres at a point, radians from the column axis towards the row axis."""
+    """Return the direction of the fibres at a point, radians from the column axis towards the row axis."""
     height, width = across.shape
     r0, r1 = _span(row, height)
     c0, c1 = _span(col, width)

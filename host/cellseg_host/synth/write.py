@@ -1,4 +1,4 @@
-"""Synthetic fields as a dataset on disk, in the layout that every host command reads."""
+"""Synthetic fields as a dataset on disk, in the layout that all commands of the host read."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from cellseg_device.errors import InputError, OutputError
 from cellseg_host.data.dataset import SPLITS, Entry, diameters_px, load, save_png, write_manifest
+from cellseg_host.data.whole_folder import check_new, whole_folder
 from cellseg_host.synth import empties
 from cellseg_host.synth.field import make_field
 from cellseg_host.synth.settings import SynthSettings
@@ -25,9 +26,9 @@ def write_fields(
     settings: SynthSettings,
     n: int,
     seed: int,
+    *,
     split: str = "test",
     progress: Callable[[int, int], None] | None = None,
-    *,
     force: bool = False,
 ) -> tuple[Entry, ...]:
     """Write n fields as a dataset: ``images/ID.png``, ``labels/ID.png`` (16-bit) and ``manifest.csv``.
@@ -45,7 +46,7 @@ def write_fields(
         Called as ``progress(done, n)`` after every field.
     force : bool
         Add to a folder that is not empty: a dataset there keeps its other images, and only fields of the same
-        id are replaced. Nothing is ever deleted.
+        id are replaced. Nothing is ever deleted. Without it, the folder is there once all fields are in it.
 
     Returns
     -------
@@ -61,7 +62,7 @@ def write_fields(
     """
     kind = settings.kind
     fields = ((f"{kind}-{seed}-{i:04d}", kind, *make_field(settings, (seed, i))) for i in range(n))
-    return _write(out, fields, n, seed, split, progress, force)
+    return _write(out, fields, n, seed, split=split, progress=progress, force=force)
 
 
 def write_empties(
@@ -69,12 +70,12 @@ def write_empties(
     shape: Shape,
     n: int,
     seed: int,
+    *,
     split: str = "test",
     progress: Callable[[int, int], None] | None = None,
-    *,
     force: bool = False,
 ) -> tuple[Entry, ...]:
-    """Write n fields without a nucleus as a dataset, by turns of each of `empties.KINDS`.
+    """Write n fields without a nucleus as a dataset, of each of `empties.KINDS` in turn.
 
     Parameters and results are those of `write_fields`. The first of each kind has the seed ``seed``, those of the
     n-th turn ``(seed, n)``; grey ones count as fluorescence, colour ones as histology.
@@ -88,7 +89,7 @@ def write_empties(
         modality = "fluorescence" if image.ndim == 2 else "histology"
         return f"empty-{seed}-{index:04d}-{kind.replace(' ', '-')}", modality, image, np.zeros(shape, np.uint16)
 
-    return _write(out, map(field, range(n)), n, seed, split, progress, force)
+    return _write(out, map(field, range(n)), n, seed, split=split, progress=progress, force=force)
 
 
 def _write(
@@ -96,6 +97,7 @@ def _write(
     fields: Iterable[Field],
     n: int,
     seed: int,
+    *,
     split: str,
     progress: Callable[[int, int], None] | None,
     force: bool,
@@ -104,10 +106,27 @@ def _write(
         raise InputError("the number of fields must be 1 or more, and the seed 0 or more")
     if split not in SPLITS:
         raise InputError(f"unknown split {split!r}: use {', '.join(SPLITS)}")
-    kept = _entries_there(out, force)
+    if out.is_dir() and any(out.iterdir()) and force:
+        kept = load(out).entries if (out / "manifest.csv").exists() else ()
+        return _fill(out, fields, n, kept, split=split, progress=progress)
+    check_new(out, "name a new folder, or add to it with --force")
+    with whole_folder(out) as folder:
+        return _fill(folder, fields, n, (), split=split, progress=progress)
+
+
+def _fill(
+    out: Path,
+    fields: Iterable[Field],
+    n: int,
+    kept: Iterable[Entry],
+    *,
+    split: str,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[Entry, ...]:
+    """Write the fields into the folder, beside those that it has."""
     written = []
     try:
-        (out / "images").mkdir(parents=True, exist_ok=True)
+        (out / "images").mkdir(exist_ok=True)
         (out / "labels").mkdir(exist_ok=True)
         for done, (name, modality, image, labels) in enumerate(fields, 1):
             entry = _entry(name, split, modality, labels)
@@ -119,19 +138,10 @@ def _write(
         new = {entry.id for entry in written}
         write_manifest(out, [e for e in kept if e.id not in new] + written)
     except OSError as error:
-        raise OutputError(f"{out}: cannot be written ({error.strerror or error})") from None
+        raise OutputError(
+            f"the fields cannot be written ({error.strerror or error}): make room, then try again"
+        ) from None
     return tuple(written)
-
-
-def _entries_there(out: Path, force: bool) -> tuple[Entry, ...]:
-    """Rows of a dataset that is already in the folder."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file: name a new folder")
-    if not out.exists() or not any(out.iterdir()):
-        return ()
-    if not force:
-        raise InputError(f"{out}: is not empty: name a new folder, or add to it with --force")
-    return load(out).entries if (out / "manifest.csv").exists() else ()
 
 
 def _entry(name: str, split: str, modality: str, labels: npt.NDArray[np.uint16]) -> Entry:

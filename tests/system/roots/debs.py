@@ -62,10 +62,10 @@ def built(name: str, build: Callable[[Path], None]) -> Path:
 
 def release() -> str:
     """Code name of this machine's Debian."""
-    told = platform.freedesktop_os_release() if Path("/etc/os-release").exists() else {}
-    if told.get("ID") != "debian" or "VERSION_CODENAME" not in told:
+    release = platform.freedesktop_os_release() if Path("/etc/os-release").exists() else {}
+    if release.get("ID") != "debian" or "VERSION_CODENAME" not in release:
         raise ImpossibleError("this machine is no Debian")
-    return told["VERSION_CODENAME"]
+    return release["VERSION_CODENAME"]
 
 
 def mirror() -> str:

@@ -1,0 +1,1 @@
+"""Pixel sizes of objectives: measured from a stage micrometer, and stored."""

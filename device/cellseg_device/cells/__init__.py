@@ -1,0 +1,1 @@
+"""From maps to cells: separating, measuring, assessing and counting them."""

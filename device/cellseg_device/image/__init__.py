@@ -1,0 +1,1 @@
+"""From a file to pixels: reading, decoding, levels and sharpness."""

@@ -1,0 +1,1 @@
+"""A model: its file, its card and the interpreter that runs it."""

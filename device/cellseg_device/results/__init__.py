@@ -1,0 +1,1 @@
+"""The output folder: files of each image, ledger, tables, exports."""

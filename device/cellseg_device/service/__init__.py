@@ -1,0 +1,1 @@
+"""cellseg-device as a systemd service."""

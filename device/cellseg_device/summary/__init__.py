@@ -1,0 +1,1 @@
+"""Summing up all images of an output folder: tables and figures."""

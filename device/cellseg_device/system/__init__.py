@@ -1,0 +1,1 @@
+"""The computer around the work: files, memory, hardware, rights and systemd."""

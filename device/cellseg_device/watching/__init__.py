@@ -1,0 +1,1 @@
+"""Images as they come: scanning a folder, waking, working, and timing it."""

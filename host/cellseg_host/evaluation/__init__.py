@@ -1,0 +1,1 @@
+"""How good labels are: metrics, and models scored on a dataset."""

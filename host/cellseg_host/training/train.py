@@ -1,0 +1,226 @@
+"""Training: from a dataset and settings to a run's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import tf_keras as keras
+
+from cellseg_device.errors import InputError
+from cellseg_device.stderr import say
+from cellseg_device.suggestions import unknown
+from cellseg_host import architectures
+from cellseg_host.architectures import Architecture
+from cellseg_host.data.dataset import Dataset
+from cellseg_host.data.whole_folder import check_new
+from cellseg_host.plugins import functions
+from cellseg_host.plugins.networks import find_architecture
+from cellseg_host.training import distillation, feed, initialise, loop, losses, presence, runs, validate
+from cellseg_host.training import history as histories
+from cellseg_host.training.history import Epoch
+from cellseg_host.training.loop import Job
+from cellseg_host.training.runs import Run
+from cellseg_host.training.settings import HEADS, MONITORS, OR_RESUME, PRESENCE_MONITORS, TrainSettings
+
+# Batches from which a network that starts from a .tflite takes its batch statistics
+_STATISTICS_BATCHES = 8
+
+
+def train(
+    dataset: Dataset,
+    path: Path,
+    settings: TrainSettings,
+    *,
+    resume: bool = False,
+    on_step: Callable[[int, int], None] = lambda *_: None,
+) -> Generator[Epoch]:
+    """Train a network, yielding each epoch as it ends.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        With images in the splits ``train`` and ``val``.
+    path : Path
+        The run's folder.
+    settings : TrainSettings
+    resume : bool
+        Continue the run in `path`, with the settings it was started with; otherwise `path` must be empty.
+    on_step : callable
+        Called with (steps done, steps in an epoch).
+
+    Raises
+    ------
+    InputError
+        If the settings do not work, the dataset lacks a split or has no cell, the loss is no longer finite, or the
+        folder is not empty (or was made from other data).
+    """
+    if resume:
+        run = runs.started(path, dataset)
+        settings = run.settings
+    else:
+        check_new(path, OR_RESUME)
+    arch = find_architecture(settings.arch, settings.heads, settings.options)
+    heads = tuple(settings.heads) or arch.heads
+    check(settings, arch)
+    if not sum(e.cells for e in dataset.split("train")):
+        raise InputError(f"{dataset.root}: no training image has a cell: there is nothing to learn")
+    dataset.split("val")
+    keras.utils.set_random_seed(settings.seed)
+    begun = (path / "checkpoint").exists()  # which then has the weights
+    with _computing_in(settings.precision):
+        network = arch.network(heads, **settings.options) if begun else _network(arch, heads, settings)
+    if not resume:
+        # From here on, only the weights to start from may still be refused
+        run = Run(path, runs.describe(settings, dataset))
+    job = prepare(run, network, dataset, settings, trained=bool(settings.init))
+    if settings.init and not begun:
+        images = (image for image, _, _ in job.batches(0))
+        say(initialise.initialise(network, Path(settings.init), heads, lambda: _few(images)))
+    initialise.freeze(network, settings.freeze)
+    if not resume:
+        runs.create(path, settings, run.info)
+    yield from loop.fit(job, path, settings, on_step)
+
+
+def prepare(run: Run, network: keras.Model, dataset: Dataset, settings: TrainSettings, *, trained: bool) -> Job:
+    """Return what the training loop needs to train a network on a dataset.
+
+    Parameters
+    ----------
+    run : Run
+        Whose card says how images are normalised.
+    network : keras.Model
+        With the run's heads; for quantization-aware training not the run's own.
+    dataset : Dataset
+    settings : TrainSettings
+    trained : bool
+        Whether the network is trained already, as before fine-tuning.
+    """
+    heads, outputs, card = run.heads, run.outputs, run.card()
+    entries, val_entries = dataset.split("train"), dataset.split("val")
+    teachers = distillation.load(settings.teachers, heads)
+    samples = feed.load_samples(dataset, entries, card, heads, teachers)
+    val_samples = feed.load_samples(dataset, val_entries, card, heads)
+    chances = feed.sampling_weights(entries)
+    class_weights = feed.class_weights(samples, chances) if settings.class_weight == "frequency" else (1.0, 1.0)
+    chosen = losses.get(settings.loss)
+
+    def loss(predictions: Sequence[Any], targets: Any, border: Any) -> Any:
+        return losses.total_loss(
+            outputs,
+            predictions,
+            targets,
+            border,
+            chosen,
+            class_weights=class_weights,
+            border_weight=settings.border_weight,
+        )
+
+    def batches(epoch: int) -> Any:
+        return feed.views(
+            samples,
+            chances,
+            heads,
+            settings.augmentation,
+            side=settings.side,
+            batch=settings.batch,
+            count=settings.steps,
+            seed=(settings.seed, epoch),
+        )
+
+    return Job(
+        network,
+        batches,
+        loss,
+        _validation(run, network, val_samples, loss, settings),
+        monitor(settings, run.architecture),
+        trained=trained,
+        keep_last=settings.keep == "last",
+    )
+
+
+def monitor(settings: TrainSettings, arch: Architecture) -> str:
+    """Return the name of the score by which the best network is chosen."""
+    return settings.monitor or (PRESENCE_MONITORS if arch.is_classifier else MONITORS)[0]
+
+
+def _validation(
+    run: Run,
+    network: keras.Model,
+    samples: Sequence[Any],
+    loss: Callable[..., Any],
+    settings: TrainSettings,
+) -> Callable[[], dict[str, float]]:
+    arch, outputs = run.architecture, run.outputs
+    if arch.is_classifier:
+        return lambda: presence.validation(network, samples, settings.side)
+    final = architectures.for_inference(network, [o.quantity for o in outputs])
+    own = {_metric_name(spec): functions.metric(spec) for spec in settings.metrics}
+    return validate.Maps(samples, final, outputs, arch.stride, loss=loss, own=own)
+
+
+def _network(arch: Architecture, heads: Sequence[str], settings: TrainSettings) -> keras.Model:
+    """Return the untrained network, its encoder with the user's pretrained weights, if any."""
+    options = dict(settings.options)
+    if settings.encoder_weights:
+        if not architectures.takes_encoder_weights(arch, options):
+            raise InputError(f"--encoder-weights: {arch.name} has no encoder that takes pretrained weights")
+        options["encoder_weights"] = settings.encoder_weights
+    if architectures.wants_encoder_weights(arch, options) and not settings.init:
+        say(f"{arch.name}: its encoder starts from random weights; --encoder-weights FILE gives pretrained ones")
+    return arch.network(heads, **options)
+
+
+@contextmanager
+def _computing_in(precision: str) -> Iterator[None]:
+    """Make layers compute in this precision meanwhile; their weights are float32."""
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy("mixed_bfloat16" if precision == "bfloat16" else precision)
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_global_policy(before)
+
+
+def check(settings: TrainSettings, arch: Architecture) -> None:
+    """Raise an InputError for settings that cannot work together."""
+    heads = tuple(settings.heads) or arch.heads
+    if settings.side % arch.stride:
+        raise InputError(f"--side {settings.side} is not a multiple of {arch.stride}, the stride of {arch.name}")
+    for head in heads:
+        if head not in (*HEADS, "presence"):
+            raise InputError(f"--heads: there is {unknown('head', head, HEADS)}")
+    if arch.is_classifier != (tuple(heads) == ("presence",)):
+        wanted = "presence" if arch.is_classifier else "foreground and perhaps distance, centre or outline"
+        raise InputError(f"--heads {','.join(heads)}: {arch.name} learns {wanted}")
+    if not arch.is_classifier and "foreground" not in heads:
+        raise InputError(f"--heads {','.join(heads)}: foreground must be among them")
+    scores = PRESENCE_MONITORS if arch.is_classifier else MONITORS
+    own = [_metric_name(spec) for spec in settings.metrics]
+    for name in own:
+        if own.count(name) > 1 or name in (*scores, *histories.FIXED):
+            raise InputError(f"--metric: '{name}' is the name of another score: rename your function")
+    known = (*scores, *own)
+    if settings.monitor and settings.monitor not in known:
+        raise InputError(f"--monitor: there is {unknown('score', settings.monitor, known)}")
+    if settings.keep == "last" and settings.schedule == "plateau":
+        raise InputError(
+            "--schedule plateau needs the best epochs, which --keep last does not look for: change one of them"
+        )
+    if settings.metrics and arch.is_classifier:
+        raise InputError("--metric is for networks that predict maps, not for classifiers")
+    losses.get(settings.loss)
+    for spec in settings.metrics:
+        functions.metric(spec)
+
+
+def _metric_name(spec: str) -> str:
+    return spec.rpartition(":")[2]
+
+
+def _few(images: Iterator[Any]) -> Iterator[Any]:
+    for _, image in zip(range(_STATISTICS_BATCHES), images, strict=False):
+        yield image

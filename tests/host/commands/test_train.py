@@ -1,0 +1,73 @@
+"""``cellseg-host train`` as a user meets it."""
+
+import json
+import shlex
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from cellseg_host.cli import main
+
+TINY = ["--epochs", "2", "--steps", "2", "--batch", "2", "--side", "64"]
+
+
+def test_what_it_will_do_is_printed_before_tensorflow_is_loaded(tiny_dataset, environment, tmp_path):
+    (tmp_path / "tensorflow").mkdir()
+    (tmp_path / "tensorflow" / "__init__.py").write_text("raise SystemExit(7)")
+    variables = environment | {"PYTHONPATH": f"{tmp_path}:{environment['PYTHONPATH']}"}
+    command = [sys.executable, "-m", "cellseg_host", "train", str(tiny_dataset.root), *TINY]
+
+    def run(*more):
+        return subprocess.run(
+            [*command, *more], env=variables, cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+
+    done = run()
+    assert done.returncode == 7, done.stderr
+    assert [line.partition(":")[0] for line in done.stdout.splitlines()] == [
+        "network",
+        "images",
+        "epochs",
+        "run",
+        "loading TensorFlow …",
+    ]
+    assert "run: runs/edge-unet\n" in done.stdout
+    assert run("--json").stdout == ""
+    refused = run("--out", str(tiny_dataset.root))
+    assert refused.returncode == 2
+    assert "is not empty: choose another --out, or --resume the run in it" in refused.stderr
+    assert refused.stdout == ""
+
+
+@pytest.mark.slow
+def test_epochs_have_their_time_and_the_last_line_is_the_next_command(tiny_dataset, tmp_path):
+    run = tmp_path / "my run"
+    done = CliRunner().invoke(main, ["train", str(tiny_dataset.root), "--out", str(run), *TINY])
+    assert done.exit_code == 0, done.output
+    lines = done.output.splitlines()
+    assert [line.partition(" ")[0] for line in lines] == [
+        "network:",
+        "images:",
+        "epochs:",
+        "run:",
+        "loading",
+        "device:",
+        "epoch",
+        "epoch",
+        "best:",
+        "next:",
+    ]
+    assert "an epoch, about " in lines[6]
+    assert " left" not in lines[7]
+    words = shlex.split(lines[-1].removeprefix("next: "))
+    expected = ["cellseg-host", "quantize", str(run), "--int8", "--data", str(tiny_dataset.root), "--out"]
+    assert words == [*expected, "my run.tflite"]
+
+    again = CliRunner().invoke(main, ["train", str(tiny_dataset.root), "--out", str(run), "--resume"])
+    assert again.output.splitlines()[0] == f"resuming {run}: loading TensorFlow …"
+    assert again.output.splitlines()[-1] == lines[-1]
+    as_json = ["train", str(tiny_dataset.root), "--out", str(tmp_path / "other"), *TINY, "--json"]
+    done = CliRunner().invoke(main, as_json)
+    assert [json.loads(line)["epoch"] for line in done.stdout.splitlines()] == [1, 2]
