@@ -2,8 +2,8 @@
 
 Light through dye follows Beer and Lambert: ``I = I0 · 10^-(sum of concentration × stain vector)``. So the optical
 density ``-log10(I / I0)`` is linear in the concentrations, and a matrix takes one to the other: colour deconvolution
-[1]_. The vectors of haematoxylin, eosin and DAB are those of [1]_, as in scikit-image's ``rgb_from_hed``; methylene
-blue's is that of Landini's ImageJ plugin Colour Deconvolution.
+[1]_. The vectors of haematoxylin, eosin and DAB are those of [1]_ (scikit-image's ``rgb_from_hed`` has them rounded);
+methylene blue's is that of Landini's ImageJ plugin Colour Deconvolution.
 
 References
 ----------
@@ -22,9 +22,9 @@ Vector = tuple[float, float, float]
 Floats = npt.NDArray[np.float32]
 
 # Optical densities in (red, green, blue), of length 1 but for rounding
-HAEMATOXYLIN: Vector = (0.65, 0.70, 0.29)
-EOSIN: Vector = (0.07, 0.99, 0.11)
-DAB: Vector = (0.27, 0.57, 0.78)
+HAEMATOXYLIN: Vector = (0.650, 0.704, 0.286)
+EOSIN: Vector = (0.072, 0.990, 0.105)
+DAB: Vector = (0.268, 0.570, 0.776)
 METHYLENE_BLUE: Vector = (0.834750233, 0.513556283, 0.196330403)
 # Of nuclei over tissue in the purple slides of BBBC038: median density above the background's
 VIOLET: Vector = (0.38, 0.92, 0.06)
