@@ -50,7 +50,7 @@ def import_(source: Path, destination: Path, layout: str) -> None:
         imported = importers.finish(folder, list(tracked(done, len(sources), "importing")))
     groups: dict[tuple[str, str], list[int]] = {}
     for entry in imported.entries:
-        groups.setdefault((entry.split, entry.modality), []).append(entry.cells)
+        groups.setdefault((entry.split, entry.modality), []).append(entry.cells or 0)
     rows = [[s, m, str(len(cells)), str(sum(cells))] for (s, m), cells in sorted(groups.items())]
     print_table(str(destination), ["split", "modality", "images", "cells"], rows)
     for rejection in imported.rejections:

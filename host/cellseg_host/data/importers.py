@@ -22,6 +22,7 @@ from cellseg_host.data.dataset import (
     SPLITS,
     Entry,
     diameters_px,
+    kind_of,
     read_table,
     save_png,
     write_manifest,
@@ -43,7 +44,8 @@ class Source:
 
     Attributes
     ----------
-    id : str
+    id, set : str
+        `set` is the name of the folder it is from.
     images : tuple of Path
         One image, as it should be; none or several are an error.
     read_labels : callable
@@ -53,6 +55,7 @@ class Source:
     """
 
     id: str
+    set: str
     images: tuple[Path, ...]
     read_labels: Callable[[tuple[int, int]], Labels]
     split: str | None = None
@@ -92,6 +95,7 @@ def dsb2018_sources(root: Path) -> list[Source]:
     return [
         Source(
             f.name,
+            root.resolve().name,
             tuple(_images_in(f / "images")),
             partial(_join_masks, f / "masks"),
             *_split_and_modality(manifest, f.name),
@@ -120,6 +124,7 @@ def labels_sources(root: Path) -> list[Source]:
     return [
         Source(
             stem,
+            root.resolve().name,
             tuple(found.get(stem, ())),
             partial(_labels_of, labels.get(stem, [])),
             *_split_and_modality(manifest, stem),
@@ -218,13 +223,16 @@ def _import_one(source: Source, root: Path) -> Entry:
             save_png(root / folder / f"{source.id}.png", array)
     except OSError as error:
         raise _unwritable(error) from None
+    modality = source.modality or guess_modality(pixels)
     return Entry(
         source.id,
+        source.set,
         source.split or split_of(source.id),
-        source.modality or guess_modality(pixels),
+        modality,
+        kind_of(modality),
         *image.shape,
-        len(diameters),
-        round(float(np.median(diameters)), 1) if len(diameters) else 0.0,
+        cells=len(diameters),
+        median_diameter_px=round(float(np.median(diameters)), 1) if len(diameters) else 0.0,
     )
 
 
