@@ -138,6 +138,16 @@ def stretched(pixels: npt.NDArray[Any], low_percentile: float, high_percentile: 
     return picture
 
 
+def looked_up(table: npt.NDArray[np.uint8], pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Return the level of every value, in the shape of `pixels`: for grey one channel, unlike `apply_table`."""
+    if pixels.dtype == np.uint8:
+        return np.asarray(cv2.LUT(pixels, table), np.uint8)
+    found = np.empty(pixels.shape, np.uint8)
+    for begin in range(0, len(pixels), _BAND_ROWS):  # as below
+        np.take(table, pixels[begin : begin + _BAND_ROWS], out=found[begin : begin + _BAND_ROWS], mode="wrap")
+    return found
+
+
 def apply_table(table: npt.NDArray[Any], pixels: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
     """Look up every pixel and write RGB into `out`; grey is copied to the three channels.
 

@@ -10,6 +10,7 @@ import dataclasses
 import io
 import json
 import os
+import re
 import stat
 import zipfile
 from dataclasses import dataclass, field
@@ -25,13 +26,19 @@ CARD_FORMAT = 3
 MAX_CARD_BYTES = 256 << 10  # 64 times the released models' cards
 MAX_MODEL_BYTES = 256 << 20  # the host's largest networks take 117 MB as float32
 QUANTIZATIONS = ("int8", "dynamic", "float16", "float32")
-QUANTITIES = ("foreground", "distance", "centre", "outline", "presence")
+QUANTITIES = ("foreground", "distance", "centre", "outline", "presence", "kind")
 SCALES = ("logit", "probability")
+FOLLOWS = ("segment", "empty", "flag")
+SEES = ("field", "squares")
+PRESENCE_CLASSES = 2  # no cell, a cell
 
 _KEYS = {"prominence": "rise"}  # fields whose key in the card has another name
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # those of zipfile that need little memory to read
 _MOST_ZIP_BYTES = 2 * MAX_CARD_BYTES
 _LONGEST_NAME = 255  # as that of a file, after which models are named
+_MOST_CLASSES = 64
+_SIDE_PX = 16, 4096  # of what a gate sees
+_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _PROBABILITY = 1e-6, 1 - 1e-6
 
 
@@ -44,7 +51,8 @@ class Output:
     quantity : str
         ``"foreground"`` (is this pixel in a nucleus), ``"distance"`` (distance to the nucleus's border, 1 at its
         deepest pixel), ``"centre"`` (1 at a nucleus's centre, falling off around it), ``"outline"`` (1 on a nucleus's
-        border) or ``"presence"`` (is there a nucleus in the image: one number, which only the host uses).
+        border), ``"presence"`` (is there a nucleus in the image: one number) or ``"kind"`` (of which class is the
+        image: a number for each of the gate's classes). The last two are those of classifiers.
     index : int
         Position among the graph's outputs, because converters reorder them and lose their names.
     scale : str
@@ -128,6 +136,50 @@ class KnownAnswer:
 
 
 @dataclass(frozen=True)
+class GateClass:
+    """What follows if an image is of this class.
+
+    Attributes
+    ----------
+    name : str
+        Goes into ``counts.csv``.
+    follows : str
+        ``"segment"``; ``"empty"``: nothing is segmented, the count is 0, which the flags say; or ``"flag"``: segment,
+        and flag the image as unlike what the models are made for.
+    model : str or None
+        Name of the model that an image of this class is segmented with; None for the default one.
+    looks_like : str
+        What an image of this class looks like, in words that a flag can end with, as "a blood smear".
+    """
+
+    name: str
+    follows: str
+    model: str | None
+    looks_like: str
+
+
+@dataclass(frozen=True)
+class Gate:
+    """How a classifier is used before the segmentation.
+
+    Attributes
+    ----------
+    classes : tuple of GateClass
+        In the order of the output's channels. Of a presence output, with its one channel, the class without a cell and
+        the class with one.
+    side_px : int
+        See `sees`.
+    sees : str
+        ``"field"``: the image as a whole, made small until its longer side is at most `side_px`; or ``"squares"``:
+        squares of this side, which together cover it.
+    """
+
+    classes: tuple[GateClass, ...]
+    side_px: int
+    sees: str
+
+
+@dataclass(frozen=True)
 class Card:
     """Everything needed to run a model, and where it came from.
 
@@ -148,6 +200,8 @@ class Card:
         Median equivalent diameter of the cells it was trained on.
     cell_diameter_um : float or None
     known_answer : KnownAnswer or None
+    gate : Gate or None
+        Of a classifier that can decide what follows for an image.
     provenance : dict
         Data, split, seed, architecture, code version, commands.
     metrics : dict
@@ -165,6 +219,7 @@ class Card:
     separation: Separation = Separation()
     cell_diameter_um: float | None = None
     known_answer: KnownAnswer | None = None
+    gate: Gate | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
 
@@ -176,6 +231,8 @@ class Card:
         """Return the card's values by their keys in the card."""
         values = dataclasses.asdict(self)
         values["separation"] = {_KEYS.get(name, name): value for name, value in values["separation"].items()}
+        if self.gate is None:
+            del values["gate"]  # so that earlier versions read the card
         return values
 
     def to_json(self) -> str:
@@ -222,6 +279,7 @@ def _card(raw: Fields) -> Card:
         separation=_separation(raw.take("separation")),
         cell_diameter_um=raw.number("cell_diameter_um", 1e-3, 1e6) if raw.has("cell_diameter_um") else None,
         known_answer=_known_answer(raw.take("known_answer")) if raw.has("known_answer") else None,
+        gate=_gate(raw.take("gate")) if raw.has("gate") else None,
         provenance=raw.mapping("provenance"),
         metrics=raw.mapping("metrics"),
     )
@@ -230,6 +288,8 @@ def _card(raw: Fields) -> Card:
         raise ValueError(f"the margin {card.margin} is not a multiple of the stride {card.stride}")
     if card.low_percentile >= card.high_percentile:
         raise ValueError(f"the percentiles {card.low_percentile:g} and {card.high_percentile:g} are out of order")
+    if card.gate is not None:
+        _check_gate(card, card.gate)
     return card
 
 
@@ -244,7 +304,7 @@ def _outputs(raw: object) -> tuple[Output, ...]:
         )
         given.end()
     quantities = {output.quantity for output in outputs}
-    if not {"foreground", "presence"} & quantities:
+    if not {"foreground", "presence", "kind"} & quantities:
         raise ValueError("no foreground output")
     if len(quantities) < len(outputs):
         raise ValueError("two outputs of one quantity")
@@ -280,6 +340,42 @@ def _known_answer(raw: object) -> KnownAnswer:
     )
     given.end()
     return answer
+
+
+def _gate(raw: object) -> Gate:
+    given = Fields(raw, "'gate'")
+    classes = given.take("classes")
+    if not isinstance(classes, list) or not 2 <= len(classes) <= _MOST_CLASSES:
+        raise ValueError(f"'classes' is not a list of 2 to {_MOST_CLASSES}")
+    gate = Gate(tuple(map(_gate_class, classes)), given.whole("side_px", *_SIDE_PX), given.word("sees", SEES))
+    given.end()
+    return gate
+
+
+def _gate_class(raw: object) -> GateClass:
+    given = Fields(raw, "a class")
+    found = GateClass(
+        given.line("name", _LONGEST_NAME),
+        given.word("follows", FOLLOWS),
+        given.line("model", _LONGEST_NAME) if given.has("model") else None,
+        given.line("looks_like", _LONGEST_NAME),
+    )
+    given.end()
+    if found.model is not None and not _MODEL_NAME.fullmatch(found.model):
+        raise ValueError("'model' is not a name of letters, digits, '-', '_' and '.'")  # it becomes that of a file
+    return found
+
+
+def _check_gate(card: Card, gate: Gate) -> None:
+    """Raise for a gate that no classifier with this card can be."""
+    if card.output("foreground") is not None:
+        raise ValueError("a model with maps is no gate")
+    if len({found.name for found in gate.classes}) < len(gate.classes):
+        raise ValueError("two classes of one name")
+    if card.output("kind") is None and len(gate.classes) != PRESENCE_CLASSES:
+        raise ValueError("a gate that says whether there is a cell has two classes")
+    if card.output("kind") is not None and gate.sees != "field":
+        raise ValueError("a gate that sees squares only says whether there is a cell")
 
 
 def attach(flatbuffer: bytes, card: Card) -> bytes:

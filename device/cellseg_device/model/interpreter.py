@@ -125,8 +125,8 @@ def map_spec(
     return MapSpec(output, block, reduction, float(step), int(zero))
 
 
-class Model:
-    """A .tflite model with its card.
+class Network:
+    """A graph with its card, ready to run: what `Model` and `classifier.Classifier` have in common.
 
     Parameters
     ----------
@@ -138,6 +138,11 @@ class Model:
     data : bytes or None
         What is in the file, without a trial in another process; None to read and to try it. A graph with a delegate is
         not tried, because an Edge TPU has one user.
+
+    Attributes
+    ----------
+    tile : (int, int) or None
+        (height, width) of the input; None for a graph that takes any size.
 
     Raises
     ------
@@ -157,8 +162,7 @@ class Model:
         self.file_bytes = len(data)
         with as_model_faults(path):
             self.card: Card = cards.read_from(data)
-            if self.card.output("foreground") is None:
-                raise ModelError("only says whether there is a cell, not where: counting needs a model with maps")
+            self._check_card()
             flatbuffer = cards.strip(data)
             if delegate is None and is_for_edgetpu(flatbuffer):
                 raise ModelError(
@@ -170,19 +174,21 @@ class Model:
             self.interpreter = _interpreter(flatbuffer, threads, delegate)
             self._input = _input_detail(self.interpreter)
             signature = self._input["shape_signature"]
-            # None for a graph that takes any size
             self.tile: tuple[int, int] | None = None if -1 in signature[1:3] else (int(signature[1]), int(signature[2]))
             self._shape = self.tile
             self._largest_px = 0
             if self.tile is None:
                 # The runtime knows the output shapes of such a graph only after a run
                 self.run_blank(self.card.stride * 4, self.card.stride * 4)
-            self.maps: dict[str, MapSpec] = self._map_specs()
             self._check_fit()
 
-    def attempt(self, work: Callable[[Model], _T]) -> _T:
-        """Return `work(self)`; see `pipeline.predict.Runnable`."""
-        return work(self)
+    def _check_card(self) -> None:
+        """Raise ModelError for a card of another kind of network."""
+        raise NotImplementedError
+
+    def _check_fit(self) -> None:
+        """Raise ModelError where the graph does not fit the card."""
+        raise NotImplementedError
 
     @property
     def input_dtype(self) -> type:
@@ -241,6 +247,32 @@ class Model:
         self.input_view().fill(0)
         self.invoke()
 
+    def output_detail(self, output: Output) -> tuple[dict[str, Any], tuple[float, int] | None]:
+        """Return what the runtime says of an output, with step and zero point if it is int8, None if it is float32."""
+        details = self.interpreter.get_output_details()
+        if not 0 <= output.index < len(details):
+            raise ModelError(f"the card names output {output.index}, but the graph has {len(details)}")
+        detail: dict[str, Any] = details[output.index]
+        if detail["dtype"] is np.int8:
+            return detail, detail["quantization"]
+        if detail["dtype"] is not np.float32:
+            raise ModelError(f"output {output.index} is {detail['dtype'].__name__}, not int8 or float32")
+        return detail, None
+
+
+class Model(Network):
+    """A network that predicts maps, from which cells are counted; see `Network`.
+
+    Attributes
+    ----------
+    maps : dict of str to MapSpec
+        By quantity.
+    """
+
+    def attempt(self, work: Callable[[Model], _T]) -> _T:
+        """Return `work(self)`; see `pipeline.predict.Runnable`."""
+        return work(self)
+
     def output_tensor(self, spec: MapSpec) -> npt.NDArray[np.int8]:
         """Return an output as int8, shape (h, w, block²): a view of the tensor, or a converted copy of a float one."""
         details = self.interpreter.get_output_details()[spec.output.index]
@@ -250,19 +282,18 @@ class Model:
         return float_to_int8(view, spec.output.scale)
 
     def _map_specs(self) -> dict[str, MapSpec]:
-        details = self.interpreter.get_output_details()
         specs = {}
         for output in self.card.outputs:
-            if not 0 <= output.index < len(details):
-                raise ModelError(f"the card names output {output.index}, but the graph has {len(details)}")
-            detail = details[output.index]
-            quantized = detail["quantization"] if detail["dtype"] is np.int8 else None
-            if quantized is None and detail["dtype"] is not np.float32:
-                raise ModelError(f"output {output.index} is {detail['dtype'].__name__}, not int8 or float32")
+            detail, quantized = self.output_detail(output)
             specs[output.quantity] = map_spec(output, tuple(detail["shape"]), self._shape or (0, 0), quantized)
         return specs
 
+    def _check_card(self) -> None:
+        if self.card.output("foreground") is None:
+            raise ModelError("only says whether there is a cell, not where: counting needs a model with maps")
+
     def _check_fit(self) -> None:
+        self.maps: dict[str, MapSpec] = self._map_specs()
         if self.maps["foreground"].reduction != 1:
             raise ModelError("the foreground map is smaller than the input")
         if self.tile and (min(self.tile) <= 2 * self.card.margin or any(t % self.card.stride for t in self.tile)):

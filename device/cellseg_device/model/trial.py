@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cellseg_device.errors import ModelError
+from cellseg_device.model import card as cards
 from cellseg_device.model.faults import as_model_faults
 from cellseg_device.system import memory, processes
 
 if TYPE_CHECKING:
-    from cellseg_device.model.interpreter import Model
+    from cellseg_device.model.interpreter import Network
 
 # The host's largest networks, as float32 in tiles of 1024 × 1024 px, take 2 to 22 s and 0.8 to 2.7 GB on a PC
 _LIMIT_S = 120  # of the processor
@@ -92,16 +93,23 @@ def check(path: Path, data: bytes, flatbuffer: bytes) -> None:
 
 def run_from_stdin() -> None:
     """Run the model on standard input, and print as JSON why it is refused, or null: the other process's work."""
-    from cellseg_device.model.interpreter import Model
-
     _limit()
     path, refusal = Path(sys.argv[1]), None
     try:
         with as_model_faults():
-            _run(Model(path, data=sys.stdin.buffer.read()))
+            _run(_opened(path, sys.stdin.buffer.read()))
     except ModelError as error:
         refusal = error.message
     print(json.dumps(refusal), flush=True)
+
+
+def _opened(path: Path, data: bytes) -> Network:
+    from cellseg_device.model.classifier import QUANTITIES, Classifier
+    from cellseg_device.model.interpreter import Model
+
+    card = cards.read_from(data)
+    is_classifier = card.output("foreground") is None and any(map(card.output, QUANTITIES))
+    return Classifier(path, data=data) if is_classifier else Model(path, data=data)
 
 
 def _limit() -> None:
@@ -116,7 +124,7 @@ def _limit_s() -> int:
     return _LIMIT_S if hard == resource.RLIM_INFINITY else max(min(_LIMIT_S, hard - 1), 1)
 
 
-def _run(model: Model) -> None:
+def _run(model: Network) -> None:
     with as_model_faults(model.path):
         side = -(-_SIDE_PX // model.card.stride) * model.card.stride
         model.resize(*(model.tile or (side, side)))
@@ -125,8 +133,9 @@ def _run(model: Model) -> None:
         view[...] = model.input_table(np.arange(256, dtype=np.uint8))[levels]
         del view  # the runtime does not run while it is held
         model.invoke()
-        for spec in model.maps.values():
-            model.output_tensor(spec).copy()
+        for output in model.card.outputs:
+            detail, _ = model.output_detail(output)
+            model.interpreter.get_tensor(detail["index"])
 
 
 def _crash(path: Path, number: int) -> ModelError:

@@ -172,6 +172,11 @@ def shown(image: Image, card: Card) -> tuple[npt.NDArray[Any], npt.NDArray[np.ui
     return pixels, normalise.level_table(counts, *ends)
 
 
+def levels(image: Image, card: Card) -> npt.NDArray[np.uint8]:
+    """Return the levels that a network with this card is given: (height, width) or (height, width, 3)."""
+    return normalise.looked_up(*shown(image, card)[::-1])
+
+
 def predict_maps(image: Image, model: Model, stopwatch: Stopwatch | None = None, whole_px: int | None = None) -> Maps:
     """Run the network over an image as it is, and return its stitched maps.
 
@@ -192,8 +197,8 @@ def predict_maps(image: Image, model: Model, stopwatch: Stopwatch | None = None,
     stopwatch = stopwatch or Stopwatch()
     card = model.card
     with stopwatch.step("normalise"):
-        pixels, levels = shown(image, card)
-        table = model.input_table(levels)
+        pixels, table = shown(image, card)
+        table = model.input_table(table)
     with stopwatch.step("tiles"):
         if model.tile:
             plan = tiling.plan_fixed(*image.shape, model.tile, card.margin, card.stride)

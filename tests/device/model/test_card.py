@@ -13,7 +13,7 @@ import pytest
 
 from cellseg_device.errors import ModelError
 from cellseg_device.model import card as cards
-from cellseg_device.model.card import Card, Join, KnownAnswer, Output, Separation
+from cellseg_device.model.card import Card, Gate, GateClass, Join, KnownAnswer, Output, Separation
 
 FLATBUFFER = b"\x1c\0\0\0TFL3" + bytes(range(256)) * 8
 CARD = Card(
@@ -31,6 +31,12 @@ CARD = Card(
     provenance={"data": "dsb2018", "µ": ["é", 1, None]},
     metrics={"ap50": 0.75},
 )
+GATE = Gate(
+    (GateClass("nuclei", "segment", "nuclei", "stained nuclei"), GateClass("smear", "flag", None, "a blood smear")),
+    256,
+    "field",
+)
+KIND = Card("kind", "int8", (Output("kind", 0, "logit"),), 32, 0, 1.0, 99.9, 18.1, gate=GATE)
 BARE = Card("bare", "float32", (Output("foreground", 0, "logit"),), 1, 0, 0, 100, 10.0)
 
 
@@ -40,7 +46,7 @@ def changed(**fields):
     return json.dumps({name: value for name, value in raw.items() if value is not ...})
 
 
-@pytest.mark.parametrize("card", [CARD, BARE], ids=lambda card: card.name)
+@pytest.mark.parametrize("card", [CARD, BARE, KIND], ids=lambda card: card.name)
 def test_a_card_comes_back_as_it_went_in(card):
     packed = cards.attach(FLATBUFFER, card)
     assert cards.read_from(packed) == card
@@ -88,7 +94,7 @@ def test_the_interpreter_runs_a_file_with_its_card(model, model_path):
 
 FOREGROUND = {"quantity": "foreground", "index": 0, "scale": "logit"}
 JOIN = [field.name for field in dataclasses.fields(Join)]
-MAY_BE_MISSING = {"cell_diameter_um", "known_answer", "provenance", "metrics"}
+MAY_BE_MISSING = {"cell_diameter_um", "known_answer", "gate", "provenance", "metrics"}
 REQUIRED = [field.name for field in dataclasses.fields(Card) if field.name not in MAY_BE_MISSING]
 
 
@@ -178,6 +184,57 @@ def test_a_card_that_says_nonsense_is_refused(fields, reason):
 def is_one_line(message):
     """Whether a message can be printed as one line."""
     return message.isprintable() and len(message) < 400
+
+
+def gate_with(first=None, **fields):
+    """The gate's JSON with other fields, and others of its first class."""
+    gate = json.loads(KIND.to_json())["gate"]
+    gate["classes"][0] |= first or {}
+    return gate | fields
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"gate": 3}, "'gate' is 3, not an object"),
+        ({"gate": {}}, "'classes' is missing"),
+        ({"gate": gate_with(classes=[])}, "'classes' is not a list of 2 to 64"),
+        ({"gate": gate_with(classes=gate_with()["classes"] * 40)}, "'classes' is not a list of 2 to 64"),
+        ({"gate": gate_with(classes=gate_with()["classes"] * 2)}, "two classes of one name"),
+        ({"gate": gate_with(classes=[1, 2])}, "a class is 1, not an object"),
+        ({"gate": gate_with(first={"name": "a\nb"})}, "'name' is .+, not one line"),
+        ({"gate": gate_with(first={"follows": "shout"})}, "'follows' is \"shout\", not one of segment, empty, flag"),
+        ({"gate": gate_with(first={"model": "../../etc/passwd"})}, "'model' is not a name of letters"),
+        ({"gate": gate_with(first={"model": ".."})}, "'model' is not a name of letters"),
+        ({"gate": gate_with(first={"model": ""})}, "'model' is \"\", not one line"),
+        ({"gate": gate_with(first={"looks_like": None})}, "'looks_like' is null, not one line"),
+        ({"gate": gate_with(first={"colour": 1})}, 'unknown field "colour"'),
+        ({"gate": gate_with(side_px=8)}, "'side_px' is 8, not a whole number from 16 to 4096"),
+        ({"gate": gate_with(side_px=2**20)}, "'side_px' is 1048576, not a whole number"),
+        ({"gate": gate_with(sees="circles")}, "'sees' is \"circles\", not one of field, squares"),
+        ({"gate": gate_with(sees="squares")}, "a gate that sees squares only says whether there is a cell"),
+        ({"gate": gate_with(depth=1)}, 'unknown field "depth"'),
+        ({"outputs": [FOREGROUND]}, "a model with maps is no gate"),
+        (
+            {
+                "outputs": [FOREGROUND | {"quantity": "presence"}],
+                "gate": gate_with(classes=[gate_with()["classes"][0] | {"name": n} for n in "abc"]),
+            },
+            "a gate that says whether there is a cell has two classes",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_gate_that_says_nonsense_is_refused(fields, reason):
+    with pytest.raises(ModelError, match=reason) as caught:
+        cards.parse(json.dumps(json.loads(KIND.to_json()) | fields))
+    assert is_one_line(caught.value.message)
+
+
+def test_only_the_card_of_a_gate_names_it():
+    """Earlier versions refuse fields that they do not know."""
+    assert "gate" not in json.loads(CARD.to_json())
+    assert json.loads(KIND.to_json())["gate"]["classes"][1]["looks_like"] == "a blood smear"
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,14 @@ import subprocess
 import sys
 import zipfile
 
+import gates
 import numpy as np
 import pytest
 
 from cellseg_device.errors import ModelError
 from cellseg_device.model import card as cards
-from cellseg_device.pipeline import accelerator
+from cellseg_device.pipeline import accelerator, selftest
+from cellseg_device.pipeline.gate import classify, open_gate
 
 FLATBUFFER = b"\x1c\0\0\0TFL3" + bytes(range(256)) * 8
 
@@ -123,6 +125,25 @@ def test_a_mutated_card_that_is_accepted_counts_or_is_refused(raw, model_path, t
             check_message(error, path)
         else:
             assert model.card == card
+
+
+def test_a_mutated_gate_classifies_or_is_refused(tmp_path):
+    flatbuffer, path = gates.classifier(), tmp_path / "mutated.tflite"
+    provenance = {"data": ["dsb2018", "smear"], "settings": {"side": 64, "seed": 1, "epochs": 20, "optimizer": "adam"}}
+    card = gates.card_of(gates.kinds_gate(), provenance=provenance, metrics={"split": "val", "int8": {"accuracy": 0.9}})
+    raw = json.loads(card.to_json())
+    image = selftest.known_image()
+    number = 0
+    for card in check_cards(raw, 1500, seed=4):
+        path.write_bytes(cards.attach(flatbuffer, card))
+        try:
+            gate = open_gate(path)
+        except ModelError as error:
+            check_message(error, path)
+        else:
+            assert classify(image, gate).found in card.gate.classes
+            number += 1
+    assert number > 50
 
 
 # Run with the extra memory in MB that reading may take, and the files

@@ -1,0 +1,130 @@
+"""What a gate makes of an image before it is segmented: the views of it that the classifier sees, and its class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from cellseg_device.errors import ModelError
+from cellseg_device.image.pixels import Image
+from cellseg_device.model.card import Gate, GateClass
+from cellseg_device.model.classifier import Classifier
+from cellseg_device.model.faults import as_model_faults
+from cellseg_device.pipeline import predict
+
+Levels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Of which class a gate takes an image to be.
+
+    Attributes
+    ----------
+    found : GateClass
+    probability : float
+        By the classifier; rounded, so that the text of it is the same on every machine.
+    """
+
+    found: GateClass
+    probability: float
+
+
+def open_gate(path: Path, threads: int = 1) -> Classifier:
+    """Open a classifier as a gate.
+
+    Raises
+    ------
+    ModelError
+        If it is not a classifier, its card does not say what follows, or it cannot be run here.
+    """
+    classifier = Classifier(path, threads)
+    if classifier.card.gate is None:
+        raise ModelError(
+            f"{path} does not say what follows for an image of each class, so it is no gate: quantize it again with "
+            "'cellseg-host quantize'"
+        )
+    return classifier
+
+
+def classify(image: Image, classifier: Classifier) -> Verdict:
+    """Return the class of an image.
+
+    The image is shown as it is to the segmentation: `Image.searched`, in levels. Of squares, the one that most likely
+    shows a cell decides.
+
+    Raises
+    ------
+    ModelError
+        If the classifier has no gate in its card, or the runtime fails.
+    """
+    card = classifier.card
+    if card.gate is None:
+        raise ModelError(f"{classifier.path} is no gate")
+    with as_model_faults(classifier.path):
+        seen = views(predict.levels(image, card), card.gate, card.stride)
+        probabilities = max((classifier.probabilities(view) for view in seen), key=lambda found: float(found[-1]))
+    number = int(probabilities.argmax())
+    return Verdict(card.gate.classes[number], round(float(probabilities[number]), 4))
+
+
+def views(levels: Levels, gate: Gate, stride: int) -> Iterator[Levels]:
+    """Yield the views of an image that a gate sees, with sides that are multiples of the network's stride.
+
+    Parameters
+    ----------
+    levels : ndarray of uint8, shape (height, width) or (height, width, 3)
+        Of the whole image, as from `predict.levels`.
+    gate : Gate
+    stride : int
+        Of the network.
+    """
+    if gate.sees == "field":
+        yield _mirrored(made_small(levels, gate.side_px), stride)
+        return
+    side = gate.side_px
+    for row in _starts(levels.shape[0], side):
+        for col in _starts(levels.shape[1], side):
+            yield _mirrored(levels[row : row + side, col : col + side], stride, side)
+
+
+def made_small(levels: Levels, side_px: int) -> Levels:
+    """Return levels made small until their longer side is at most `side_px`; they are never enlarged.
+
+    First by a whole number of times, which takes a third of the time; the rest of a division, a few rows and columns at
+    the end, is left out.
+    """
+    height, width = levels.shape[:2]
+    times = max(height, width) // side_px
+    if times > 1:
+        rows, cols = (max(length // times, 1) for length in (height, width))
+        levels = _resized(levels[: rows * times, : cols * times], (rows, cols))
+    height, width = levels.shape[:2]
+    longer = max(height, width)
+    if longer <= side_px:
+        return levels
+    return _resized(levels, (max(round(height * side_px / longer), 1), max(round(width * side_px / longer), 1)))
+
+
+def _resized(levels: Levels, shape: tuple[int, int]) -> Levels:
+    return np.asarray(cv2.resize(levels, shape[::-1], interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _mirrored(levels: Levels, multiple: int, least_px: int = 0) -> Levels:
+    """Return levels continued below and on the right by their mirror image: to `least_px`, and to whole multiples."""
+    height, width = (-(-max(length, least_px) // multiple) * multiple for length in levels.shape[:2])
+    below, right = height - levels.shape[0], width - levels.shape[1]
+    if not below and not right:
+        return levels
+    return np.asarray(cv2.copyMakeBorder(levels, 0, below, 0, right, cv2.BORDER_REFLECT_101), np.uint8)
+
+
+def _starts(length: int, side: int) -> list[int]:
+    """Return the starts of the fewest stretches of `side` that cover `length`, evenly spread."""
+    number = -(-length // side)
+    return [(length - side) * index // max(number - 1, 1) for index in range(number)] if number > 1 else [0]
