@@ -7,6 +7,7 @@ user's own (``--arch FILE.py:build``, see `cellseg_host.plugins`).
 from __future__ import annotations
 
 from cellseg_host.architectures.architecture import (
+    CLASSIFIERS,
     Architecture,
     option_defaults,
     takes_encoder_weights,
@@ -18,6 +19,7 @@ from cellseg_host.architectures.table import ARCHITECTURES, get
 
 __all__ = [
     "ARCHITECTURES",
+    "CLASSIFIERS",
     "FACTS",
     "Architecture",
     "Facts",

@@ -13,6 +13,9 @@ from cellseg_device.errors import InputError
 from cellseg_device.suggestions import unknown
 from cellseg_host.architectures.networks import stride_of
 
+# Heads of classifiers of whole images: is there a cell, and what kind of sample is it
+CLASSIFIERS = (("presence",), ("kind",))
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -35,7 +38,7 @@ class Architecture:
     paper : str
         Where it comes from.
     heads : tuple of str
-        Maps that it learns by default; ``("presence",)`` for a classifier of images.
+        Maps that it learns by default; of a classifier of images one of `CLASSIFIERS`.
     options : mapping
         Of `build`, where they differ from its defaults.
     """
@@ -51,7 +54,7 @@ class Architecture:
     @property
     def is_classifier(self) -> bool:
         """Whether it classifies whole images."""
-        return self.heads == ("presence",)
+        return self.heads in CLASSIFIERS
 
     def network(self, heads: Sequence[str] = (), **options: Any) -> keras.Model:
         """Return an untrained network; options that are not given are the architecture's own.

@@ -56,7 +56,7 @@ def build(
     skips = []
     for level, (filters, more) in enumerate(zip(encoder, convs, strict=True)):
         for number in range(1 + more):
-            x = _conv(x, filters, f"encoder{level}_conv{number}", strides=1 if number else 2)
+            x = conv(x, filters, f"encoder{level}_conv{number}", strides=1 if number else 2)
         skips.append(x)
     for level, (filters, skip) in enumerate(zip(decoder, reversed(skips[:-1]), strict=True)):
         x = _project(x, filters, f"decoder{level}_project")
@@ -65,13 +65,14 @@ def build(
             skip = _project(skip, filters, f"decoder{level}_lateral")
         x = layers.Add(name=f"decoder{level}_add")([x, skip])
         x = layers.ReLU(name=f"decoder{level}_relu")(x)
-        x = _conv(x, filters, f"decoder{level}_conv")
+        x = conv(x, filters, f"decoder{level}_conv")
     # float32 also where training computes in bfloat16, whose logits would be coarse
     outputs = [layers.Conv2D(4 if head == "foreground" else 1, 1, name=head, dtype="float32")(x) for head in heads]
     return keras.Model(image, outputs, name="edge-unet")
 
 
-def _conv(x: Any, filters: int, name: str, strides: int = 1) -> Any:
+def conv(x: Any, filters: int, name: str, strides: int = 1) -> Any:
+    """Return a 3 × 3 convolution with batch normalisation and ReLU."""
     x = layers.Conv2D(filters, 3, strides, padding="same", use_bias=False, name=name)(x)
     return layers.ReLU(name=f"{name}_relu")(layers.BatchNormalization(name=f"{name}_bn")(x))
 

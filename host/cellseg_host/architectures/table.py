@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cellseg_device.errors import InputError
 from cellseg_device.suggestions import unknown
-from cellseg_host.architectures import densenet121, double_unet, edge_unet, encoder_unet, hrnet, unet, unetpp
+from cellseg_host.architectures import densenet121, double_unet, edge_unet, encoder_unet, hrnet, kind_net, unet, unetpp
 from cellseg_host.architectures.architecture import Architecture
 
 ARCHITECTURES = {
@@ -65,6 +65,7 @@ ARCHITECTURES = {
             densenet121.PAPER,
             ("presence",),
         ),
+        Architecture("kind-net", kind_net.build, kind_net.STRIDE, kind_net.MARGIN, "this project", ("kind",)),
     )
 }
 

@@ -36,8 +36,9 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 SPLITS = ("train", "val", "test")
-# Kinds of samples by the modalities that have another name; of any other modality it is the modality itself
-KINDS = {"histology": "tissue", "phase": "other"}
+# Kinds of samples by the modalities that have another name; of any other modality it is the modality itself. What
+# brightfield shows are stained cells with dark nuclei, as tissue does; unstained ones in a chamber are another kind.
+KINDS = {"histology": "tissue", "brightfield": "tissue", "phase": "other"}
 # Columns that a manifest may lack
 _OPTIONAL = ("set", "kind")
 

@@ -90,7 +90,9 @@ def _check(plugin: Plugin, network: Any, heads: tuple[str, ...], stride: int) ->
             raise plugin.error(f"output {index} must be {head}, from a layer of that name, not '{name}'")
         if head == "presence" and shape != (1, 1, 1, 1):
             raise plugin.error(f"output {index}, presence, must have the shape (batch, 1, 1, 1), not {shape}")
-        if head != "presence":
+        if head == "kind" and (shape[:3] != (1, 1, 1) or len(shape) != 4):
+            raise plugin.error(f"output {index}, kind, must have the shape (batch, 1, 1, classes), not {shape}")
+        if head not in ("presence", "kind"):
             try:
                 map_spec(Output(head, index, "logit"), shape, size, None)
             except ModelError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,23 @@ from cellseg_host.augment import Augmentation, Sample, random_view
 from cellseg_host.data.dataset import Dataset, Entry
 from cellseg_host.training import distillation, keras_maps, targets
 
+Shape = tuple[int, ...]
+
 PRESENCE = "presence"
 _TRIES = 4  # at a view with, or without, a cell
+
+
+def entries(dataset: Dataset, split: str, heads: Sequence[str]) -> tuple[Entry, ...]:
+    """Return the images of a split that a network with these heads learns from, or is scored on.
+
+    Kinds are learnt from images without labels, too.
+
+    Raises
+    ------
+    InputError
+        If there are none.
+    """
+    return dataset.split(split) if tuple(heads) == ("kind",) else dataset.labelled(split)
 
 
 def load_samples(
@@ -113,13 +128,39 @@ def views(
         drawn = [_target(head, labels, maps, soft).reshape(size, size, 1) for head, size in sizes.items()]
         return [image, *drawn, targets.border_weight(labels)[..., None]]
 
+    shapes = {head: (size, size, 1) for head, size in sizes.items()}
+    return stream(view, (side, side, 3), shapes, (side, side, 1), batch=batch, count=count)
+
+
+def stream(
+    view: Callable[[np.int64], list[np.ndarray]],
+    image_shape: Shape,
+    target_shapes: Mapping[str, Shape],
+    border_shape: Shape,
+    *,
+    batch: int,
+    count: int,
+) -> tf.data.Dataset:
+    """Return batches of (image, targets by head, border) of views by their number.
+
+    Parameters
+    ----------
+    view : callable
+        Returns the image, each target and the border of a view, float32, given its number; on several threads.
+    image_shape, border_shape : tuple of int
+    target_shapes : mapping of str to tuple of int
+        By head, in the order in which `view` returns them.
+    batch, count : int
+        Views in a batch, batches.
+    """
+    shapes = (image_shape, *target_shapes.values(), border_shape)
+
     def mapped(number: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor], tf.Tensor]:
-        image, *drawn, border = tf.numpy_function(view, [number], [tf.float32] * (len(sizes) + 2))
-        image.set_shape((side, side, 3))
-        border.set_shape((side, side, 1))
-        for tensor, size in zip(drawn, sizes.values(), strict=True):
-            tensor.set_shape((size, size, 1))
-        return image, dict(zip(sizes, drawn, strict=True)), border
+        tensors = tf.numpy_function(view, [number], [tf.float32] * len(shapes))
+        for tensor, shape in zip(tensors, shapes, strict=True):
+            tensor.set_shape(shape)
+        image, *drawn, border = tensors
+        return image, dict(zip(target_shapes, drawn, strict=True)), border
 
     numbers = tf.data.Dataset.range(batch * count)
     return numbers.map(mapped, num_parallel_calls=2).batch(batch, drop_remainder=True).prefetch(2)

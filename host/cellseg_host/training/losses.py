@@ -42,7 +42,7 @@ def total_loss(
     predictions : sequence of tensor, each (batch, h, w, block²)
         One group, or, of a deeply supervised network, several one after the other: the loss is the groups' mean.
     targets : mapping of str to tensor, each (batch, height, width, 1)
-        In [0, 1], for the quantity of each output; (batch, 1, 1, 1) for presence.
+        In [0, 1], for the quantity of each output; (batch, 1, 1, 1) for presence, (batch, 1, 1, kinds) for kind.
     border : tensor, (batch, height, width, 1)
         How close a pixel is to a second nucleus (`targets.border_weight`); weighs distance and centre and, with the
         loss "boundary", foreground and outline.
@@ -65,6 +65,9 @@ def total_loss(
     total = 0.0
     for position, prediction in enumerate(predictions):
         output = outputs[position % len(outputs)]
+        if output.quantity == "kind":
+            total += kind_cross_entropy(targets["kind"], tf.cast(prediction, tf.float32))
+            continue
         target, logits = targets[output.quantity], spread(tf.cast(prediction, tf.float32))
         if output.scale == "probability":
             probability = tf.clip_by_value(logits, 1e-6, 1 - 1e-6)
@@ -89,6 +92,11 @@ def cross_entropy(target: tf.Tensor, logits: tf.Tensor, weight: tf.Tensor) -> tf
     clipped = tf.clip_by_value(target, 1e-6, 1 - 1e-6)
     floor = -clipped * tf.math.log(clipped) - (1 - clipped) * tf.math.log(1 - clipped)
     return tf.reduce_sum((entropy - floor) * weight) / tf.reduce_sum(weight)
+
+
+def kind_cross_entropy(target: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Cross-entropy of exclusive kinds: −Σ t·log softmax(logits), summed over the kinds, mean over the batch."""
+    return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(target, logits))
 
 
 def dice(target: tf.Tensor, logits: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:

@@ -37,6 +37,7 @@ from cellseg_host.data.dataset import Dataset, cells_in
 from cellseg_host.data.whole_folder import check_new
 from cellseg_host.plugins import loading
 from cellseg_host.plugins.networks import find_architecture
+from cellseg_host.training import gates
 from cellseg_host.training import settings as all_settings
 from cellseg_host.training.settings import TrainSettings
 
@@ -132,7 +133,8 @@ class Run:
             margin=arch.margin,
             low_percentile=LOW_PERCENTILE,
             high_percentile=HIGH_PERCENTILE,
-            cell_diameter_px=self.info["data"]["median_diameter_px"],
+            cell_diameter_px=self.info["data"]["median_diameter_px"] or 1.0,
+            gate=gates.usual(self.heads, self.info["data"].get("kinds", ()), self.settings.side),
             provenance={k: self.info[k] for k in ("data", "code", "average") if k in self.info}
             | {"settings": _without_folders(self.info["settings"])},
         )
@@ -175,7 +177,9 @@ def started(path: Path, dataset: Dataset) -> Run:
 
 def describe(settings: TrainSettings, dataset: Dataset) -> dict[str, Any]:
     """Return what run.json says of a run with these settings on this data."""
-    entries = dataset.labelled("train")
+    learns_kinds = find_architecture(settings.arch, settings.heads, settings.options).heads == ("kind",)
+    entries = dataset.split("train") if learns_kinds else dataset.labelled("train")
+    diameters = [e.median_diameter_px for e in entries if e.cells]
     return {
         "settings": dataclasses.asdict(settings),
         "data": {
@@ -183,7 +187,9 @@ def describe(settings: TrainSettings, dataset: Dataset) -> dict[str, Any]:
             "sha256": dataset.digest(),
             "train_images": len(entries),
             "train_cells": cells_in(entries),
-            "median_diameter_px": round(float(np.median([e.median_diameter_px for e in entries if e.cells])), 1),
+            # Kinds may be learnt from images without labels alone
+            "median_diameter_px": round(float(np.median(diameters)), 1) if diameters else None,
+            **({"kinds": sorted({e.kind for e in entries})} if learns_kinds else {}),
         },
         "code": {
             "cellseg_host": __version__,

@@ -24,7 +24,10 @@ OR_RESUME = "choose another --out, or --resume the run in it"
 HEADS = ("foreground", "distance", "centre", "outline")
 # Validation scores of networks that predict maps, and of classifiers; the first decides by default
 MONITORS = ("mean_ap", "ap50", "mean_iou", "val_loss")
-PRESENCE_MONITORS = ("auc", "accuracy", "val_loss")
+CLASSIFIER_MONITORS = {
+    "presence": ("auc", "accuracy", "val_loss"),
+    "kind": ("val_loss", "balanced_accuracy", "accuracy"),
+}
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,8 @@ class TrainSettings:
     patience : int
         Epochs without progress after which a round ends.
     monitor : str or None
-        The validation score whose best network is kept; None for mean AP, or a classifier's AUC.
+        The validation score whose best network is kept; None for mean AP; of a classifier, for the AUC,
+        or, where it tells kinds apart, the loss.
     keep : str
         ``"best"`` by that score; or ``"last"``, the network after the last epoch: with few validation images the best
         of many epochs is the best by chance. With ``"last"``, `patience` ends no round.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,17 @@ from cellseg_device.errors import InputError
 from cellseg_device.stderr import say
 from cellseg_device.suggestions import unknown
 from cellseg_host import architectures
-from cellseg_host.architectures import Architecture
+from cellseg_host.architectures import CLASSIFIERS, Architecture
 from cellseg_host.data.dataset import Dataset, cells_in
 from cellseg_host.data.whole_folder import check_new
 from cellseg_host.plugins import functions
 from cellseg_host.plugins.networks import find_architecture
-from cellseg_host.training import distillation, feed, initialise, loop, losses, presence, runs, validate
+from cellseg_host.training import distillation, feed, initialise, kinds, loop, losses, presence, runs, validate
 from cellseg_host.training import history as histories
 from cellseg_host.training.history import Epoch
 from cellseg_host.training.loop import Job
 from cellseg_host.training.runs import Run
-from cellseg_host.training.settings import HEADS, MONITORS, OR_RESUME, PRESENCE_MONITORS, TrainSettings
+from cellseg_host.training.settings import CLASSIFIER_MONITORS, HEADS, MONITORS, OR_RESUME, TrainSettings
 
 # Batches from which a network that starts from a .tflite takes its batch statistics
 _STATISTICS_BATCHES = 8
@@ -54,8 +55,8 @@ def train(
     Raises
     ------
     InputError
-        If the settings do not work, the dataset lacks a split or has no cell, the loss is no longer finite, or the
-        folder is not empty (or was made from other data).
+        If the settings do not work, the dataset lacks a split or has no cell (or a single kind, where kinds are learnt),
+        the loss is no longer finite, or the folder is not empty (or was made from other data).
     """
     if resume:
         run = runs.started(path, dataset)
@@ -65,9 +66,11 @@ def train(
     arch = find_architecture(settings.arch, settings.heads, settings.options)
     heads = tuple(settings.heads) or arch.heads
     check(settings, arch)
-    if not cells_in(dataset.labelled("train")):
+    feed.entries(dataset, "val", heads)
+    if heads == (kinds.HEAD,):
+        settings = kinds.with_classes(settings, dataset)
+    elif not cells_in(dataset.labelled("train")):
         raise InputError(f"{dataset.root}: no training image has a cell: there is nothing to learn")
-    dataset.labelled("val")
     keras.utils.set_random_seed(settings.seed)
     begun = (path / "checkpoint").exists()  # which then has the weights
     with _computing_in(settings.precision):
@@ -100,6 +103,19 @@ def prepare(run: Run, network: keras.Model, dataset: Dataset, settings: TrainSet
         Whether the network is trained already, as before fine-tuning.
     """
     heads, outputs, card = run.heads, run.outputs, run.card()
+    job = partial(
+        Job,
+        network,
+        monitor=monitor(settings, run.architecture),
+        trained=trained,
+        keep_last=settings.keep == "last",
+    )
+    if heads == (kinds.HEAD,):
+        return job(
+            batches=kinds.batches(dataset, card, settings),
+            loss=partial(losses.total_loss, outputs),
+            validate=kinds.Validation(network, dataset, card),
+        )
     entries, val_entries = dataset.labelled("train"), dataset.labelled("val")
     teachers = distillation.load(settings.teachers, heads)
     samples = feed.load_samples(dataset, entries, card, heads, teachers)
@@ -131,20 +147,16 @@ def prepare(run: Run, network: keras.Model, dataset: Dataset, settings: TrainSet
             seed=(settings.seed, epoch),
         )
 
-    return Job(
-        network,
-        batches,
-        loss,
-        _validation(run, network, val_samples, loss, settings),
-        monitor(settings, run.architecture),
-        trained=trained,
-        keep_last=settings.keep == "last",
-    )
+    return job(batches=batches, loss=loss, validate=_validation(run, network, val_samples, loss, settings))
 
 
 def monitor(settings: TrainSettings, arch: Architecture) -> str:
     """Return the name of the score by which the best network is chosen."""
-    return settings.monitor or (PRESENCE_MONITORS if arch.is_classifier else MONITORS)[0]
+    return settings.monitor or _monitors(arch)[0]
+
+
+def _monitors(arch: Architecture) -> tuple[str, ...]:
+    return CLASSIFIER_MONITORS[arch.heads[0]] if arch.is_classifier else MONITORS
 
 
 def _validation(
@@ -191,14 +203,14 @@ def check(settings: TrainSettings, arch: Architecture) -> None:
     if settings.side % arch.stride:
         raise InputError(f"--side {settings.side} is not a multiple of {arch.stride}, the stride of {arch.name}")
     for head in heads:
-        if head not in (*HEADS, "presence"):
+        if head not in (*HEADS, *CLASSIFIER_MONITORS):
             raise InputError(f"--heads: there is {unknown('head', head, HEADS)}")
-    if arch.is_classifier != (tuple(heads) == ("presence",)):
-        wanted = "presence" if arch.is_classifier else "foreground and perhaps distance, centre or outline"
+    if arch.is_classifier != (heads in CLASSIFIERS) or (arch.is_classifier and heads != arch.heads):
+        wanted = arch.heads[0] if arch.is_classifier else "foreground and perhaps distance, centre or outline"
         raise InputError(f"--heads {','.join(heads)}: {arch.name} learns {wanted}")
     if not arch.is_classifier and "foreground" not in heads:
         raise InputError(f"--heads {','.join(heads)}: foreground must be among them")
-    scores = PRESENCE_MONITORS if arch.is_classifier else MONITORS
+    scores = _monitors(arch)
     own = [_metric_name(spec) for spec in settings.metrics]
     for name in own:
         if own.count(name) > 1 or name in (*scores, *histories.FIXED):
