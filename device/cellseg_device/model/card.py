@@ -124,8 +124,9 @@ class KnownAnswer:
     Attributes
     ----------
     sha256 : str
-        Digest of the int8 maps, in the order of `QUANTITIES`.
+        Digest of the int8 maps, in the order of `QUANTITIES`; of a gate, of its answer.
     cells : int
+        Number of cells; of a gate, that of the class.
     labels_sha256 : str or None
         Digest of the label image as little-endian uint16; None in older cards.
     """

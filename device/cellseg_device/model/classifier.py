@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cellseg_device.errors import ModelError
+from cellseg_device.model import card as cards
 from cellseg_device.model.card import PRESENCE_CLASSES, Output
-from cellseg_device.model.interpreter import Network
+from cellseg_device.model.faults import as_model_faults
+from cellseg_device.model.interpreter import Model, Network
 
 QUANTITIES = ("kind", "presence")
 
@@ -36,31 +39,30 @@ class Classifier(Network):
         ModelError
             If the runtime fails.
         """
-        self.resize(*levels.shape[:2])
-        values = self.input_table(np.arange(256, dtype=np.uint8))[levels]
-        self.input_view()[...] = values if levels.ndim == 3 else values[..., None]
-        self.invoke()
-        return self._as_probabilities()
-
-    def _as_probabilities(self) -> npt.NDArray[np.float64]:
-        """Return the probabilities that the network's answer means."""
-        detail, quantized = self.output_detail(self._output)
-        values = self.interpreter.get_tensor(detail["index"]).reshape(-1).astype(np.float64)
+        values = self.answer(levels).astype(np.float64)
+        _, quantized = self.output_detail(self._output)
         if quantized is not None:
             step, zero = quantized
             values = (values - zero) * float(step)
         if not np.isfinite(values).all():
-            raise ModelError(f"{self.path}: the classifier's answer is not finite: quantize it again")
+            raise ModelError("the classifier's answer is not finite: quantize it again")
         is_logit = self._output.scale == "logit"
         if self._output.quantity == "presence":
             (value,) = values
-            # Of the softmax of (0, logit)
-            values = np.array([0.0, value]) if is_logit else np.array([1 - value, value])
-        if is_logit:
-            values = np.exp(values - values.max())
-        values = np.clip(values, 0, None)
-        total = values.sum()
-        return np.asarray(values / total if total else np.full(len(values), 1 / len(values)))
+            # The softmax of 0 and a logit is its sigmoid
+            values = np.array([0.0 if is_logit else 1 - value, value])
+        values = np.exp(values - values.max()) if is_logit else np.maximum(values, 1e-9)
+        return np.asarray(values / values.sum())
+
+    def answer(self, levels: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+        """Return the values of the output tensor, int8 or float32, shape (n,); as for `probabilities`."""
+        self.resize(*levels.shape[:2])
+        values = self.input_table(np.arange(256, dtype=np.uint8))[levels]
+        self.input_view()[...] = values if levels.ndim == 3 else values[..., None]
+        self.invoke()
+        detail, _ = self.output_detail(self._output)
+        found: npt.NDArray[Any] = self.interpreter.get_tensor(detail["index"]).reshape(-1)
+        return found
 
     @property
     def _output(self) -> Output:
@@ -90,6 +92,14 @@ class Classifier(Network):
                 f"the graph takes {self.tile[1]}×{self.tile[0]} px only, which does not fit what the gate sees: "
                 "quantize it again without --tile"
             )
+
+
+def open_network(path: Path, threads: int = 1, *, data: bytes | None = None) -> Model | Classifier:
+    """Open a model of either kind; as `Network`."""
+    with as_model_faults(path):
+        card = cards.read_from(cards.read_model_file(path) if data is None else data)
+    is_classifier = card.output("foreground") is None and any(map(card.output, QUANTITIES))
+    return (Classifier if is_classifier else Model)(path, threads, data=data)
 
 
 def _shown(shape: list[Any]) -> str:

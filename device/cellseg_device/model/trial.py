@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cellseg_device.errors import ModelError
-from cellseg_device.model import card as cards
 from cellseg_device.model.faults import as_model_faults
 from cellseg_device.system import memory, processes
 
@@ -93,23 +92,16 @@ def check(path: Path, data: bytes, flatbuffer: bytes) -> None:
 
 def run_from_stdin() -> None:
     """Run the model on standard input, and print as JSON why it is refused, or null: the other process's work."""
+    from cellseg_device.model.classifier import open_network
+
     _limit()
     path, refusal = Path(sys.argv[1]), None
     try:
         with as_model_faults():
-            _run(_opened(path, sys.stdin.buffer.read()))
+            _run(open_network(path, data=sys.stdin.buffer.read()))
     except ModelError as error:
         refusal = error.message
     print(json.dumps(refusal), flush=True)
-
-
-def _opened(path: Path, data: bytes) -> Network:
-    from cellseg_device.model.classifier import QUANTITIES, Classifier
-    from cellseg_device.model.interpreter import Model
-
-    card = cards.read_from(data)
-    is_classifier = card.output("foreground") is None and any(map(card.output, QUANTITIES))
-    return Classifier(path, data=data) if is_classifier else Model(path, data=data)
 
 
 def _limit() -> None:

@@ -44,12 +44,18 @@ def open_gate(path: Path, threads: int = 1) -> Classifier:
         If it is not a classifier, its card does not say what follows, or it cannot be run here.
     """
     classifier = Classifier(path, threads)
+    of(classifier)
+    return classifier
+
+
+def of(classifier: Classifier) -> Gate:
+    """Return what the card of a classifier says of it as a gate; raises ModelError if that is nothing."""
     if classifier.card.gate is None:
         raise ModelError(
-            f"{path} does not say what follows for an image of each class, so it is no gate: quantize it again with "
-            "'cellseg-host quantize'"
+            f"{classifier.path} does not say what follows for an image of each class, so it is no gate: quantize it "
+            "again with 'cellseg-host quantize'"
         )
-    return classifier
+    return classifier.card.gate
 
 
 def classify(image: Image, classifier: Classifier) -> Verdict:
@@ -61,16 +67,18 @@ def classify(image: Image, classifier: Classifier) -> Verdict:
     Raises
     ------
     ModelError
-        If the classifier has no gate in its card, or the runtime fails.
+        If the classifier is no gate, or the runtime fails.
     """
-    card = classifier.card
-    if card.gate is None:
-        raise ModelError(f"{classifier.path} is no gate")
     with as_model_faults(classifier.path):
-        seen = views(predict.levels(image, card), card.gate, card.stride)
-        probabilities = max((classifier.probabilities(view) for view in seen), key=lambda found: float(found[-1]))
+        answers = (classifier.probabilities(view) for view in seen(image, classifier))
+        probabilities = max(answers, key=lambda answer: float(answer[-1]))
     number = int(probabilities.argmax())
-    return Verdict(card.gate.classes[number], round(float(probabilities[number]), 4))
+    return Verdict(of(classifier).classes[number], round(float(probabilities[number]), 4))
+
+
+def seen(image: Image, classifier: Classifier) -> Iterator[Levels]:
+    """Yield the views of an image that a gate is shown, as `views` does."""
+    return views(predict.levels(image, classifier.card), of(classifier), classifier.card.stride)
 
 
 def views(levels: Levels, gate: Gate, stride: int) -> Iterator[Levels]:

@@ -12,7 +12,9 @@ from importlib import resources
 from cellseg_device.image.decode import decode
 from cellseg_device.image.pixels import Image
 from cellseg_device.model.card import KnownAnswer
+from cellseg_device.model.classifier import Classifier
 from cellseg_device.model.interpreter import RUNTIME, Model
+from cellseg_device.pipeline import gate as gates
 from cellseg_device.pipeline.predict import maps_digest, predict_maps
 from cellseg_device.pipeline.segment import label
 
@@ -34,11 +36,37 @@ def answer(model: Model) -> KnownAnswer:
     )
 
 
+def gate_answer(gate: Classifier) -> KnownAnswer:
+    """Return what a gate answers here for the known field: a digest of the tensors, and the class's number as `cells`.
+
+    Raises
+    ------
+    ModelError
+        If the classifier has no gate in its card, or the runtime fails.
+    """
+    digest = hashlib.sha256()
+    for view in gates.seen(known_image(), gate):
+        digest.update(gate.answer(view).tobytes())
+    found = gates.classify(known_image(), gate).found
+    return KnownAnswer(digest.hexdigest(), gates.of(gate).classes.index(found))
+
+
 def agree(found: KnownAnswer, expected: KnownAnswer) -> bool:
     """Return whether an answer is the expected one: the same maps and, if the card has them, the same labels."""
     if expected.labels_sha256 not in (None, found.labels_sha256):
         return False
     return (found.sha256, found.cells) == (expected.sha256, expected.cells)
+
+
+def check_gate(gate: Classifier) -> str | None:
+    """Return a warning if a gate's answer differs from its card's; None if it does not, or if that proves nothing."""
+    expected = gate.card.known_answer
+    if expected is None or gate.card.quantization != "int8" or agree(gate_answer(gate), expected):
+        return None
+    return (
+        f"{RUNTIME} does not compute exactly what the gate {gate.card.name} was evaluated with, so a few images may be "
+        "taken for another class: install ai-edge-litert; in a chroot, mount /proc and /sys"
+    )
 
 
 def check(model: Model) -> str | None:

@@ -2,12 +2,14 @@
 
 import dataclasses
 
+import gates
 import pytest
 
 from cellseg_device.model import card as cards
 from cellseg_device.model.card import KnownAnswer
 from cellseg_device.model.interpreter import Model
 from cellseg_device.pipeline import selftest
+from cellseg_device.pipeline.gate import open_gate
 
 
 @pytest.fixture
@@ -67,3 +69,24 @@ def test_the_known_answer_survives_the_file(tmp_path, model, model_path):
     path = tmp_path / "a.tflite"
     path.write_bytes(cards.attach(model_path.read_bytes(), dataclasses.replace(model.card, known_answer=answer)))
     assert selftest.check(Model(path)) is None
+
+
+@pytest.fixture
+def gate(tmp_path):
+    return open_gate(gates.write_gate(tmp_path / "tint.tflite"))
+
+
+def test_a_gate_is_checked_against_its_known_answer(gate):
+    assert selftest.check_gate(gate) is None  # its card has none
+    found = selftest.gate_answer(gate)
+    assert found.cells == 0, "a dark image"
+    gate.card = dataclasses.replace(gate.card, known_answer=found)
+    assert selftest.check_gate(gate) is None
+    gate.card = dataclasses.replace(gate.card, known_answer=dataclasses.replace(found, sha256="0" * 64))
+    assert "what the gate tint was evaluated with" in selftest.check_gate(gate)
+    gate.card = dataclasses.replace(gate.card, quantization="float32")
+    assert selftest.check_gate(gate) is None
+
+
+def test_the_answer_of_a_gate_does_not_depend_on_threads(gate):
+    assert selftest.gate_answer(open_gate(gate.path, threads=2)) == selftest.gate_answer(gate)
