@@ -1,7 +1,7 @@
 """kind-net: a tiny classifier of what a field shows, for int8 on an ARM core or an Edge TPU, 500 multiply-adds a pixel.
 
-It sees the field made small, so that a glance costs less than a hundredth of a segmentation. Built like `edge_unet`'s encoder: plain
-3 × 3 convolutions in multiples of 8 channels, each of which halves the image.
+It sees the field made small, so that a glance costs less than a hundredth of a segmentation. Built like the encoder of
+`edge_unet`: plain 3 × 3 convolutions in multiples of 8 channels, each of which halves the image.
 """
 
 from __future__ import annotations

@@ -81,6 +81,13 @@ def print_next(*words: object) -> None:
     click.echo(f"next: {shlex.join(map(str, words))}")
 
 
+def print_confusion(title: str, confusion: Mapping[str, Mapping[str, int]]) -> None:
+    """Print how many images of each kind, a row each, are found to be of which."""
+    kinds = list(next(iter(confusion.values())))
+    rows = [[name, *(str(row[kind] or "–") for kind in kinds)] for name, row in confusion.items()]
+    print_table(title, ["", *kinds], rows)
+
+
 def print_summaries(title: str, first: str, summaries: Mapping[str, Summary]) -> None:
     """Print the accuracy of labels and of counts, a table each with a row for each named summary."""
     for words, columns in ((title, _LABELS), ("Cells counted, and matched at IoU above 0.5", _COUNTS)):

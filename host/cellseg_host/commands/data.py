@@ -61,8 +61,8 @@ def _formats(context: click.Context, parameter: click.Parameter, items: Iterable
     metavar="[SET=]KIND",
     multiple=True,
     callback=_by_set,
-    help="The kind of sample, which a classifier learns to tell apart.  [default: tissue for the modality histology, "
-    "other for phase, else the modality itself]",
+    help="The kind of sample, which a classifier learns to tell apart.  [default: tissue for the modalities "
+    "histology and brightfield, other for phase, else the modality itself]",
 )
 def import_(sources: tuple[Path, ...], destination: Path, formats: Mapping[str, str], kinds: Mapping[str, str]) -> None:
     """Import each SOURCE as a set of the new dataset DESTINATION.

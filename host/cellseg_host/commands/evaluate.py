@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cellseg_device.command_line import Command
+
+if TYPE_CHECKING:
+    from cellseg_host.data.dataset import Dataset
 
 
 @click.command(cls=Command, short_help="Score a model on labelled images, with a report.")
@@ -31,11 +35,15 @@ def evaluate(*, model: Path, dataset: Path, split: str, out: Path | None, thread
     of the whole set's count, in which too many cells in one image and too few in another cancel; count error per image
     is the mean of each image's own |counted - true| / true, without images that show no cell.
 
+    Of a classifier of kinds it prints how many images of each kind, and of each set, are taken for which kind, and how
+    many are therefore handled otherwise than images of their kind.
+
     \b
     Examples:
       cellseg-host evaluate nuclei.tflite nuclei-data --split test --out evaluation
       cellseg-host evaluate nuclei.tflite nuclei-data --json | jq .summary.all.ap50
     """
+    from cellseg_device.model import card as cards
     from cellseg_device.model.interpreter import Model
     from cellseg_host.commands.console import print_summaries, tracked
     from cellseg_host.data.dataset import load
@@ -46,7 +54,11 @@ def evaluate(*, model: Path, dataset: Path, split: str, out: Path | None, thread
 
     if out:
         check_place(out)
-    loaded, runner = load(dataset), Model(model, threads)
+    loaded = load(dataset)
+    if cards.read_from(cards.read_model_file(model)).output("kind"):
+        _evaluate_kinds(model, loaded, split, out, threads, as_json=as_json)
+        return
+    runner = Model(model, threads)
     entries = loaded.labelled(split)
     name = loaded.root.resolve().name
     if out:
@@ -68,3 +80,42 @@ def evaluate(*, model: Path, dataset: Path, split: str, out: Path | None, thread
     if out:
         click.echo(done.verdict()[0])
         click.echo(f"report: {out / write.PAGE}")
+
+
+def _evaluate_kinds(
+    model: Path, dataset: Dataset, split: str, out: Path | None, threads: int, *, as_json: bool
+) -> None:
+    """Score a classifier of kinds, and print and write what it makes of the images."""
+    from cellseg_device.pipeline import gate as gates
+    from cellseg_device.system import files
+    from cellseg_device.system.csv_text import csv_bytes
+    from cellseg_host.commands.console import print_confusion, print_table, tracked
+    from cellseg_host.evaluation import kinds
+    from cellseg_host.json_text import to_json
+
+    gate = gates.open_gate(model, threads)
+    entries, name = dataset.split(split), dataset.root.resolve().name
+    scores = list(tracked(kinds.evaluate(gate, dataset, entries), len(entries), "scoring"))
+    summary, handled = kinds.summarise(scores), kinds.handling(scores, gates.of(gate))
+    document = {"model": model.name, "dataset": name, "split": split, "summary": summary, "handling": handled}
+    if out:
+        out.mkdir(parents=True, exist_ok=True)
+        rows = [score.row() for score in scores]
+        files.write(out / "scores.csv", csv_bytes([list(rows[0]), *(list(row.values()) for row in rows)]))
+        files.write(out / "summary.json", to_json(document).encode())
+    if as_json:
+        click.echo(to_json(document))
+        return
+    by_set = {f"{kind}, {of}": row for (kind, of), row in kinds.by_set(scores).items()}
+    title = f"{model.name} on {name}, split {split}"
+    print_confusion(f"{title}: images by their kind and set (rows) and the kind that is found", by_set)
+    columns = ["images", "accuracy", "balanced accuracy", "another model", "not flagged", "flagged", "empty"]
+    shares = [f"{share:.3f}" for share in (summary.accuracy, summary.balanced_accuracy)]
+    counts = (handled.other_model, handled.unflagged, handled.flagged, handled.emptied)
+    print_table(
+        "images that are handled otherwise than those of their kind",
+        columns,
+        [[str(summary.images), *shares, *map(str, counts)]],
+    )
+    if out:
+        click.echo(f"report: {out / 'scores.csv'}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ import click
 
 from cellseg_device.command_line import Command, section
 from cellseg_device.errors import InputError
+from cellseg_device.model.card import FOLLOWS
+from cellseg_device.suggestions import unknown
 
 if TYPE_CHECKING:  # importing these costs TensorFlow's seconds
     from cellseg_host.data.dataset import Dataset
@@ -18,7 +21,7 @@ if TYPE_CHECKING:  # importing these costs TensorFlow's seconds
     from cellseg_host.quantize.layers import LayerError
     from cellseg_host.training.runs import Run
 
-METRICS = ("ap50", "mean_ap", "mean_iou", "accuracy", "auc")
+METRICS = ("ap50", "mean_ap", "mean_iou", "accuracy", "balanced_accuracy", "auc")
 # Flags that need another one
 _BELONGS = {
     "percentile": "--calibration-range percentile",
@@ -102,6 +105,22 @@ _LAYER_IMAGES = 8
     ),
 )
 @section(
+    "Gate",
+    click.option(
+        "--follow",
+        metavar="KIND=segment|empty|flag[:MODEL]",
+        multiple=True,
+        help="Of a classifier: what follows for an image of this kind: it is segmented, by MODEL if that is named; it "
+        "counts as empty; or it is segmented and flagged. May be given several times.  [default: segment]",
+    ),
+    click.option(
+        "--looks-like",
+        metavar="KIND=TEXT",
+        multiple=True,
+        help="What an image of this kind looks like, for the flag: 'a blood smear'.  [default: KIND]",
+    ),
+)
+@section(
     "Check",
     click.option(
         "--max-drop",
@@ -109,7 +128,9 @@ _LAYER_IMAGES = 8
         help="Fail, with exit code 1, and write no model if --metric is worse than float32's by more than this.",
     ),
     click.option(
-        "--metric", type=click.Choice(METRICS), help="Score for --max-drop.  [default: ap50; for a classifier auc]"
+        "--metric",
+        type=click.Choice(METRICS),
+        help="Score for --max-drop.  [default: ap50; for a classifier auc, or, of kinds, accuracy]",
     ),
     click.option(
         "--layers",
@@ -140,6 +161,7 @@ def quantize(
       cellseg-host quantize runs/nuclei --data nuclei-data --out nuclei.tflite --max-drop 0.01
       cellseg-host quantize runs/unet --dynamic --data nuclei-data
       cellseg-host quantize runs/hrnet --data nuclei-data --qat --epochs 5 --layers
+      cellseg-host quantize runs/kind --data all-data --follow smear=flag --looks-like "smear=a blood smear"
 
     Exit codes: 0 all well, 1 the model lost more than --max-drop, 2 the command cannot work as given.
     """
@@ -150,6 +172,7 @@ def quantize(
     from cellseg_host.tensorflow_quietly import import_tensorflow
 
     _check(mode, max_drop, flags, qat=qat, layers=layers)
+    classes = _classes(flags["follow"], flags["looks_like"])
     loaded = load(dataset)
     if out:
         check_place(out.parent)
@@ -159,7 +182,7 @@ def quantize(
     from cellseg_device.model import card as cards
     from cellseg_device.system import files
     from cellseg_host import quantize as quantization
-    from cellseg_host.quantize import gate
+    from cellseg_host.quantize import max_drop as drops
     from cellseg_host.quantize.layers import to_csv
     from cellseg_host.training.runs import open_run
 
@@ -179,6 +202,7 @@ def quantize(
             name=flags["name"] or path.stem,
             depth=flags["depth"],
             tuned=qat,
+            classes=classes,
             like=cards.read_from(cards.read_model_file(Path(flags["like"]))) if flags["like"] else None,
             say=status.update,
         )
@@ -188,7 +212,7 @@ def quantize(
     if worst and not as_json:
         _print_layers(worst)
     if max_drop is not None:
-        gate.check(done, max_drop, flags["metric"])
+        drops.check(done, max_drop, flags["metric"])
     quantization.write(done, path)
     if worst:
         files.write(path.with_suffix(".layers.csv"), to_csv(worst))
@@ -196,28 +220,47 @@ def quantize(
         click.echo(to_json(_document(done, path, worst)))
     else:
         _print(done, path)
-        _print_next(path, loaded, is_classifier=not done.scores)
+        _print_next(path, loaded, is_classifier=not done.scores, tells_kinds=bool(done.card.output("kind")))
 
 
 def _plan(run: Path, dataset: Dataset, mode: str, flags: dict[str, Any], *, qat: bool) -> str:
     """Return what will be done, in a line; it fails at once if the dataset lacks a split."""
-    train, val = len(dataset.labelled("train")), len(dataset.labelled("val"))
+    train, val = len(dataset.split("train")), len(dataset.split("val"))
     to = "float32 without quantization" if mode == "float32" else mode
     tuned = ", fine-tuned for it first" if qat else ""
     ranges = f"{min(flags['images'], train):,} images of train for the ranges, " if mode == "int8" else ""
     return f"{run} to {to}{tuned}: {ranges}{val:,} of val for thresholds and scores"
 
 
-def _print_next(path: Path, dataset: Dataset, *, is_classifier: bool) -> None:
+def _print_next(path: Path, dataset: Dataset, *, is_classifier: bool, tells_kinds: bool) -> None:
     """Print the command that scores the model on images it has not learnt from, if there are some."""
     from cellseg_host.commands.console import print_next
 
     if not any(entry.split == "test" and entry.is_labelled for entry in dataset.entries):
         print_next("cellseg-device", "info", path)
-    elif is_classifier:
+    elif is_classifier and not tells_kinds:
         print_next("cellseg-host", "compare", path, "--data", dataset.root, "--out", f"{path.stem}-report")
     else:
         print_next("cellseg-host", "evaluate", path, dataset.root, "--out", f"{path.stem}-evaluation")
+
+
+def _classes(follow: Iterable[str], looks_like: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return by kind the fields of its `GateClass` that are given."""
+    found: dict[str, dict[str, Any]] = {}
+    for flag, texts in (("--follow", follow), ("--looks-like", looks_like)):
+        for text in texts:
+            kind, equals, value = text.partition("=")
+            if not (kind and equals and value):
+                raise InputError(f"{flag} {text}: write KIND={'segment|empty|flag' if flag == '--follow' else 'TEXT'}")
+            changes = found.setdefault(kind, {})
+            if flag == "--looks-like":
+                changes["looks_like"] = value
+                continue
+            follows, _, model = value.partition(":")
+            if follows not in FOLLOWS:
+                raise InputError(f"{flag} {text}: there is {unknown('answer', follows, FOLLOWS)}")
+            changes |= {"follows": follows, "model": model or None}
+    return found
 
 
 def _check(mode: str, max_drop: float | None, flags: dict[str, Any], *, qat: bool, layers: bool) -> None:
@@ -283,7 +326,7 @@ def _print_layers(worst: tuple[LayerError, ...]) -> None:
 
 
 def _print(done: Quantized, path: Path) -> None:
-    from cellseg_host.commands.console import print_summaries, print_table
+    from cellseg_host.commands.console import print_confusion, print_summaries, print_table
 
     mode, title = done.card.quantization, f"{path}: {done.card.metrics['split']}"
     rows = [
@@ -300,8 +343,11 @@ def _print(done: Quantized, path: Path) -> None:
             ["thresholds", ", ".join(f"{k} {v}" for k, v in separation.items())],
         ]
     else:
-        numbers = [[what, *map(_text, scored.metrics.values())] for what, scored in done.scored.items()]
-        print_table(title, ["model", *done.before.metrics], numbers)
+        metrics = [name for name in done.before.metrics if name != "confusion"]
+        numbers = [[what, *(_text(s.metrics[name]) for name in metrics)] for what, s in done.scored.items()]
+        print_table(title, ["model", *metrics], numbers)
+        if confusion := done.after.metrics.get("confusion"):
+            print_confusion(f"{mode}: images by their kind (rows) and the kind that is found", confusion)
     print_table("", ["", ""], rows)
 
 

@@ -144,7 +144,8 @@ def handling(scores: Sequence[KindScores], gate: Gate) -> Handling:
     return Handling(
         images=len(pairs),
         other_model=sum(
-            true.follows == found.follows == "segment" and true.model != found.model for true, found in pairs
+            true.follows == "segment" and found.follows != "empty" and true.model != found.model
+            for true, found in pairs
         ),
         unflagged=sum(true.follows == "flag" != found.follows for true, found in pairs),
         flagged=sum(found.follows == "flag" != true.follows for true, found in pairs),

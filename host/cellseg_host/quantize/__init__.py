@@ -2,8 +2,8 @@
 
 `pipeline` makes a model file from a run with the help of the rest: `convert` (Keras to flatbuffer), `calibrate` (ranges
 of activations), `with_card` (the card), `separation` and `joining` (how cells are told apart), `fold` and `qat` (the
-network as int8 will compute it), `finetune` (training that), `scored` (accuracy), `gate` and `layers` (what was lost,
-in all and where).
+network as int8 will compute it), `finetune` (training that), `scored` (accuracy), `max_drop` and `layers` (what was
+lost, in all and where).
 """
 
 from cellseg_host.quantize.calibrate import Calibration

@@ -12,9 +12,10 @@ import tf_keras as keras
 
 from cellseg_device.errors import InputError
 from cellseg_device.model.card import Card
+from cellseg_device.pipeline import gate as gates
 from cellseg_host.architectures import as_list
 from cellseg_host.data.dataset import Dataset
-from cellseg_host.training import feed, keras_maps
+from cellseg_host.training import feed, keras_maps, kinds
 
 Range = tuple[float, float]
 Images = Callable[[], Iterator[np.ndarray]]
@@ -46,7 +47,7 @@ DEFAULT = Calibration()
 
 
 def images(dataset: Dataset, card: Card, count: int, size: tuple[int, int] | None = None) -> Images:
-    """Return the middles of training images, chosen with the probabilities of training.
+    """Return the middles of training images, or what a gate of kinds sees of them, chosen as in training.
 
     Parameters
     ----------
@@ -56,7 +57,7 @@ def images(dataset: Dataset, card: Card, count: int, size: tuple[int, int] | Non
     count : int
         At most.
     size : (height, width) or None
-        Of each; None for 256 × 256. Smaller images are mirrored.
+        Of each; None for 256 × 256. Smaller images are mirrored. A gate of kinds sees whole fields instead.
 
     Returns
     -------
@@ -70,13 +71,19 @@ def images(dataset: Dataset, card: Card, count: int, size: tuple[int, int] | Non
     """
     if count < 1:
         raise InputError("--images 0: calibration needs at least one image")
-    entries = dataset.labelled("train")
+    gate = card.gate if card.output(kinds.HEAD) else None
+    entries = feed.entries(dataset, "train", [o.quantity for o in card.outputs])
+    weights = feed.sampling_weights(entries) if gate is None else kinds.sampling_weights(entries)
     rng = np.random.default_rng(0)
-    chosen = rng.choice(len(entries), size=min(count, len(entries)), replace=False, p=feed.sampling_weights(entries))
+    chosen = rng.choice(len(entries), size=min(count, len(entries)), replace=False, p=weights)
 
     def crops() -> Iterator[np.ndarray]:
         for position, index in enumerate(chosen):
-            image = _middle(keras_maps.levels(dataset.image(entries[index]), card), size or (SIDE, SIDE))
+            levels = keras_maps.levels(dataset.image(entries[index]), card)
+            if gate is None:
+                image = _middle(levels, size or (SIDE, SIDE))
+            else:
+                image = kinds.as_input(next(gates.views(levels, gate, card.stride))).copy()
             if position == 0:
                 image[0, 0, :2] = [
                     [0],

@@ -24,7 +24,7 @@ from cellseg_host.data.dataset import Dataset
 from cellseg_host.quantize import calibrate, qat
 from cellseg_host.quantize.calibrate import Calibration
 from cellseg_host.quantize.fold import WEIGHTED, folded
-from cellseg_host.training import loop, runs
+from cellseg_host.training import feed, loop, runs
 from cellseg_host.training import train as training
 from cellseg_host.training.history import Epoch
 from cellseg_host.training.runs import Run
@@ -123,7 +123,7 @@ def finetune(
     if settings.side % run.architecture.stride:
         raise InputError(f"--side {settings.side} is not a multiple of {run.architecture.stride}")
     network = qat.accepted(for_inference(run.network, run.heads, tuning.depth))
-    dataset.labelled("val")
+    feed.entries(dataset, "val", run.heads)
     plain, path = folded(network), run.path / FOLDER
     asked = _asked(run, dataset, tuning)
     if (path / STATE).is_file():

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import tf_keras as keras
@@ -15,6 +16,7 @@ from cellseg_device.model import card as cards
 from cellseg_device.model.card import Card, Output
 from cellseg_device.model.graph import Operator, operators
 from cellseg_device.pipeline.predict import Maps, predict_maps
+from cellseg_device.suggestions import unknown
 from cellseg_device.system import files
 from cellseg_host.architectures import for_inference, outputs_of
 from cellseg_host.data.dataset import Dataset, Entry
@@ -27,10 +29,11 @@ from cellseg_host.quantize.fold import folded
 from cellseg_host.quantize.scored import SPLIT, Scored, open_model, score
 from cellseg_host.quantize.separation import KNOWN_IMAGES, tune
 from cellseg_host.quantize.with_card import open_graph, with_card
-from cellseg_host.training import presence
+from cellseg_host.training import feed
 from cellseg_host.training.runs import Run
 
 Tile = tuple[int, int]
+Classes = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,7 @@ def quantize(
     depth: int | None = None,
     tuned: bool = False,
     like: Card | None = None,
+    classes: Classes = MappingProxyType({}),
     say: Callable[[str], None] = lambda _: None,
 ) -> Quantized:
     """Convert a run's best network, attach its card, and compare it with the float network.
@@ -146,6 +150,8 @@ def quantize(
         Which outputs of a deeply supervised network to use, from 1, the shallowest; None for the deepest.
     tuned : bool
         Convert the run's network after `finetune.finetune`; for ``"int8"``.
+    classes : mapping
+        Of a classifier, by the name of a class: fields of its `GateClass` that differ from the usual.
     like : Card or None
         Of a model of the same network, whose thresholds are used: none are chosen for this one.
     say : callable
@@ -159,9 +165,9 @@ def quantize(
         If the tile does not fit the network, `like` is of another network, or a split has no image.
     """
     _check_tile(run, tile)
-    card = run.card()
+    card = _with_gate(run.card(), tile, classes)
     images = calibrate.images(dataset, card, calibration.images, tile)
-    dataset.labelled(SPLIT)
+    scored = feed.entries(dataset, SPLIT, run.heads)
     before = _float_source(run, card, name, depth)
     if like is not None and [o.quantity for o in like.outputs] != [o.quantity for o in before.outputs]:
         raise InputError(f"--like: {like.name} predicts other maps than this run: choose a model made from it")
@@ -197,7 +203,7 @@ def quantize(
         card,
         known_answer=second.known_answer,
         metrics={
-            "split": f"{SPLIT} of {dataset.root.resolve().name} ({len(dataset.labelled(SPLIT))} images)",
+            "split": f"{SPLIT} of {dataset.root.resolve().name} ({len(scored)} images)",
             "float32": _rounded(first),
             mode: _rounded(second),
         },
@@ -238,7 +244,7 @@ def _float_source(run: Run, card: Card, name: str | None, depth: int | None) -> 
 def _tuned(data: bytes, dataset: Dataset) -> bytes:
     """Return the model with thresholds chosen on the val split, for its own maps, and the join learnt on train."""
     card = cards.read_from(data)
-    if card.output(presence.HEAD):
+    if card.output("foreground") is None:
         return data
     with open_model(data) as model:
 
@@ -255,6 +261,29 @@ def _check_tile(run: Run, tile: Tile | None) -> None:
     arch = run.architecture
     if tile and (any(t % arch.stride for t in tile) or min(tile) <= 2 * arch.margin):
         raise InputError(f"--tile must be a multiple of {arch.stride} and larger than {2 * arch.margin}")
+
+
+def _with_gate(card: Card, tile: Tile | None, classes: Classes) -> Card:
+    """Return a card whose gate has these changes of its classes, and sees squares of the tile."""
+    gate = card.gate
+    if gate is None:
+        if classes:
+            raise InputError("--follow and --looks-like are for classifiers: leave them out")
+        return card
+    if tile and gate.sees == "field":
+        raise InputError("--tile: a classifier of kinds sees fields of any shape: leave it out")
+    known = [found.name for found in gate.classes]
+    for name in classes:
+        if name not in known:
+            raise InputError(f"--follow: there is {unknown('class', name, known)}")
+    return dataclasses.replace(
+        card,
+        gate=dataclasses.replace(
+            gate,
+            classes=tuple(dataclasses.replace(found, **classes.get(found.name, {})) for found in gate.classes),
+            side_px=tile[0] if tile else gate.side_px,
+        ),
+    )
 
 
 def _check_full_int8(data: bytes) -> None:

@@ -12,14 +12,17 @@ from typing import Any
 
 from cellseg_device.model import card as cards
 from cellseg_device.model.card import KnownAnswer
+from cellseg_device.model.classifier import Classifier
 from cellseg_device.model.graph import Operator, operators
 from cellseg_device.model.interpreter import Model
-from cellseg_device.pipeline.selftest import answer
+from cellseg_device.pipeline import gate as gates
+from cellseg_device.pipeline.selftest import answer, gate_answer
 from cellseg_host.data.dataset import Dataset
+from cellseg_host.evaluation import kinds as kind_scores
 from cellseg_host.evaluation.evaluate import ImageScore, Summary, evaluate, summarise
 from cellseg_host.evaluation.roc import roc
 from cellseg_host.quantize.with_card import open_graph
-from cellseg_host.training import presence
+from cellseg_host.training import kinds, presence
 
 SPLIT = "val"
 
@@ -33,11 +36,12 @@ class Scored:
     data : bytes
     operators : tuple of Operator
     metrics : mapping
-        By name: those of a `Summary` for a model that predicts maps; views, accuracy and auc for a classifier.
+        By name: those of a `Summary` for a model that predicts maps; of a classifier views, accuracy and auc, or, where
+        it tells kinds apart, those of a `KindSummary`.
     scores : tuple of ImageScore
         One per validation image; empty for a classifier.
     known_answer : KnownAnswer or None
-        None for a classifier.
+        None where there is none to be checked.
     """
 
     data: bytes
@@ -60,9 +64,12 @@ class Scored:
 
 def score(data: bytes, dataset: Dataset) -> Scored:
     """Score a model file on the validation split."""
-    if cards.read_from(data).output(presence.HEAD):
+    card = cards.read_from(data)
+    if card.output(presence.HEAD) or card.output(kinds.HEAD):
         with _file(data) as path:
-            return Scored(data, operators(open_graph(data)), _presence(path, dataset))
+            gate = gates.open_gate(path, threads=2)
+            metrics = _kinds(gate, dataset) if card.output(kinds.HEAD) else _presence(path, dataset)
+            return Scored(data, operators(open_graph(data)), metrics, known_answer=gate_answer(gate))
     with open_model(data) as model:
         found = operators(model.interpreter)
         scores = tuple(evaluate(model, dataset, dataset.labelled(SPLIT)))
@@ -82,6 +89,12 @@ def _file(data: bytes) -> Iterator[Path]:
         path = Path(folder) / "model.tflite"
         path.write_bytes(data)
         yield path
+
+
+def _kinds(gate: Classifier, dataset: Dataset) -> dict[str, Any]:
+    found = kind_scores.summarise(list(kind_scores.evaluate(gate, dataset, dataset.split(SPLIT))))
+    names = ("images", "accuracy", "balanced_accuracy", "loss", "confusion")
+    return {name: getattr(found, name) for name in names}
 
 
 def _presence(path: Path, dataset: Dataset) -> dict[str, Any]:

@@ -50,7 +50,9 @@ def _phase(rng: np.random.Generator, shape: Shape, size: float) -> Canvas:
         cv2.fillPoly(one, [np.rint(outline * 16).astype(np.int32)], 1.0, cv2.LINE_8, 4)
         thick = np.float32(rng.uniform(0.25, 1)) * (0.4 * one + 0.6 * blur(one, size * 0.18) * one)
         at = middle + rng.normal(0, size * 0.06, 2)
-        cv2.circle(thick, (int(at[0]), int(at[1])), max(int(size * rng.uniform(0.08, 0.16)), 1), 0.7, 1 + int(size / 40))
+        cv2.circle(
+            thick, (int(at[0]), int(at[1])), max(int(size * rng.uniform(0.08, 0.16)), 1), 0.7, 1 + int(size / 40)
+        )
         _add(phase, thick, rng.uniform(0, shape[0]), rng.uniform(0, shape[1]))
     inside = np.minimum(phase * 2, 1)
     grains = noise(rng, shape, max(size / 25, 0.8)) + noise(rng, shape, max(size / 9, 1.2))

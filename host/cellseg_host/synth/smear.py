@@ -1,4 +1,4 @@
-"""Stained blood smears: red cells with a pale middle, some white cells and platelets, in the stains of many laboratories.
+"""Stained blood smears: red cells with a pale middle, some white cells and platelets, in many laboratories' stains.
 
 Not for counting: a classifier learns from them to tell a smear from tissue, whatever its stain, size and density.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -19,14 +18,17 @@ _CAMERA = Camera(electrons_per_count=30, read_noise_e=30, offset=0, top=255)
 _MOST_CELLS = 3000
 # Optical density of (red, green, blue) per unit of stain: eosin on haemoglobin, azure on nuclei, and how much both vary
 _EOSIN, _AZURE, _SPREAD = np.array([0.12, 0.42, 0.34]), np.array([0.75, 0.85, 0.25]), 0.35
-_FINEST_PX = 24.0  # diameter from which a cell has all of its detail
 
 
 @dataclass(frozen=True)
-class _Cells:
-    """Discs with places in pixels; a row each: (row, column, long semi-axis, short semi-axis, angle)."""
+class _RedCell:
+    """What the red cells of one smear have in common: lengths in radii, and shares of the stain."""
 
-    ellipses: npt.NDArray[np.float64]
+    diameter_px: float
+    pallor: float  # how much paler the middle is
+    middle: float  # radius of the middle
+    edge: float  # width of the soft edge
+    ring: float  # how much darker a ring along the edge is
 
 
 def make_smear(rng: np.random.Generator, shape: Shape) -> npt.NDArray[np.uint8]:
@@ -50,8 +52,8 @@ def _red_cells(rng: np.random.Generator, shape: Shape, diameter: float) -> Canva
     """Return the thickness of red cells, about 1 in a cell; where cells overlap, theirs add up."""
     coverage = rng.uniform(0.08, 0.9)
     number = min(max(round(coverage * shape[0] * shape[1] / (math.pi * diameter**2 / 4)), 4), _MOST_CELLS)
-    pallor, rim = rng.uniform(0, 0.95), rng.uniform(0.25, 0.6)
-    edge, ring = rng.uniform(0.05, 0.15), rng.uniform(-0.3, 0.5)
+    pallor, middle, edge, ring = (rng.uniform(*ends) for ends in ((0, 0.95), (0.25, 0.6), (0.02, 0.06), (-0.3, 0.5)))
+    cell = _RedCell(diameter, pallor, middle, edge, ring)
     canvas = np.zeros(shape, np.float32)
     places = _spaced(rng, shape, number, diameter * rng.uniform(0.3, 1.0))
     clumped = rng.uniform(0, 0.5)
@@ -59,30 +61,21 @@ def _red_cells(rng: np.random.Generator, shape: Shape, diameter: float) -> Canva
         if rng.random() < clumped:  # one that lies on the edge of its neighbour, as in rouleaux
             turn = rng.uniform(0, 2 * math.pi)
             beside = row + 0.8 * diameter * math.sin(turn), col + 0.8 * diameter * math.cos(turn)
-            _add_red(rng, canvas, beside, diameter, pallor, rim, edge, ring)
-        _add_red(rng, canvas, (row, col), diameter, pallor, rim, edge, ring)
+            _add_red(rng, canvas, beside, cell)
+        _add_red(rng, canvas, (row, col), cell)
     return canvas
 
 
-def _add_red(
-    rng: np.random.Generator,
-    canvas: Canvas,
-    place: tuple[float, float],
-    diameter: float,
-    pallor: float,
-    rim: float,
-    edge: float,
-    ring: float,
-) -> None:
+def _add_red(rng: np.random.Generator, canvas: Canvas, place: tuple[float, float], cell: _RedCell) -> None:
     """Add one red cell to the canvas in place: a disc with a soft edge, a ring along it and a pale middle."""
-    size = diameter * math.exp(rng.normal(0, 0.09))
+    size = cell.diameter_px * math.exp(rng.normal(0, 0.09))
     window, r = _radius(rng, canvas.shape, place, size / 2, 1.35)
     if not r.size:
         return
-    disc = 1 / (1 + np.exp((r - 1) / (edge * 0.4)))
-    middle = 1 - pallor * rng.uniform(0.4, 1) * np.exp(-((r / rim) ** 2))
-    bright = 1 + ring * np.exp(-(((r - 0.88) / 0.1) ** 2))
-    canvas[window] += np.asarray(disc * middle * bright * rng.uniform(0.8, 1.15), np.float32)
+    disc = 1 / (1 + np.exp((r - 1) / cell.edge))
+    middle = 1 - cell.pallor * rng.uniform(0.4, 1) * np.exp(-((r / cell.middle) ** 2))
+    ring = 1 + cell.ring * np.exp(-(((r - 0.88) / 0.1) ** 2))
+    canvas[window] += np.asarray(disc * middle * ring * rng.uniform(0.8, 1.15), np.float32)
 
 
 def _white_cells(rng: np.random.Generator, shape: Shape, diameter: float) -> tuple[Canvas, Canvas]:

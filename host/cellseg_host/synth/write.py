@@ -14,14 +14,19 @@ from cellseg_host.data.dataset import SPLITS, Entry, diameters_px, kind_of, load
 from cellseg_host.data.whole_folder import check_new, whole_folder
 from cellseg_host.synth import empties
 from cellseg_host.synth.field import make_field
+from cellseg_host.synth.phase import make_phase
 from cellseg_host.synth.settings import SynthSettings
+from cellseg_host.synth.smear import make_smear
 from cellseg_host.synth.texture import Shape
 
 # Name in the column "set" of what is drawn here
 SET = "synthetic"
 
-# Name, modality, image, labels
-Field = tuple[str, str, npt.NDArray[Any], npt.NDArray[np.uint16]]
+# What is drawn without labels, for classifiers: modality, kind, and the function that draws a field
+PICTURES = {"smear": ("brightfield", "smear", make_smear), "phase": ("phase", "other", make_phase)}
+
+# Name, modality, kind, image, labels (None of a field without)
+Field = tuple[str, str, str, npt.NDArray[Any], npt.NDArray[np.uint16] | None]
 
 
 def write_fields(
@@ -64,7 +69,7 @@ def write_fields(
         If a file cannot be written.
     """
     kind = settings.kind
-    fields = ((f"{kind}-{seed}-{i:04d}", kind, *make_field(settings, (seed, i))) for i in range(n))
+    fields = ((f"{kind}-{seed}-{i:04d}", kind, kind_of(kind), *make_field(settings, (seed, i))) for i in range(n))
     return _write(out, fields, n, seed, split=split, progress=progress, force=force)
 
 
@@ -90,7 +95,31 @@ def write_empties(
         turn = index // len(kinds)
         image = empties.make_empty(kind, shape, (seed, turn) if turn else seed)
         modality = "fluorescence" if image.ndim == 2 else "histology"
-        return f"empty-{seed}-{index:04d}-{kind.replace(' ', '-')}", modality, image, np.zeros(shape, np.uint16)
+        name = f"empty-{seed}-{index:04d}-{kind.replace(' ', '-')}"
+        return name, modality, kind_of(modality), image, np.zeros(shape, np.uint16)
+
+    return _write(out, map(field, range(n)), n, seed, split=split, progress=progress, force=force)
+
+
+def write_pictures(
+    out: Path,
+    what: str,
+    shape: Shape,
+    n: int,
+    seed: int,
+    *,
+    split: str = "test",
+    progress: Callable[[int, int], None] | None = None,
+    force: bool = False,
+) -> tuple[Entry, ...]:
+    """Write n fields without labels, from which only classifiers learn: one of `PICTURES`.
+
+    Parameters and results are those of `write_fields`.
+    """
+    modality, kind, make = PICTURES[what]
+
+    def field(index: int) -> Field:
+        return f"{what}-{seed}-{index:04d}", modality, kind, make(np.random.default_rng([seed, index]), shape), None
 
     return _write(out, map(field, range(n)), n, seed, split=split, progress=progress, force=force)
 
@@ -131,10 +160,12 @@ def _fill(
     try:
         (out / "images").mkdir(exist_ok=True)
         (out / "labels").mkdir(exist_ok=True)
-        for done, (name, modality, image, labels) in enumerate(fields, 1):
-            entry = _entry(name, split, modality, labels)
+        for done, (name, modality, kind, image, labels) in enumerate(fields, 1):
+            height, width = image.shape[:2]
+            entry = Entry(name, SET, split, modality, kind, height, width, *_cells(labels))
             save_png(out / "images" / f"{entry.id}.png", image)
-            save_png(out / "labels" / f"{entry.id}.png", labels)
+            if labels is not None:
+                save_png(out / "labels" / f"{entry.id}.png", labels)
             written.append(entry)
             if progress is not None:
                 progress(done, n)
@@ -147,7 +178,9 @@ def _fill(
     return tuple(written)
 
 
-def _entry(name: str, split: str, modality: str, labels: npt.NDArray[np.uint16]) -> Entry:
-    (height, width), diameters = labels.shape, diameters_px(labels)
-    median = round(float(np.median(diameters)), 1) if len(diameters) else 0.0
-    return Entry(name, SET, split, modality, kind_of(modality), height, width, int(labels.max()), median)
+def _cells(labels: npt.NDArray[np.uint16] | None) -> tuple[int | None, float]:
+    """Return the number of cells and their median diameter, for an entry."""
+    if labels is None:
+        return None, 0.0
+    diameters = diameters_px(labels)
+    return int(labels.max()), round(float(np.median(diameters)), 1) if len(diameters) else 0.0

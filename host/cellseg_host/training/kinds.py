@@ -31,7 +31,7 @@ HEAD = "kind"
 
 Levels = npt.NDArray[np.uint8]
 
-_PART = 0.75  # side of a view, as a share of the side that the device makes a field small to
+_PART = 0.5  # side of a view, as a share of the side that the device makes a field small to
 _SMALLEST = 0.3  # … to which it is made small at least
 _SURE = 0.95  # probability that a target gives to its own kind; the others share the rest
 
@@ -52,8 +52,8 @@ def named(dataset: Dataset) -> tuple[str, ...]:
         )
     if further := {e.kind for e in dataset.entries} - set(kinds):
         raise InputError(
-            f"{dataset.root}: no training image is of the kind '{min(further)}', which others are: put some of them into "
-            "the split 'train' in manifest.csv"
+            f"{dataset.root}: no training image is of the kind '{min(further)}', which others are: put some of them "
+            "into the split 'train' in manifest.csv"
         )
     return kinds
 
@@ -125,8 +125,8 @@ def views(
     Returns
     -------
     tf.data.Dataset
-        As of `feed.views`: the target of the head "kind" is (batch, 1, 1, number of kinds), and no pixel is at a border,
-        (batch, 1, 1, 1).
+        As of `feed.views`: the target of the head "kind" is (batch, 1, 1, number of kinds), and no pixel is at a
+        border, (batch, 1, 1, 1).
     """
     order = np.random.default_rng(seed).choice(len(samples), size=batch * count, p=weights)
     kinds = int(classes.max()) + 1
@@ -169,7 +169,7 @@ class Validation:
 
     def __call__(self) -> dict[str, float]:
         """Return the scores of the network as it is."""
-        logits = [self.network(_as_input(levels), training=False).numpy().reshape(-1) for levels in self.shown]
+        logits = [self.network(as_input(levels), training=False).numpy().reshape(-1) for levels in self.shown]
         probabilities = softmax(np.array(logits, np.float64), axis=1)
         scores = [
             KindScores(e.id, e.set, e.kind, self.kinds, tuple(map(float, p)))
@@ -185,6 +185,7 @@ class Validation:
         }
 
 
-def _as_input(levels: Levels) -> npt.NDArray[np.float32]:
+def as_input(levels: Levels) -> npt.NDArray[np.float32]:
+    """Return levels as a network's input: (1, height, width, 3) in [0, 1]."""
     image = levels if levels.ndim == 3 else np.repeat(levels[..., None], 3, axis=2)
-    return image[None].astype(np.float32) / 255
+    return np.asarray(image[None], np.float32) / np.float32(255)

@@ -18,7 +18,8 @@ def plan(dataset: Dataset, settings: TrainSettings, path: Path) -> list[str]:
     InputError
         If the dataset has no image to train on, or none to validate on.
     """
-    train, val = dataset.labelled("train"), dataset.labelled("val")
+    of = dataset.split if settings.learns_kinds else dataset.labelled
+    train, val = of("train"), of("val")
     cells = cells_in(train)
     start = f", from the weights of {settings.init}" if settings.init else ""
     frozen = {"none": "", "encoder": ", its encoder kept", "all-but-head": ", all but its head kept"}[settings.freeze]

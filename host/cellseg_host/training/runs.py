@@ -37,7 +37,7 @@ from cellseg_host.data.dataset import Dataset, cells_in
 from cellseg_host.data.whole_folder import check_new
 from cellseg_host.plugins import loading
 from cellseg_host.plugins.networks import find_architecture
-from cellseg_host.training import gates
+from cellseg_host.training import feed, gates
 from cellseg_host.training import settings as all_settings
 from cellseg_host.training.settings import TrainSettings
 
@@ -177,8 +177,8 @@ def started(path: Path, dataset: Dataset) -> Run:
 
 def describe(settings: TrainSettings, dataset: Dataset) -> dict[str, Any]:
     """Return what run.json says of a run with these settings on this data."""
-    learns_kinds = find_architecture(settings.arch, settings.heads, settings.options).heads == ("kind",)
-    entries = dataset.split("train") if learns_kinds else dataset.labelled("train")
+    heads = settings.heads or find_architecture(settings.arch, settings.heads, settings.options).heads
+    entries = feed.entries(dataset, "train", heads)
     diameters = [e.median_diameter_px for e in entries if e.cells]
     return {
         "settings": dataclasses.asdict(settings),
@@ -189,7 +189,7 @@ def describe(settings: TrainSettings, dataset: Dataset) -> dict[str, Any]:
             "train_cells": cells_in(entries),
             # Kinds may be learnt from images without labels alone
             "median_diameter_px": round(float(np.median(diameters)), 1) if diameters else None,
-            **({"kinds": sorted({e.kind for e in entries})} if learns_kinds else {}),
+            **({"kinds": sorted({e.kind for e in entries})} if heads == ("kind",) else {}),
         },
         "code": {
             "cellseg_host": __version__,

@@ -123,6 +123,11 @@ class TrainSettings:
         if not self.learning_rate > 0:
             raise InputError(f"setting 'learning_rate': {self.learning_rate!r} is not above 0")
 
+    @property
+    def learns_kinds(self) -> bool:
+        """Whether kinds of samples are learnt, from images without labels, too; known before networks are."""
+        return self.arch == "kind-net" or tuple(self.heads) == ("kind",)
+
 
 _CHOICES = {
     "schedule": SCHEDULES,

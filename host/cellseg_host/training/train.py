@@ -55,8 +55,8 @@ def train(
     Raises
     ------
     InputError
-        If the settings do not work, the dataset lacks a split or has no cell (or a single kind, where kinds are learnt),
-        the loss is no longer finite, or the folder is not empty (or was made from other data).
+        If the settings do not work, the dataset lacks a split or has no cell (or, where kinds are learnt, a single
+        kind), the loss is no longer finite, or the folder is not empty (or was made from other data).
     """
     if resume:
         run = runs.started(path, dataset)

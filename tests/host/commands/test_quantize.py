@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from cellseg_device.model.card import read_from
 from cellseg_host.commands.quantize import METRICS, quantize
-from cellseg_host.quantize import gate, pipeline
+from cellseg_host.quantize import max_drop, pipeline
 from cellseg_host.quantize.scored import Scored
 from cellseg_host.training.settings import TrainSettings
 from cellseg_host.training.train import train
@@ -89,7 +89,7 @@ def test_the_gate_keeps_the_older_model(tiny_run, tiny_dataset, tmp_path, monkey
     assert read_from(out.read_bytes()).quantization == "int8"
 
 
-def test_the_gate_scores_what_the_model_has():
+def test_a_loss_is_of_the_scores_that_the_model_has():
     def made(metrics, **changes):
         card = type("Card", (), {"quantization": "int8"})
         before, after = (
@@ -97,12 +97,12 @@ def test_the_gate_scores_what_the_model_has():
         )
         return pipeline.Quantized(card, before, after, b"")
 
-    gate.check(made({"ap50": 0.9}, ap50=0.895), 0.01)
-    gate.check(made({"auc": 0.9, "accuracy": 0.8}, accuracy=0.5), 0.01)
-    with pytest.raises(gate.GateError, match=r"accuracy fell from 0\.8000"):
-        gate.check(made({"auc": 0.9, "accuracy": 0.8}, accuracy=0.5), 0.01, "accuracy")
-    with pytest.raises(gate.InputError, match="no score 'ap50': choose one of auc"):
-        gate.check(made({"auc": 0.9}), 0.01, "ap50")
+    max_drop.check(made({"ap50": 0.9}, ap50=0.895), 0.01)
+    max_drop.check(made({"auc": 0.9, "accuracy": 0.8}, accuracy=0.5), 0.01)
+    with pytest.raises(max_drop.DropError, match=r"accuracy fell from 0\.8000"):
+        max_drop.check(made({"auc": 0.9, "accuracy": 0.8}, accuracy=0.5), 0.01, "accuracy")
+    with pytest.raises(max_drop.InputError, match="no score 'ap50': choose one of auc"):
+        max_drop.check(made({"auc": 0.9}), 0.01, "ap50")
     assert set(METRICS) >= {"ap50", "mean_ap", "mean_iou"}
 
 
