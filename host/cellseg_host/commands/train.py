@@ -125,7 +125,8 @@ def _count(flag: str, text: str) -> _Option:
         metavar="KEY=VALUE",
         multiple=True,
         callback=config_file.key_values,
-        help="The range of a random change, e.g. blur_px=2 or scale=0.8,1.25. May be given several times.",
+        help="The range of a random change, e.g. blur_px=2 or scale=0.8,1.25, or stain=0.5 for other dyes in stained "
+        "tissue (strength 0 to 1). May be given several times.",
     ),
     _count("--seed", "The same seed makes the same views."),
 )
