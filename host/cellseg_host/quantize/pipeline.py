@@ -161,7 +161,7 @@ def quantize(
     _check_tile(run, tile)
     card = run.card()
     images = calibrate.images(dataset, card, calibration.images, tile)
-    dataset.split(SPLIT)
+    dataset.labelled(SPLIT)
     before = _float_source(run, card, name, depth)
     if like is not None and [o.quantity for o in like.outputs] != [o.quantity for o in before.outputs]:
         raise InputError(f"--like: {like.name} predicts other maps than this run: choose a model made from it")
@@ -197,7 +197,7 @@ def quantize(
         card,
         known_answer=second.known_answer,
         metrics={
-            "split": f"{SPLIT} of {dataset.root.resolve().name} ({len(dataset.split(SPLIT))} images)",
+            "split": f"{SPLIT} of {dataset.root.resolve().name} ({len(dataset.labelled(SPLIT))} images)",
             "float32": _rounded(first),
             mode: _rounded(second),
         },
@@ -245,9 +245,9 @@ def _tuned(data: bytes, dataset: Dataset) -> bytes:
         def predicted(entries: Sequence[Entry]) -> list[tuple[Maps, Any]]:
             return [(predict_maps(dataset.image(entry), model), dataset.labels(entry)) for entry in entries]
 
-        known = dataset.split("train")
+        known = dataset.labelled("train")
         known = known[:: -(-len(known) // KNOWN_IMAGES)]
-        separation = tune(predicted(known), predicted(dataset.split(SPLIT)), model.maps)
+        separation = tune(predicted(known), predicted(dataset.labelled(SPLIT)), model.maps)
     return cards.attach(data, dataclasses.replace(card, separation=separation))
 
 

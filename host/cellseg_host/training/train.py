@@ -14,7 +14,7 @@ from cellseg_device.stderr import say
 from cellseg_device.suggestions import unknown
 from cellseg_host import architectures
 from cellseg_host.architectures import Architecture
-from cellseg_host.data.dataset import Dataset
+from cellseg_host.data.dataset import Dataset, cells_in
 from cellseg_host.data.whole_folder import check_new
 from cellseg_host.plugins import functions
 from cellseg_host.plugins.networks import find_architecture
@@ -66,9 +66,9 @@ def train(
     arch = find_architecture(settings.arch, settings.heads, settings.options)
     heads = tuple(settings.heads) or arch.heads
     check(settings, arch)
-    if not sum(e.cells for e in dataset.split("train")):
+    if not cells_in(dataset.labelled("train")):
         raise InputError(f"{dataset.root}: no training image has a cell: there is nothing to learn")
-    dataset.split("val")
+    dataset.labelled("val")
     keras.utils.set_random_seed(settings.seed)
     begun = (path / "checkpoint").exists()  # which then has the weights
     with _computing_in(settings.precision):
@@ -100,7 +100,7 @@ def prepare(run: Run, network: keras.Model, dataset: Dataset, settings: TrainSet
         Whether the network is trained already, as before fine-tuning.
     """
     heads, outputs, card = run.heads, run.outputs, run.card()
-    entries, val_entries = dataset.split("train"), dataset.split("val")
+    entries, val_entries = dataset.labelled("train"), dataset.labelled("val")
     teachers = distillation.load(settings.teachers, heads)
     samples = feed.load_samples(dataset, entries, card, heads, teachers)
     val_samples = feed.load_samples(dataset, val_entries, card, heads)
