@@ -11,8 +11,6 @@ from collections.abc import Sequence
 import tf_keras as keras
 from tf_keras import layers
 
-from cellseg_host.architectures.edge_unet import conv
-
 STRIDE = 32
 MARGIN = 0  # images are not tiled
 
@@ -51,7 +49,9 @@ def build(
         raise ValueError(f"{classes} classes: it tells at least 2 apart")
     x = image = keras.Input((None, None, 3), name="image")
     for level, channels in enumerate(filters):
-        x = conv(x, channels, f"encoder{level}_conv", strides=2)
+        name = f"encoder{level}_conv"
+        x = layers.Conv2D(channels, 3, 2, padding="same", use_bias=False, name=name)(x)
+        x = layers.ReLU(name=f"{name}_relu")(layers.BatchNormalization(name=f"{name}_bn")(x))
     x = layers.GlobalAveragePooling2D(keepdims=True, name="decoder_pool")(x)
     output = layers.Conv2D(classes, 1, name="kind", dtype="float32")(x)
     return keras.Model(image, output, name="kind-net")

@@ -12,6 +12,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from cellseg_device.model import card as cards
 from cellseg_device.model.card import Card, Output
+from cellseg_device.model.classifier import QUANTITIES
 from cellseg_device.stderr import quiet_stderr
 from cellseg_host.architectures import as_list
 from cellseg_host.quantize.errors import QuantizationError
@@ -45,9 +46,9 @@ def with_card(network: keras.Model, outputs: Sequence[Output], card: Card, flatb
     height, width = (n if n > 0 else SIDE for n in interpreter.get_input_details()[0]["shape_signature"][1:3])
     image = _probe(height, width)
     expected = [e.numpy() for e in as_list(network(image, training=False))]
-    if expected[0].size > 1:
+    if outputs[0].quantity not in QUANTITIES:
         matched = match_outputs(outputs, expected, run_graph(interpreter, image))
-    else:  # a classifier's only output; a single number correlates with nothing
+    else:  # a classifier's only output; a few numbers correlate with anything
         matched = (dataclasses.replace(outputs[0], index=0),)
     return cards.attach(flatbuffer, dataclasses.replace(card, outputs=matched))
 

@@ -173,6 +173,12 @@ def _convert(path: Path, dataset: Dataset, file: Path) -> tuple[Epoch, ...]:
 
 
 def _refuse_mixture(opened: Sequence[Contender]) -> None:
+    for contender in opened:
+        if contender.card.output("kind") is not None:
+            raise InputError(
+                f"{contender.path} tells kinds of samples apart, which is not compared: score it with 'cellseg-host "
+                "evaluate'"
+            )
     kinds = {c.is_classifier: c for c in opened}
     if len(kinds) > 1:
         raise InputError(

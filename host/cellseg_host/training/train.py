@@ -19,7 +19,18 @@ from cellseg_host.data.dataset import Dataset, cells_in
 from cellseg_host.data.whole_folder import check_new
 from cellseg_host.plugins import functions
 from cellseg_host.plugins.networks import find_architecture
-from cellseg_host.training import distillation, feed, initialise, kinds, loop, losses, presence, runs, validate
+from cellseg_host.training import (
+    distillation,
+    feed,
+    initialise,
+    kinds,
+    loop,
+    losses,
+    low_rank,
+    presence,
+    runs,
+    validate,
+)
 from cellseg_host.training import history as histories
 from cellseg_host.training.history import Epoch
 from cellseg_host.training.loop import Job
@@ -28,6 +39,7 @@ from cellseg_host.training.settings import CLASSIFIER_MONITORS, HEADS, MONITORS,
 
 # Batches from which a network that starts from a .tflite takes its batch statistics
 _STATISTICS_BATCHES = 8
+_LOW_RANK = "low_rank"  # an option of edge-unet
 
 
 def train(
@@ -80,8 +92,7 @@ def train(
         run = Run(path, runs.describe(settings, dataset))
     job = prepare(run, network, dataset, settings, trained=bool(settings.init))
     if settings.init and not begun:
-        images = (image for image, _, _ in job.batches(0))
-        say(initialise.initialise(network, Path(settings.init), heads, lambda: _few(images)))
+        say(_start(arch, network, heads, settings, lambda: _few(image for image, _, _ in job.batches(0))))
     initialise.freeze(network, settings.freeze)
     if not resume:
         runs.create(path, settings, run.info)
@@ -186,6 +197,23 @@ def _network(arch: Architecture, heads: Sequence[str], settings: TrainSettings) 
     return arch.network(heads, **options)
 
 
+def _start(
+    arch: Architecture,
+    network: keras.Model,
+    heads: Sequence[str],
+    settings: TrainSettings,
+    images: Callable[[], Iterator[Any]],
+) -> str:
+    """Give the network the weights of ``settings.init``, factorised where only the network is of low rank."""
+    source = Path(str(settings.init))
+    if not settings.options.get(_LOW_RANK) or initialise.options_of(source).get(_LOW_RANK):
+        return initialise.initialise(network, source, heads, images)
+    plain = arch.network(heads, **{**settings.options, _LOW_RANK: False})
+    line = initialise.initialise(plain, source, heads, images)
+    low_rank.factorise(plain, network, images())
+    return f"{line}, 3×3 convolutions factorised"
+
+
 @contextmanager
 def _computing_in(precision: str) -> Iterator[None]:
     """Make layers compute in this precision meanwhile; their weights are float32."""
@@ -222,6 +250,8 @@ def check(settings: TrainSettings, arch: Architecture) -> None:
         raise InputError(
             "--schedule plateau needs the best epochs, which --keep last does not look for: change one of them"
         )
+    if settings.teachers and heads == (kinds.HEAD,):
+        raise InputError("--teacher is for networks that predict maps, not for classifiers of kinds")
     if settings.metrics and arch.is_classifier:
         raise InputError("--metric is for networks that predict maps, not for classifiers")
     losses.get(settings.loss)

@@ -42,7 +42,9 @@ def light_and_dark(tmp_path_factory):
 def kind_run(light_and_dark, tmp_path_factory):
     """A run that learnt to tell them apart, and its epochs."""
     path = tmp_path_factory.mktemp("runs") / "kind"
-    settings = TrainSettings(arch="kind-net", epochs=3, steps=30, batch=8, side=64, augmentation=CLEAR, monitor="accuracy")
+    settings = TrainSettings(
+        arch="kind-net", epochs=3, steps=30, batch=8, side=64, augmentation=CLEAR, monitor="accuracy"
+    )
     return path, list(train(light_and_dark, path, settings))
 
 
@@ -72,9 +74,7 @@ def test_each_kind_is_drawn_as_often_and_in_it_each_set_by_the_root_of_its_size(
 
 def test_views_are_parts_of_the_field_made_small_with_their_kind():
     fields = [Sample(np.full((300, 400), level, np.uint8), np.zeros((300, 400), np.uint16)) for level in (50, 200)]
-    made = kinds.views(
-        fields, np.array([0, 2]), np.array([0.5, 0.5]), NONE, side=256, batch=8, count=2, seed=(0, 0)
-    )
+    made = kinds.views(fields, np.array([0, 2]), np.array([0.5, 0.5]), NONE, side=256, batch=8, count=2, seed=(0, 0))
     seen = set()
     for image, targets, border in made:
         assert image.shape == (8, 128, 128, 3)
@@ -93,7 +93,14 @@ def test_the_same_seed_gives_the_same_views(light_and_dark):
         next(
             iter(
                 kinds.views(
-                    card_like, np.array([0, 1]), np.array([0.5, 0.5]), Augmentation(), side=64, batch=4, count=1, seed=seed
+                    card_like,
+                    np.array([0, 1]),
+                    np.array([0.5, 0.5]),
+                    Augmentation(),
+                    side=64,
+                    batch=4,
+                    count=1,
+                    seed=seed,
                 )
             )
         )[0].numpy()
