@@ -250,10 +250,8 @@ def check(settings: TrainSettings, arch: Architecture) -> None:
         raise InputError(
             "--schedule plateau needs the best epochs, which --keep last does not look for: change one of them"
         )
-    if settings.teachers and heads == (kinds.HEAD,):
-        raise InputError("--teacher is for networks that predict maps, not for classifiers of kinds")
-    if settings.metrics and arch.is_classifier:
-        raise InputError("--metric is for networks that predict maps, not for classifiers")
+    if arch.is_classifier and (flag := "--metric" if settings.metrics else "--teacher" if settings.teachers else ""):
+        raise InputError(f"{flag} is for networks that predict maps, not for classifiers")
     losses.get(settings.loss)
     for spec in settings.metrics:
         functions.metric(spec)
