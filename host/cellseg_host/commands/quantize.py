@@ -236,7 +236,7 @@ def _print_next(path: Path, dataset: Dataset, *, is_classifier: bool, tells_kind
     """Print the command that scores the model on images it has not learnt from, if there are some."""
     from cellseg_host.commands.console import print_next
 
-    if not any(entry.split == "test" and entry.is_labelled for entry in dataset.entries):
+    if not any(entry.split == "test" and (tells_kinds or entry.is_labelled) for entry in dataset.entries):
         print_next("cellseg-device", "info", path)
     elif is_classifier and not tells_kinds:
         print_next("cellseg-host", "compare", path, "--data", dataset.root, "--out", f"{path.stem}-report")
