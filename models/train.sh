@@ -1,9 +1,10 @@
 #!/bin/sh
-# Make the bundled models anew, in their place: sh models/train.sh DATASET [WORK]
+# Make the bundled models anew, in their place: sh models/train.sh DATASET [WORK [SET...]]
 # DATASET is DSB2018 as a folder of images/, labels/ and manifest.csv with the splits of nuclei.split.csv; WORK (runs)
-# gets the data and the runs. It may be stopped at any time: the same command goes on. cellseg-host must be on the PATH.
+# gets the data and the runs. The SETs are the folders of the other data of kind.md, named as there; without them kind
+# is not made. It may be stopped at any time: the same command goes on. cellseg-host must be on the PATH.
 set -eu
-[ $# -ge 1 ] || { sed -n 2,4p "$0" >&2; exit 2; }
+[ $# -ge 1 ] || { sed -n 2,5p "$0" >&2; exit 2; }
 dataset=$1 work=${2:-runs}
 models=$(dirname "$0")
 data=$work/nuclei-data more=$work/nuclei-data-and-empty-fields
@@ -95,3 +96,34 @@ trained "$work/nano-fourth" "$more" $small --init "$work/nano-third" --teacher "
 trained "$work/nano-fifth" "$more" $small --init "$work/nano-third" --teacher "$models/nuclei.tflite" $tinted --seed 2
 averaged nuclei-nano nano-third nano-fourth nano-fifth
 released nuclei-nano
+
+# Which kind of sample a field shows. Synthetic smears and phase contrast, since those of one laboratory look alike
+[ $# -gt 2 ] || exit 0
+shift 2
+kinds=$work/kinds-data
+if [ ! -e "$kinds/complete" ]; then
+    rm -rf "$kinds"
+    cellseg-host data import --format labels --format smear=images --kind ldc_brightfield=chamber --kind smear=smear \
+        "$dataset" "$@" "$kinds" || [ $? -eq 1 ]
+    drawn() { cellseg-host synth "$kinds" --force --kind "$@"; }
+    for what in smear phase; do
+        drawn $what -n 60 --seed 100 --size 640x480 --split train
+        drawn $what -n 40 --seed 101 --size 400x360 --split train
+        drawn $what -n 24 --seed 102 --size 640x480 --split val
+    done
+    drawn empty -n 60 --seed 100 --size 348x260 --split train
+    drawn empty -n 20 --seed 120 --size 348x260 --split val
+    drawn histology -n 40 --seed 100 --size 512x384 --split train
+    drawn fluorescence -n 30 --seed 100 --size 512x384 --split train
+    touch "$kinds/complete"
+fi
+trained "$work/kind" "$kinds" --arch kind-net --epochs 7 --steps 200 --learning-rate 3e-3 \
+    --augment invert=0 --augment scale=0.7,1.8 --augment stretch=0.1 --augment contrast=0.5,1.35 --augment gamma=0.55,1.8 \
+    --augment brightness=0.12 --augment colour=0.2 --augment saturation=0.5 --augment hue=0.04 --augment stain=0.5 \
+    --augment grey=0.12 --augment tint=0.12 --augment blur_px=1.2 --augment noise=0.07
+cellseg-host quantize "$work/kind" --int8 --data "$kinds" --out "$models/kind.tflite" \
+    --follow fluorescence=segment:nuclei --looks-like "fluorescence=fluorescent nuclei" \
+    --follow tissue=segment:nuclei --looks-like "tissue=stained tissue or cells" \
+    --follow chamber=segment:chamber --looks-like "chamber=cells in a counting chamber" \
+    --follow smear=flag:nuclei --looks-like "smear=a blood smear" \
+    --follow other=flag:nuclei --looks-like "other=phase contrast, or something else that is not nuclei"
