@@ -87,8 +87,7 @@ def test_the_ledger_is_rebuilt_with_all_that_the_gate_said(device, files, images
 
     def rows():
         with sqlite3.connect(results / "cellseg.sqlite") as connection:
-            query = "SELECT image, model, model_sha256, gate_sha256, class_name, class_probability, flags, count FROM images"
-            found = connection.execute(f"{query} ORDER BY image").fetchall()
+            found = connection.execute(f"SELECT {COLUMNS} FROM images ORDER BY image").fetchall()
         connection.close()
         return found
 
