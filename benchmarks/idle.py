@@ -22,6 +22,7 @@ from pathlib import Path
 import click
 
 from cellseg_device.model.interpreter import Model, bundled_path
+from cellseg_device.pipeline.models import Models
 from cellseg_device.results.folder import Output
 from cellseg_device.system import files, hardware
 from cellseg_device.watching import wake
@@ -82,7 +83,7 @@ def measured(
             until(lambda name=name: name not in came)
         stop.stop()
 
-    worker = Worker(model, output)
+    worker = Worker(Models(model), output)
     process = worker.process
 
     def noted(source, **options):  # type: ignore[no-untyped-def]

@@ -42,6 +42,7 @@ from cellseg_device.image.sandbox import Decoder
 from cellseg_device.model.card import Card, attach
 from cellseg_device.model.interpreter import RUNTIME, Model, bundled_path
 from cellseg_device.pipeline import predict, segment, stopwatch
+from cellseg_device.pipeline.models import Models
 from cellseg_device.pipeline.predict import Prediction
 from cellseg_device.pipeline.segment import Segmentation
 from cellseg_device.pipeline.stopwatch import Stopwatch
@@ -154,7 +155,7 @@ def overlay_cost(data: bytes, model: Model, runs: int) -> dict[str, float]:
         path.write_bytes(data)
         workers = {
             name: stack.enter_context(
-                worker_for(path.with_name(name), lambda: model, print, decode=decoder.decode, extras=extras)
+                worker_for(path.with_name(name), lambda: Models(model), print, decode=decoder.decode, extras=extras)
             )
             for name, extras in (("without", ()), ("with", ("overlay",)))
         }
@@ -186,7 +187,7 @@ def measure_all(runs: int, threads: int) -> dict[str, Any]:
         overlay = {"1200x1600 " + suffix: overlay_cost(data, ours, runs) for suffix, data in formats.items()}
         overlay["520x696 tif"] = overlay_cost(small_field(), ours, runs)
         for suffix, data in formats.items():
-            following = bench.bench(data, ours, runs)
+            following = bench.bench(data, Models(ours), runs)
             sustained[suffix] = round(
                 following["sustained"]["median_ms"] / following["steps"]["invoke"]["median_ms"], 2
             )

@@ -23,9 +23,9 @@ from pathlib import Path
 from cellseg_device.cells.counting import Counts
 from cellseg_device.image.source import source_at
 from cellseg_device.model.interpreter import Model, bundled_path
+from cellseg_device.pipeline.models import Models
 from cellseg_device.results.entry import DONE, Entry
 from cellseg_device.results.folder import Output
-from cellseg_device.results.tables import TEXT_COLUMNS
 from cellseg_device.watching.bench import known_field
 from cellseg_device.watching.worker import Worker
 
@@ -35,7 +35,7 @@ LIMIT = 1.2
 
 def entry(number: int) -> Entry:
     """An image's entry, as long as a real one."""
-    values = {name: "" if name in TEXT_COLUMNS else 1234.56789 for name in Counts.storage()}
+    values = {name: "" if stored.sql.startswith("TEXT") else 1234.56789 for name, stored in Counts.storage().items()}
     digests = {f"{number:06}{suffix}": "0" * 64 for suffix in (".labels.tif", ".cells.csv")}
     return Entry(
         image=f"{number:06}.png",
@@ -87,7 +87,7 @@ def recording(output: Output, rows: int) -> Iterator[None]:
 
 def counting(output: Output, rows: int, model: Model, field: Path) -> Iterator[None]:
     """Count images that have rows, in turn, and write the table when that is due, as a watch does."""
-    with closing(Worker(model, output)) as worker:
+    with closing(Worker(Models(model), output)) as worker:
         for number in count():
             source = source_at(field, f"{number % rows:06}.png")
             assert source is not None

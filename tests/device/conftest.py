@@ -2,6 +2,7 @@
 
 import pytest
 
+from cellseg_device.pipeline.models import Models
 from cellseg_device.results.folder import Output
 from cellseg_device.watching.worker import Worker
 
@@ -24,7 +25,7 @@ def worker_with(model, output):
     workers = []
 
     def make(**options):
-        workers.append(Worker(model, output, **options))
+        workers.append(Worker(Models(model), output, **options))
         return workers[-1]
 
     yield make

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -137,3 +138,20 @@ def _code(builtin, version) -> schema.OperatorCodeT:
     code = schema.OperatorCodeT()
     code.builtinCode, code.deprecatedBuiltinCode, code.version = builtin, min(builtin, 127), version
     return code
+
+
+def write_model(path: Path, model_path: Path, **fields: object) -> Path:
+    """Write a copy of a model, named after its file, with other fields in its card."""
+    data = model_path.read_bytes()
+    card = dataclasses.replace(cards.read_from(data), **{"name": path.stem, **fields})
+    path.write_bytes(cards.attach(data, card))
+    return path
+
+
+def tinted(*colour: int, seed: int = 0, shape: tuple[int, int] = (96, 128)) -> np.ndarray:
+    """An RGB image of about this colour, with some black and white, so that normalising keeps it so."""
+    rng = np.random.default_rng(seed)
+    pixels = np.array(colour) + rng.normal(0, 12, (*shape, 3))
+    pixels[rng.random(shape) < 0.03] = 0
+    pixels[rng.random(shape) < 0.01] = 255
+    return np.clip(pixels, 0, 255).astype(np.uint8)

@@ -14,9 +14,9 @@ from cellseg_device.cells.counting import Counts
 from cellseg_device.system.csv_text import unescaped
 
 COLUMNS = (
-    "image, size, mtime_ns, sha256, status, stem, model, model_sha256, settings, files, count, flags, captured_at, "
+    "image, size, mtime_ns, sha256, status, stem, model, model_sha256, gate_sha256, settings, files, count, flags, "
 )
-COLUMNS += "captured_from, focus"
+COLUMNS += "class_name, class_probability, captured_at, captured_from, focus"
 
 
 def rows(out):
@@ -331,7 +331,7 @@ def test_a_table_of_a_version_without_the_source_of_the_time(device, dated, tabl
         writer.writerows(old)
     if has_ledger:  # of the version before
         with sqlite3.connect(dated / "cellseg.sqlite") as connection:
-            for name in [name for name, stored in Counts.storage().items() if stored.since > 5]:
+            for name in ["gate_sha256", *(name for name, stored in Counts.storage().items() if stored.since > 5)]:
                 connection.execute(f"ALTER TABLE images DROP COLUMN {name}")
             connection.execute("PRAGMA user_version = 5")
         connection.close()

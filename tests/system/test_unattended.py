@@ -16,10 +16,10 @@ import pytest
 from cellseg_device.cells.counting import Counts
 from cellseg_device.image.sandbox import decode_here
 from cellseg_device.model import card
+from cellseg_device.pipeline.models import Models
 from cellseg_device.results import image_files
 from cellseg_device.results.entry import DONE, Entry
 from cellseg_device.results.folder import Output
-from cellseg_device.results.tables import TEXT_COLUMNS
 from cellseg_device.watching import watch
 from cellseg_device.watching.scan import scan
 from cellseg_device.watching.wake import StopSignal
@@ -158,7 +158,7 @@ def work(model, tmp_path):
 
     def outcomes(folder, number, decode):
         stop, found = StopSignal(), []
-        worker = Worker(model, output, decode=decode)
+        worker = Worker(Models(model), output, decode=decode)
         for outcome in watch.watch(folder, worker, watch.Timing(0.1, 0.05), stop):
             found.append(outcome)
             if len(found) == number:
@@ -282,7 +282,7 @@ def done_before(folder, number):
         (images / f"{index:06}.png").touch()
     output = Output(out, print)
     output.open()
-    counts = Counts(**{name: "" if name in TEXT_COLUMNS else 0 for name in Counts.storage()})
+    counts = Counts(**{name: "" if stored.sql.startswith("TEXT") else 0 for name, stored in Counts.storage().items()})
     rest = {"reason": None, "model": "nuclei", "model_sha256": "1" * 64, "recorded_at": "2026-01-01T00:00:00Z"}
     with output.ledger.transaction():
         for source in scan(images, out):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from cellseg_device.pipeline.models import Models
 from cellseg_device.results.folder import Output
 from cellseg_device.system import files
 from cellseg_device.watching import watch
@@ -48,7 +49,7 @@ def once(model):
 
     def do(out, images):
         output = Output(out, lambda line: None)
-        worker = Worker(model, output, extras=("overlay",))
+        worker = Worker(Models(model), output, extras=("overlay",))
         try:
             output.open()
             known = dict(output.known)

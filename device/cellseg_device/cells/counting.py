@@ -125,15 +125,18 @@ class Stored:
         Its place among the columns of ``counts.csv``; None where it has none.
     since : int
         Version of the ledger that has it first.
+    heading : str or None
+        Name of that column, where it is not the field's.
     """
 
     sql: str
     column: int | None
     since: int
+    heading: str | None = None
 
 
-def _stored(sql: str, *, column: int | None, since: int = 1) -> Any:
-    return dataclasses.field(metadata={"stored": Stored(sql, column, since)})
+def _stored(sql: str, *, column: int | None, since: int = 1, heading: str | None = None) -> Any:
+    return dataclasses.field(metadata={"stored": Stored(sql, column, since, heading)})
 
 
 @dataclass(frozen=True)
@@ -167,6 +170,8 @@ class Counts:
         As in `quality.Quality`.
     captured_at, captured_from : str
         When the image was taken and what says so, as in `dates.Captured`; empty where its file does not say.
+    class_name, class_probability : str, float or None
+        What a gate takes the image for, and how probable that is; empty and None without a gate.
     """
 
     count: int = _stored("INTEGER", column=10)
@@ -193,6 +198,8 @@ class Counts:
     captured_at: str = _stored("TEXT DEFAULT ''", column=220, since=6)
     captured_from: str = _stored("TEXT DEFAULT ''", column=230, since=6)
     surround: str = _stored("TEXT DEFAULT ''", column=155, since=6)
+    class_name: str = _stored("TEXT DEFAULT ''", column=240, since=7, heading="class")
+    class_probability: float | None = _stored("REAL", column=250, since=7)
 
     @classmethod
     def storage(cls) -> dict[str, Stored]:
@@ -288,6 +295,8 @@ def sum_up(image: Image, chosen: Selection, assessed: Quality, counting: Countin
         **dataclasses.asdict(assessed),
         captured_at=image.captured.at if image.captured else "",
         captured_from=image.captured.source if image.captured else "",
+        class_name="",
+        class_probability=None,
     )
 
 

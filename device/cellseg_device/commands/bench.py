@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +14,9 @@ from cellseg_device.commands.common import PATH, load, model_options
 from cellseg_device.commands.option_types import WholeNumber, image_size
 from cellseg_device.errors import ImageError, InputError
 from cellseg_device.stderr import say_warning
+
+if TYPE_CHECKING:
+    from cellseg_device.pipeline.models import GateChoice
 
 
 @click.command(cls=Command, short_help="Measure how long each step takes on this computer.")
@@ -40,6 +44,7 @@ def bench(
     out: Path | None,
     as_json: bool,
     model: Path | None,
+    gate: GateChoice,
     accelerator: str,
     threads: int | None,
 ) -> None:
@@ -60,11 +65,11 @@ def bench(
     if image is None and max(size) > opencv.MAX_SIDE_PX:
         raise click.BadParameter(f"at most {opencv.MAX_SIDE_PX} pixels a side", param_hint="--size")
     with Decoder() as decoder:
-        runner = load(model, threads, accelerator, say_warning)
+        models = load(model, gate, threads, accelerator, say_warning)
         try:
             data = read(image) if image else benching.known_field(*size)
             with click.progressbar(length=runs, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
-                result = benching.bench(data, runner, runs, out, lambda _number: bar.update(1), decode=decoder.decode)
+                result = benching.bench(data, models, runs, out, lambda _number: bar.update(1), decode=decoder.decode)
         except ImageError as error:
             raise InputError(f"{image or 'the built-in field'}: {error.message}") from None
     click.echo(json.dumps(result, indent=2, ensure_ascii=False) if as_json else benching.as_text(result))

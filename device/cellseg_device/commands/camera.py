@@ -26,6 +26,7 @@ from cellseg_device.errors import EXIT_IMAGES_FAILED, EXIT_OK, CameraError
 
 if TYPE_CHECKING:
     from cellseg_device.cells.counting import Counting
+    from cellseg_device.pipeline.models import GateChoice
 
 
 @click.command(cls=Command)
@@ -86,6 +87,7 @@ def camera(
     strict: bool,
     as_json: bool,
     model: Path | None,
+    gate: GateChoice,
     accelerator: str,
     threads: int | None,
 ) -> None:
@@ -132,7 +134,7 @@ def camera(
             leave(taking, EXIT_OK)
         with worker_for(
             out,
-            partial(load, model, threads, accelerator, report.warn),
+            partial(load, model, gate, threads, accelerator, report.warn),
             report.warn,
             decode=decoder.decode,
             counting=counting,
@@ -144,7 +146,7 @@ def camera(
             open_output(worker, is_patient=True)
             taking = opening()
             pace = f"an image every {every:g} s" if every else "one image after the other"
-            report.begin(f"taking {pace}, {f'{count:,} in all' if count else 'until stopped'}", out, worker.model)
+            report.begin(f"taking {pace}, {f'{count:,} in all' if count else 'until stopped'}", out, worker.models)
             for outcome in timelapse(taking, captures, worker, stop, every_s=every, count=count):
                 report.add(outcome)
     except CameraError as error:

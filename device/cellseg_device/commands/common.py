@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from cellseg_device.commands.option_types import WholeNumber, amount_of_bytes, duration
+from cellseg_device.commands.option_types import PathOrNone, WholeNumber, amount_of_bytes, duration
 from cellseg_device.system.memory import return_large_blocks
 
 if TYPE_CHECKING:
-    from cellseg_device.pipeline.predict import Runnable
+    from cellseg_device.pipeline.models import GateChoice, Models
     from cellseg_device.watching.wake import StopSignal
 
 RESULTS_NAME = "cellseg-results"
@@ -50,8 +50,17 @@ def _holds_results(folder: Path) -> bool:
     return any(os.path.isfile(folder / name) for name in (ledger.FILE_NAME, tables.COUNTS_NAME))  # noqa: PTH113
 
 
+gate_option = click.option(
+    "--gate",
+    type=PathOrNone(),
+    metavar="FILE|none",
+    help="A classifier, as a .tflite with a card, that says for each image with which model it is counted, or that it "
+    "is empty, or unlike what the models are made for.  [default: none]",
+)
+
+
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --model, --accelerator and --threads to a command."""
+    """Add --model, --gate, --accelerator and --threads to a command."""
     command = click.option(
         "--threads",
         type=WholeNumber(1, 64),
@@ -65,6 +74,7 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="What the network runs on. auto: an Edge TPU while one works, if there is a NAME_edgetpu.tflite beside "
         "NAME.tflite, else the CPU; edgetpu: an Edge TPU or nothing.",
     )(command)
+    command = gate_option(command)
     return click.option("--model", type=PATH, help="A .tflite model with a card.  [default: the bundled one]")(command)
 
 
@@ -134,13 +144,14 @@ def upkeep_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
-def load(path: Path | None, threads: int | None, accelerator: str, warn: Callable[[str], None]) -> Runnable:
-    """Load a model, and warn where it does not give its known answer."""
+def load(
+    path: Path | None, gate: GateChoice, threads: int | None, accelerator: str, warn: Callable[[str], None]
+) -> Models:
+    """Load a model, and the gate, and warn where one does not give its known answer."""
     return_large_blocks()
-    from cellseg_device.model.interpreter import bundled_path
-    from cellseg_device.pipeline import accelerator as accelerators
+    from cellseg_device.pipeline import models
 
-    return accelerators.load(path or bundled_path(), threads or _default_threads(), accelerator, warn)
+    return models.load(path, gate, threads or _default_threads(), accelerator, warn)
 
 
 def _default_threads() -> int:

@@ -18,6 +18,7 @@ from cellseg_device.units import plural
 from cellseg_device.watching.outcome import UNCHANGED, Outcome, in_words
 
 if TYPE_CHECKING:
+    from cellseg_device.pipeline.models import LaterModel, Models
     from cellseg_device.pipeline.predict import Runnable
     from cellseg_device.watching.standing import Standing
 
@@ -65,27 +66,25 @@ class Report:
     def _shows_progress(self) -> bool:
         return self._is_terminal and self._total is not None and self._total > 1
 
-    def begin(self, work: str, out: Path, model: Runnable) -> None:
-        """Print on standard error what is going to be done, where its results go, and with which model."""
+    def begin(self, work: str, out: Path, models: Models) -> None:
+        """Print on standard error what is going to be done, where its results go, and with which models."""
         if self._quiet:
             return
-        from cellseg_device.model.interpreter import bundled_path
-
         self._clear()
-        which = "bundled" if model.path == bundled_path() else model.path
-        where = "an Edge TPU" if model.accelerator == "edgetpu" else plural(model.threads, "thread")
+        default = models.default
+        where = "an Edge TPU" if default.accelerator == "edgetpu" else plural(default.threads, "thread")
         say(work)
         say(f"results: {out}")
-        say(f"model: {model.card.name} ({which}), on {where}")
+        say(f"model: {_in_words(models)}, on {where}")
 
-    def begin_folder(self, folder: Path, standing: Standing, out: Path, model: Runnable, *, is_watch: bool) -> None:
+    def begin_folder(self, folder: Path, standing: Standing, out: Path, models: Models, *, is_watch: bool) -> None:
         """Print what is going to be done with a folder, as `begin` does."""
         if not is_watch:
             self._total = standing.done + standing.failed + standing.to_do
         parts = [f"{standing.done:,} done", *([f"{standing.failed:,} failed"] if standing.failed else [])]
         images = plural(standing.done + standing.failed + standing.to_do, "image")
         what = f"{'watching' if is_watch else 'images in'} {folder}"
-        self.begin(f"{what}: {images}, {', '.join(parts)}, {standing.to_do:,} to do", out, model)
+        self.begin(f"{what}: {images}, {', '.join(parts)}, {standing.to_do:,} to do", out, models)
 
     def add(self, outcome: Outcome) -> None:
         """Print one outcome; what was done before shows in JSON and in the summary only."""
@@ -157,6 +156,23 @@ class Report:
         say(f"{done} of {self._total}, {rate:.1f} a second, {left:.0f} s left", nl=False)
 
 
+def _in_words(models: Models) -> str:
+    """Return the models by name, and where each is from; of those that are bundled with the gate, once."""
+    from cellseg_device.model.interpreter import bundled_path
+
+    def source(path: Path) -> str:
+        return "bundled" if path.parent == bundled_path().parent else str(path)
+
+    of_gate = None if models.gate is None else source(models.gate.path)
+    parts: list[Runnable | LaterModel] = [models.default, *models.others.values()]
+    named = [
+        part.card.name if source(part.path) == of_gate == "bundled" else f"{part.card.name} ({source(part.path)})"
+        for part in parts
+    ]
+    by_gate = "" if models.gate is None else f", by the gate {models.gate.card.name} ({of_gate})"
+    return f"{' or '.join(named)}{by_gate}"
+
+
 def _duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.1f} s"
@@ -174,6 +190,8 @@ def _json_object(outcome: Outcome) -> dict[str, object]:
         "labels": outcome.labels,
         "flags": outcome.flags,
         "surround": outcome.surround,
+        "class": outcome.class_name,
+        "class_probability": outcome.class_probability,
         "made": outcome.made,
         "reason": outcome.reason,
     }

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 import click
 
 from cellseg_device.command_line import Command
-from cellseg_device.commands.common import PATH
+from cellseg_device.commands.common import PATH, gate_option
 from cellseg_device.errors import EXIT_IMAGES_FAILED, EXIT_OK, InputError
 
 if TYPE_CHECKING:
     from cellseg_device.doctor.finding import Finding, Subject
+    from cellseg_device.pipeline.models import GateChoice
 
 _LONGEST_S = 60.0
 
@@ -26,13 +27,14 @@ _LONGEST_S = 60.0
 @click.command(cls=Command, short_help="Check everything that counting depends on.")
 @click.option("--out", type=PATH, default=Path(), help="Folder for the results.  [default: the current folder]")
 @click.option("--model", type=PATH, help="A .tflite model with a card.  [default: the bundled one]")
+@gate_option
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
-def doctor(*, out: Path, model: Path | None, as_json: bool) -> None:
+def doctor(*, out: Path, model: Path | None, gate: GateChoice, as_json: bool) -> None:
     """Check everything that counting depends on, and say what to do about what does not work.
 
-    That is Python and its runtime, the processor, the model's answer for a built-in field, cameras and Edge TPU and the
-    rights to use them, the disk for the results, temperature, power, clock, and the services. Exit code 0 if there is
-    no problem, else 1.
+    That is Python and its runtime, the processor, the answers of model and gate for a built-in field, cameras and Edge
+    TPU and the rights to use them, the disk for the results, temperature, power, clock, and the services. Exit code 0
+    if there is no problem, else 1.
 
     \b
     Examples:
@@ -45,7 +47,7 @@ def doctor(*, out: Path, model: Path | None, as_json: bool) -> None:
     if is_there(out) and not out.is_dir():
         raise InputError(f"{out} is not a folder: choose another --out")
     findings = []
-    for finding in _findings(Subject(out, model)):
+    for finding in _findings(Subject(out, model, gate)):
         findings.append(finding)
         if not as_json:
             click.echo(f"{finding.state:8} {finding.name:12} {finding.text}")
@@ -69,6 +71,7 @@ def _findings(subject: Subject) -> Iterator[Finding]:
         "runtime": software.runtime,
         "processor": software.simd,
         "model": software.model,
+        "gate": software.gate,
         "camera": devices.camera,
         "edge tpu": devices.edge_tpu,
         "rights": devices.rights,

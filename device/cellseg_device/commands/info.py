@@ -23,9 +23,10 @@ def info(*, model: Path | None, as_json: bool) -> None:
       cellseg-device info
       cellseg-device info mine.tflite --json
     """
-    from cellseg_device.model.interpreter import Model, bundled_path
+    from cellseg_device.model.classifier import open_network
+    from cellseg_device.model.interpreter import bundled_path
     from cellseg_device.pipeline import info as infos
 
     return_large_blocks()
-    description = infos.describe(Model(model or bundled_path()))
+    description = infos.describe(open_network(model or bundled_path()))
     click.echo(json.dumps(description, indent=2, ensure_ascii=False) if as_json else infos.as_text(description))

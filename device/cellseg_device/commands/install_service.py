@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,11 @@ from click.core import ParameterSource
 
 from cellseg_device.command_line import Command
 from cellseg_device.commands.common import PATH, RESULTS_NAME
+from cellseg_device.commands.option_types import PathOrNone
 from cellseg_device.errors import InputError
 
 if TYPE_CHECKING:
+    from cellseg_device.pipeline.models import GateChoice
     from cellseg_device.service.unit import Service
 
 _KEEP_FREE = ("--keep-free", "1GB")  # a full disk stops more than this service
@@ -164,7 +166,7 @@ def _plan(
     secret = _secret(source, (unit_folder / f"cellseg-{name}.source").absolute()) if source is not None else None
     if secret is not None:
         del words[1:3]  # --source and its value, which the unit gives
-    wants_edgetpu = _wants_edgetpu(settings["accelerator"], settings["model"])
+    wants_edgetpu = _wants_edgetpu(settings["accelerator"], settings["model"], settings["gate"])
     devices, groups = _hardware(kind, wants_edgetpu=wants_edgetpu)
     mount = rights.mount_of(out)
     return Service(
@@ -175,7 +177,7 @@ def _plan(
         user=user or (owner if owner not in (None, "root") else _SYSTEM_USER),
         out=out,
         mount=None if mount == Path("/") else mount,
-        reads=(*_program(), *_seen((path for path in named if path != out), settings["model"])),
+        reads=(*_program(), *_seen((path for path in named if path != out), (settings["model"], settings["gate"]))),
         runs=_runnable(),
         secret=secret,
         devices=devices,
@@ -235,6 +237,8 @@ def _parsed(context: click.Context, words: list[str]) -> tuple[dict[str, Any], l
         if not isinstance(value, str) or name == "out":
             continue
         path = Path(value)
+        if isinstance(kinds[name], PathOrNone) and value == "none":
+            continue
         if isinstance(kinds[name], click.Path) and not rights.is_there(path):
             raise InputError(f"{value}: no such file: check the path")
         if rights.is_there(path) and not path.is_absolute():
@@ -263,26 +267,31 @@ def _runnable() -> tuple[Path, ...]:
     return (Path(sys.executable).resolve(), *(folder for folder in folders if rights.is_there(folder)))
 
 
-def _seen(paths: Iterable[Path], model: Path | None) -> Iterator[Path]:
-    """Yield the paths that exist, and where they lead to; in place of the model its folder.
+def _seen(paths: Iterable[Path], models: Collection[object]) -> Iterator[Path]:
+    """Yield the paths that exist, and where they lead to; in place of models and the gate their folders.
 
-    A model may be replaced while the service runs, and one for an Edge TPU lies beside it.
+    A model may be replaced while the service runs, and one for an Edge TPU, or those of a gate, lie beside it.
     """
     from cellseg_device.service.unit import is_hidden
     from cellseg_device.system import rights
 
     for path in paths:
         if rights.is_there(path):
-            yield from {(p.parent if path == model and is_hidden(p) else p) for p in (path, path.resolve())}
+            yield from {(p.parent if path in models and is_hidden(p) else p) for p in (path, path.resolve())}
 
 
-def _wants_edgetpu(accelerator: str, model: Path | None) -> bool:
+def _wants_edgetpu(accelerator: str, model: Path | None, gate: GateChoice) -> bool:
     """Return whether the work may run on an Edge TPU, even one that is plugged in later."""
-    if accelerator != "auto" or model is None:  # the bundled model is not compiled for one
+    if accelerator != "auto":
         return accelerator == "edgetpu"
+    from cellseg_device.model import card as cards
+    from cellseg_device.pipeline import models
     from cellseg_device.pipeline.accelerator import is_pair
 
-    return is_pair(model)
+    if model is not None:
+        return is_pair(model)
+    path = models.gate_path(model, gate)  # the bundled models are not compiled for one
+    return path is not None and any(map(is_pair, models.named_models(cards.of_file(path), path).values()))
 
 
 def _hardware(source: str | None, *, wants_edgetpu: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -39,6 +40,19 @@ class WholeNumber(click.IntRange):
         except click.BadParameter:
             bounds = f"of at least {self.min}" if self.max is None else f"from {self.min} to {self.max}"
             self.fail(f"{value!r} is not a whole number {bounds}", param, ctx)
+
+
+class PathOrNone(click.Path):
+    """A path, or the word ``none``, which stays a text; a file of that name is ``./none``."""
+
+    name = "FILE|none"
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path in a text, or ``none``."""
+        return value if value == "none" else super().convert(value, param, ctx)
 
 
 def image_size(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:

@@ -24,6 +24,7 @@ from cellseg_device.errors import EXIT_IMAGES_FAILED
 
 if TYPE_CHECKING:
     from cellseg_device.cells.counting import Counting
+    from cellseg_device.pipeline.models import GateChoice
 
 
 @click.command(cls=Command)
@@ -58,6 +59,7 @@ def run(
     as_json: bool,
     quiet: bool,
     model: Path | None,
+    gate: GateChoice,
     accelerator: str,
     threads: int | None,
 ) -> None:
@@ -92,7 +94,7 @@ def run(
     if not images.paths:
         report.finish_empty(*given)
         return
-    loading = partial(load, model, threads, accelerator, report.warn)
+    loading = partial(load, model, gate, threads, accelerator, report.warn)
     with (
         Decoder(is_stopping=lambda: stop.stopping) as decoder,
         worker_for(

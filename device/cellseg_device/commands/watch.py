@@ -26,6 +26,7 @@ from cellseg_device.errors import EXIT_IMAGES_FAILED
 
 if TYPE_CHECKING:
     from cellseg_device.cells.counting import Counting
+    from cellseg_device.pipeline.models import GateChoice
     from cellseg_device.watching.standing import Standing
 
 
@@ -80,6 +81,7 @@ def watch(
     strict: bool,
     as_json: bool,
     model: Path | None,
+    gate: GateChoice,
     accelerator: str,
     threads: int | None,
 ) -> None:
@@ -111,7 +113,7 @@ def watch(
     check_folder(folder)
     out = out or folder / RESULTS_NAME
     report = Report(as_json=as_json, strict=strict, quiet=quiet)
-    loading = partial(load, model, threads, accelerator, report.warn)
+    loading = partial(load, model, gate, threads, accelerator, report.warn)
     work = partial(watching.once, redo=redo) if once else watching.watch
     with (
         Decoder(is_stopping=lambda: stop.stopping) as decoder,
@@ -132,7 +134,7 @@ def watch(
         timing = watching.Timing(settle, poll)
 
         def begin(standing: Standing) -> None:
-            report.begin_folder(folder, standing, out, worker.model, is_watch=not once)
+            report.begin_folder(folder, standing, out, worker.models, is_watch=not once)
 
         for outcome in work(folder, worker, timing, stop, recursive=recursive, begin=begin):
             report.add(outcome)

@@ -5,6 +5,10 @@ from __future__ import annotations
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cellseg_device.pipeline.models import GateChoice
 
 OK, WARNING, PROBLEM, ABSENT = "ok", "warning", "problem", "absent"
 _SEVERITY = (ABSENT, OK, WARNING, PROBLEM)
@@ -42,12 +46,15 @@ class Subject:
         Where results go, or will go.
     model : Path or None
         None for the bundled one.
+    gate : Path, "none" or None
+        As for `models.load`.
     root : Path
         Where ``/proc``, ``/sys``, ``/dev``, ``/run`` and ``/etc`` are.
     """
 
     out: Path
     model: Path | None = None
+    gate: GateChoice = None
     root: Path = Path("/")
 
 

@@ -6,7 +6,7 @@ import platform
 import sys
 from importlib import metadata
 
-from cellseg_device.doctor.finding import OK, PROBLEM, WARNING, Finding, Subject, file_text
+from cellseg_device.doctor.finding import ABSENT, OK, PROBLEM, WARNING, Finding, Subject, file_text
 from cellseg_device.errors import ModelError
 
 # What importing the runtime raises if it is missing, or was built for another NumPy
@@ -109,6 +109,29 @@ def model(subject: Subject) -> Finding:
     if not is_delegated(loaded.interpreter):
         return Finding("model", WARNING, f"{text}, as expected, but slow: XNNPACK is off", "mount /proc and /sys")
     return Finding("model", OK, f"{text}, every pixel as expected")
+
+
+def gate(subject: Subject) -> Finding:
+    """Check whether the gate answers as it did when it was evaluated, and whether the models that it names load."""
+    try:
+        from cellseg_device.pipeline import accelerator, gate, models, selftest
+    except _BROKEN as error:
+        return Finding("gate", PROBLEM, f"cannot be tried ({error})", "fix the runtime first")
+    path = models.gate_path(subject.model, subject.gate)
+    if path is None:
+        return Finding("gate", ABSENT, "none: every image is counted with the one model")
+    try:
+        opened = gate.open_gate(path)
+        named = {} if subject.model is not None else models.named_models(opened.card, path)
+        warnings = [line for line in [selftest.check_gate(opened)] if line is not None]
+        for each in named.values():
+            accelerator.load(each, 1, "cpu", warnings.append)
+    except ModelError as error:
+        return Finding("gate", PROBLEM, error.message, "name another --gate, or install cellseg-device again")
+    if warnings:
+        return Finding("gate", PROBLEM, warnings[0], "install ai-edge-litert; in a chroot, mount /proc and /sys")
+    chosen = f", which chooses between {' and '.join(named)}" if len(named) > 1 else ""
+    return Finding("gate", OK, f"{opened.card.name} of {len(gate.of(opened).classes)} classes{chosen}")
 
 
 def _version(package: str) -> str:

@@ -444,6 +444,19 @@ def read_from(data: bytes) -> Card:
     return parse(text)
 
 
+def of_file(path: Path) -> Card:
+    """Return the card in a model file.
+
+    Raises
+    ------
+    ModelError
+        If the file cannot be read, or `read_from` refuses the card.
+    """
+    data = read_model_file(path)
+    with faults.as_model_faults(path):
+        return read_from(data)
+
+
 def _too_long() -> ModelError:
     return ModelError(f"the model's card is longer than {MAX_CARD_BYTES // 1024} KiB: quantize the model again")
 

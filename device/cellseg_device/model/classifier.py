@@ -11,7 +11,6 @@ import numpy.typing as npt
 from cellseg_device.errors import ModelError
 from cellseg_device.model import card as cards
 from cellseg_device.model.card import PRESENCE_CLASSES, Output
-from cellseg_device.model.faults import as_model_faults
 from cellseg_device.model.interpreter import Model, Network
 
 QUANTITIES = ("kind", "presence")
@@ -96,8 +95,7 @@ class Classifier(Network):
 
 def open_network(path: Path, threads: int = 1, *, data: bytes | None = None) -> Model | Classifier:
     """Open a model of either kind; as `Network`."""
-    with as_model_faults(path):
-        card = cards.read_from(cards.read_model_file(path) if data is None else data)
+    card = cards.of_file(path) if data is None else cards.read_from(data)
     is_classifier = card.output("foreground") is None and any(map(card.output, QUANTITIES))
     return (Classifier if is_classifier else Model)(path, threads, data=data)
 

@@ -38,12 +38,13 @@ _FLOAT_ZERO = {"logit": 0, "probability": -128}
 # Far from what a network for a small computer has: float32 with 160 channels over tiles of 1024 × 1024 px takes 0.7 GB
 _MOST_TENSOR_BYTES = 1 << 30
 _MOST_TILE_PX = 4096 * 4096
+NO_MAPS = "only says what an image shows, not where: counting needs a model with maps"
 _HELD = 0.4  # of the memory for its largest input, what the runtime holds at least (benchmarks/memory.py)
 
 
-def bundled_path() -> Path:
-    """Return the path of the released model inside the package."""
-    return Path(str(resources.files("cellseg_device") / "data" / "nuclei.tflite"))
+def bundled_path(name: str = "nuclei") -> Path:
+    """Return the path of a released model inside the package."""
+    return Path(str(resources.files("cellseg_device") / "data" / f"{name}.tflite"))
 
 
 @dataclass(frozen=True)
@@ -290,7 +291,7 @@ class Model(Network):
 
     def _check_card(self) -> None:
         if self.card.output("foreground") is None:
-            raise ModelError("only says whether there is a cell, not where: counting needs a model with maps")
+            raise ModelError(NO_MAPS)
 
     def _check_fit(self) -> None:
         self.maps: dict[str, MapSpec] = self._map_specs()

@@ -21,7 +21,7 @@ from cellseg_device.model import edgetpu
 from cellseg_device.model.card import Card
 from cellseg_device.model.faults import as_model_faults
 from cellseg_device.model.graph import is_for_edgetpu
-from cellseg_device.model.interpreter import Model
+from cellseg_device.model.interpreter import NO_MAPS, Model
 from cellseg_device.pipeline import selftest
 from cellseg_device.pipeline.predict import Runnable
 from cellseg_device.system.delays import Delays
@@ -210,10 +210,7 @@ def load(path: Path, threads: int, choice: str, warn: Warn) -> Runnable:
     compiled = path if is_compiled else _compiled_beside(path)
     if compiled is None:
         if choice == "edgetpu":
-            raise ModelError(
-                f"{path} is not compiled for an Edge TPU, and there is no {path.stem}{_ENDING}.tflite beside it: "
-                "make one with 'cellseg-host edgetpu'"
-            )
+            raise _not_compiled(path)
         return _plain_model(path, threads, warn)
     spare = _plain_model(plain, threads, warn) if choice == "auto" and plain is not None else None
     if is_compiled or choice == "edgetpu" or spare is None:
@@ -223,6 +220,42 @@ def load(path: Path, threads: int, choice: str, warn: Warn) -> Runnable:
     except ModelError as error:  # the compiled model was not named by the user
         warn(f"{error.message}; counting on the CPU")
         return spare
+
+
+def files_of(path: Path, choice: str) -> dict[Path, str]:
+    """Return the SHA-256 of the files that `load` takes for a model for the CPU: of that, and of one compiled from it.
+
+    Raises
+    ------
+    ModelError
+        If it cannot be read, or is not compiled although it is to run on an Edge TPU alone.
+    """
+    compiled = None if choice == "cpu" else _compiled_beside(path)
+    if compiled is None and choice == "edgetpu":
+        raise _not_compiled(path)
+    paths = [path] if compiled is None else [path, compiled]
+    return {each: hashlib.sha256(cards.read_model_file(each)).hexdigest() for each in paths}
+
+
+def card_of(path: Path) -> Card:
+    """Return the card of a model that predicts maps, without loading it.
+
+    Raises
+    ------
+    ModelError
+        If it cannot be read, has no card, or is a classifier.
+    """
+    card = cards.of_file(path)
+    if card.output("foreground") is None:
+        raise ModelError(f"{path}: {NO_MAPS}")
+    return card
+
+
+def _not_compiled(path: Path) -> ModelError:
+    return ModelError(
+        f"{path} is not compiled for an Edge TPU, and there is no {path.stem}{_ENDING}.tflite beside it: make one with "
+        "'cellseg-host edgetpu'"
+    )
 
 
 def _plain_model(path: Path, threads: int, warn: Warn) -> Model:

@@ -34,6 +34,20 @@ class Verdict:
     found: GateClass
     probability: float
 
+    @property
+    def is_segmented(self) -> bool:
+        """Whether cells are looked for in the image."""
+        return self.found.follows != "empty"
+
+    @property
+    def flag(self) -> str:
+        """What the class is a reason to say of the count, in words; empty if nothing."""
+        if self.found.follows == "empty":
+            return f"no cells looked for: looks like {self.found.looks_like}"
+        if self.found.follows == "flag":
+            return f"unlike what the models are made for: looks like {self.found.looks_like}"
+        return ""
+
 
 def open_gate(path: Path, threads: int = 1) -> Classifier:
     """Open a classifier as a gate.

@@ -8,13 +8,13 @@ from typing import Any
 from cellseg_device.image.source import printable
 from cellseg_device.model.faults import as_model_faults
 from cellseg_device.model.graph import operators
-from cellseg_device.model.interpreter import RUNTIME, Model
+from cellseg_device.model.interpreter import RUNTIME, Network
 from cellseg_device.system.memory import peak_rss_mb
 
 _SIDE_FOR_FREE_SIZE_PX = 512
 
 
-def describe(model: Model) -> dict[str, Any]:
+def describe(model: Network) -> dict[str, Any]:
     """Return a description of a model, which is run once to measure the memory.
 
     Returns
@@ -53,7 +53,11 @@ def as_text(description: dict[str, Any]) -> str:
     lines.append(f"operators     {_tally(description['operators'])}")
     lines.append(f"tensors       {_tally(description['tensor_types'])}")
     lines.append("card")
+    if card.get("gate"):
+        lines += _gate_lines(card["gate"])
     for key, value in card.items():
+        if key == "gate":
+            continue
         if isinstance(value, dict):
             lines += [f"  {key}", *(f"    {k}: {v}" for k, v in value.items())]
         elif isinstance(value, list | tuple):
@@ -61,6 +65,17 @@ def as_text(description: dict[str, Any]) -> str:
         else:
             lines.append(f"  {key}: {value}")
     return "\n".join(printable(line) for line in lines)
+
+
+def _gate_lines(gate: dict[str, Any]) -> list[str]:
+    """Return what a gate sees, and what follows for an image of each class."""
+    sees = "field made small, at most" if gate["sees"] == "field" else "squares of"
+    lines = [f"  gate: sees the {sees} {gate['side_px']} px"]
+    for found in gate["classes"]:
+        follows = "nothing is looked for" if found["follows"] == "empty" else f"{found['model'] or 'the default model'}"
+        flagged = ", flagged" if found["follows"] == "flag" else ""
+        lines.append(f"    {found['name']} (looks like {found['looks_like']}): {follows}{flagged}")
+    return lines
 
 
 def _tensor(detail: dict[str, Any]) -> dict[str, Any]:

@@ -76,7 +76,7 @@ class Prediction:
     shape : (int, int)
         (height, width) at which the network saw it.
     maps : dict of str to ndarray of int8
-        As from `predict_maps`, at that size; outside the image's field no foreground.
+        As from `predict_maps`, at that size; outside the image's field no foreground. Empty if the network was not run.
     model : Model
         Whose maps these are.
     """
@@ -119,6 +119,11 @@ def predict(
     """
     stopwatch = stopwatch or Stopwatch()
     return model.attempt(lambda loaded: _predict(image, loaded, stopwatch, diameter_px, whole_px))
+
+
+def without_cells(image: Image, model: Runnable) -> Prediction:
+    """Return the prediction of an image that shows no cell by another's word: the network is not run."""
+    return model.attempt(lambda loaded: Prediction(image, image.shape, {}, loaded))
 
 
 def _predict(

@@ -1,4 +1,4 @@
-"""Replacing a model's file during the work: either the whole new model is used, or the old one stays."""
+"""Replacing the file of a model or gate during the work: either the whole new one is used, or the old one stays."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from cellseg_device.errors import ModelError
 from cellseg_device.model import card as cards
 
 if TYPE_CHECKING:
-    from cellseg_device.pipeline.predict import Runnable
+    from cellseg_device.pipeline.models import Models
 
 _State = tuple[tuple[int, int, int] | None, ...]  # inode, size, mtime_ns of each file; None where there is none
 
 
 class Renewal:
-    """Watches the file, or the pair of files, of a model in use.
+    """Watches the files of the models in use.
 
     Parameters
     ----------
-    model : Runnable
+    models : Models
     load : callable
-        Loads the file again, with all checks; raises ModelError if it does not pass them.
+        Loads the files again, with all checks; raises ModelError if they do not pass them.
     warn : callable
         Receives a line for the user.
     settle_s : float
@@ -33,45 +33,47 @@ class Renewal:
 
     def __init__(
         self,
-        model: Runnable,
-        load: Callable[[], Runnable],
+        models: Models,
+        load: Callable[[], Models],
         warn: Callable[[str], None],
         settle_s: float = 1.0,
     ) -> None:
-        self._model = model
+        self._models = models
         self._load = load
         self._warn = warn
         self._settle_s = settle_s
-        self._seen, self._seen_s = _state(model.files), time.monotonic()
+        self._seen, self._seen_s = _state(models.files), time.monotonic()
         self._checked: _State | None = self._seen  # the state that was loaded or refused
-        if any(_sha256(path) != digest for path, digest in model.files.items()):
+        if any(_sha256(path) != digest for path, digest in models.files.items()):
             self._checked = None  # replaced while it was being loaded
 
-    def due(self) -> Runnable | None:
-        """Return the new model if its file has changed and passes the checks; None to go on with the present one.
+    def due(self) -> Models | None:
+        """Return the new models if a file has changed and passes the checks; None to go on with the present ones.
 
         If the file is gone or does not pass them, the user is warned once, and it is tried again when it changes.
         """
-        state = _state(self._model.files)
+        state = _state(self._models.files)
         if state == self._checked or not self._has_settled(state):
             return None
         self._checked = state
         if None in state:
-            path = list(self._model.files)[state.index(None)]
+            path = list(self._models.files)[state.index(None)]
             self._warn(f"{path} is gone, or cannot be looked at: counting goes on with the model as it was")
             return None
         try:
-            model = self._load()
+            models = self._load()
         except ModelError as error:
             self._warn(f"{error.message}: counting goes on with the model as it was")
             return None
-        if _state(model.files) != state:
+        if _state(models.files) != state:
             self._checked = None  # it changed again meanwhile: check it the next time
-        if model.files == self._model.files:
+        if models.files == self._models.files:
             return None
-        self._model = model
-        self._warn(f"{model.path} was replaced: counting goes on with it ({model.card.name}, {model.sha256[:12]})")
-        return model
+        former, self._models = self._models, models
+        for part in models.parts:
+            if part.path in former.files and part.files not in [other.files for other in former.parts]:
+                self._warn(f"{part.path} was replaced: counting goes on with it ({part.card.name}, {part.sha256[:12]})")
+        return models
 
     def _has_settled(self, state: _State) -> bool:
         """Return whether files have not changed for a while; one that is gone has no time, so that is measured here."""

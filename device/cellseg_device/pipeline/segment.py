@@ -19,6 +19,7 @@ from cellseg_device.image import decode as decoding
 from cellseg_device.image.pixels import Image
 from cellseg_device.model.card import Separation
 from cellseg_device.model.interpreter import MapSpec
+from cellseg_device.pipeline.gate import Verdict
 from cellseg_device.pipeline.predict import Maps, Prediction, Runnable, predict
 from cellseg_device.pipeline.stopwatch import Stopwatch
 
@@ -97,6 +98,8 @@ def labels_of(prediction: Prediction) -> npt.NDArray[np.uint16]:
         If there are more than `instances.MAX_CELLS` cells.
     """
     model, shape = prediction.model, prediction.image.shape
+    if not prediction.maps:
+        return np.zeros(shape, np.uint16)
     separation = model.card.separation
     labels = label(prediction.maps, prediction.shape, model.maps, separation)
     if prediction.shape != shape:
@@ -120,8 +123,19 @@ def _cut(labels: npt.NDArray[np.uint16], field: npt.NDArray[np.uint8]) -> npt.ND
     return labels
 
 
-def finish(prediction: Prediction, stopwatch: Stopwatch, counting: Counting) -> Segmentation:
+def finish(
+    prediction: Prediction, stopwatch: Stopwatch, counting: Counting, verdict: Verdict | None = None
+) -> Segmentation:
     """Return the cells of a prediction, labelled, measured and counted; its maps are freed on the way.
+
+    Parameters
+    ----------
+    prediction : Prediction
+    stopwatch : Stopwatch
+        Receives the time of each step.
+    counting : Counting
+    verdict : Verdict or None
+        What a gate takes the image for.
 
     Raises
     ------
@@ -135,7 +149,16 @@ def finish(prediction: Prediction, stopwatch: Stopwatch, counting: Counting) -> 
     with stopwatch.step("measure"):
         ratio_per_px = prediction.shape[0] / image.shape[0] / card.cell_diameter_px
         is_scaled = counting.diameter is None and prediction.shape != image.shape
-        return count_labels(image, labels, ratio_per_px, counting, is_scaled=is_scaled)
+        result = count_labels(image, labels, ratio_per_px, counting, is_scaled=is_scaled)
+    return result if verdict is None else dataclasses.replace(result, counts=_judged(result.counts, verdict))
+
+
+def _judged(counts: Counts, verdict: Verdict) -> Counts:
+    """Return counts with what a gate takes their image for, and the flag that follows."""
+    flags = "; ".join(filter(None, (verdict.flag, counts.flags)))
+    return dataclasses.replace(
+        counts, flags=flags, class_name=verdict.found.name, class_probability=verdict.probability
+    )
 
 
 def count_labels(

@@ -17,10 +17,8 @@ from cellseg_device.image.opencv import check_size
 from cellseg_device.image.pixels import Image
 from cellseg_device.image.sandbox import decode_here
 from cellseg_device.model.card import Card
-from cellseg_device.model.interpreter import bundled_path
-from cellseg_device.pipeline import accelerator as accelerators
-from cellseg_device.pipeline import needs
-from cellseg_device.pipeline.predict import predict
+from cellseg_device.pipeline import models, needs
+from cellseg_device.pipeline.predict import predict, without_cells
 from cellseg_device.pipeline.segment import Segmentation, finish
 from cellseg_device.pipeline.stopwatch import Stopwatch
 
@@ -37,6 +35,10 @@ class Segmenter:
     ----------
     model : path-like or None
         A ``.tflite`` model with its card; None for the bundled one.
+    gate : path-like, "none" or None
+        A classifier with its card, which says for each image with which model it is counted, or that it is empty, or
+        unlike what the models are made for. ``"none"`` for none; with None it is the bundled one, if there is one and
+        `model` is None.
     threads : int
         Threads of the network. The labels do not depend on it.
     accelerator : str
@@ -88,15 +90,21 @@ class Segmenter:
     """
 
     def __init__(
-        self, model: str | os.PathLike[str] | None = None, *, threads: int = 1, accelerator: str = "auto"
+        self,
+        model: str | os.PathLike[str] | None = None,
+        *,
+        gate: str | os.PathLike[str] | None = None,
+        threads: int = 1,
+        accelerator: str = "auto",
     ) -> None:
-        path = bundled_path() if model is None else Path(model)
-        self._model = accelerators.load(path, threads, accelerator, _warn)
+        path = None if model is None else Path(model)
+        chosen: models.GateChoice = gate if gate is None or gate == models.NO_GATE else Path(gate)
+        self._models = models.load(path, chosen, threads, accelerator, _warn)
 
     @property
     def card(self) -> Card:
-        """The model's card: its name, the size of cells it knows, its accuracy."""
-        return self._model.card
+        """The card of the model, with a gate of the default one: its name, the size of cells it knows, its accuracy."""
+        return self._models.default.card
 
     def __call__(
         self, image: npt.NDArray[Any] | str | os.PathLike[str], *, counting: Counting | None = None
@@ -140,9 +148,13 @@ class Segmenter:
                 _, decoded = decode_here(Path(image), budget)
             given = counting.applied(decoded)
             diameter_px, stopwatch = counting.diameter_px(given), Stopwatch()
-            room = needs.room_for(given, self._model, budget, diameter_px=diameter_px)
-            prediction = predict(given, self._model, stopwatch, diameter_px=diameter_px, whole_px=room.whole_px)
-            return finish(prediction, stopwatch, counting)
+            choice = self._models.choose(given)
+            if choice.is_segmented:
+                room = needs.room_for(given, choice.model, budget, diameter_px=diameter_px)
+                prediction = predict(given, choice.model, stopwatch, diameter_px=diameter_px, whole_px=room.whole_px)
+            else:
+                prediction = without_cells(given, choice.model)
+            return finish(prediction, stopwatch, counting, choice.verdict)
         except ImageError as error:
             what = "the array" if isinstance(image, np.ndarray) else f"{image}:"
             raise ImageError(f"{what} {error.message}") from None

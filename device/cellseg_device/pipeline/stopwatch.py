@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-STEPS = ("decode", "normalise", "tiles", "invoke", "stitch", "instances", "measure", "write")
+STEPS = ("decode", "normalise", "gate", "tiles", "invoke", "stitch", "instances", "measure", "write")
 
 
 @dataclass

@@ -31,7 +31,7 @@ class Entry:
     stem : str or None
         What its result files begin with; None where it failed.
     model, model_sha256 : str
-        Name of the model, and the digest of its file.
+        Name of the model, and the digest of its file; of the gate, where that says that nothing is to be looked for.
     recorded_at : str
         ISO 8601, UTC.
     total_ms : float
@@ -43,6 +43,8 @@ class Entry:
     counts : Counts or None
     place : str or None
         Path of the image file from the output folder (`places.place_of`); None in a row of an older version.
+    gate_sha256 : str or None
+        Digest of the gate that chose the model; None without one.
     """
 
     image: str
@@ -60,6 +62,7 @@ class Entry:
     files: str | None = None
     counts: Counts | None = None
     place: str | None = None
+    gate_sha256: str | None = None
 
     def digests(self) -> dict[str, str]:
         """SHA-256 by name, of the result files; none in a row of an older version."""
@@ -72,7 +75,18 @@ def _kinds(sql: str) -> tuple[type, ...]:
     return {"INTEGER": (int, NoneType), "REAL": (float, int, NoneType)}.get(sql.split()[0], (str, NoneType))
 
 
-_TEXTS = ("sha256", "reason", "stem", "model", "model_sha256", "recorded_at", "settings", "files", "place")
+_TEXTS = (
+    "sha256",
+    "reason",
+    "stem",
+    "model",
+    "model_sha256",
+    "recorded_at",
+    "settings",
+    "files",
+    "place",
+    "gate_sha256",
+)
 _OWN_KINDS: list[tuple[str, tuple[type, ...]]] = [
     *[("size", (int,)), ("mtime_ns", (int,)), ("total_ms", (float, int)), ("image", (str,))],
     *[(name, (str, NoneType)) for name in _TEXTS],

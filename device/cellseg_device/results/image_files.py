@@ -63,6 +63,8 @@ class Provenance:
         `counting.Counting.key`.
     accelerator : str
         What the network ran on, ``"cpu"`` or ``"edgetpu"``; the latter rounds otherwise.
+    gate_sha256 : str or None
+        Digest of the gate that chose the model; None without one.
     """
 
     image: str
@@ -72,6 +74,11 @@ class Provenance:
     model_sha256: str
     settings: str
     accelerator: str = "cpu"
+    gate_sha256: str | None = None
+
+    def facts(self) -> dict[str, str]:
+        """What is known, by name, in words."""
+        return {name: str(value) for name, value in dataclasses.asdict(self).items() if value is not None}
 
 
 def write(
@@ -228,7 +235,7 @@ def _ome_xml(height: int, width: int, pixel_size_um: float | None, provenance: P
             attributes[f"PhysicalSize{axis}"] = repr(float(pixel_size_um))
             attributes[f"PhysicalSize{axis}Unit"] = "µm"
     pixels = " ".join(f"{name}={quoteattr(value)}" for name, value in attributes.items())
-    facts = "".join(f"<M K={quoteattr(k)}>{escape(str(v))}</M>" for k, v in dataclasses.asdict(provenance).items())
+    facts = "".join(f"<M K={quoteattr(k)}>{escape(v)}</M>" for k, v in provenance.facts().items())
     return (
         '<?xml version="1.0" encoding="UTF-8"?>'
         f'<OME xmlns="{namespace}" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" '

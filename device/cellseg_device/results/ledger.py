@@ -153,11 +153,18 @@ class Ledger:
             beginnings = [value for text in TRIED_AGAIN for value in (len(text), text)]
             return self._connection.execute(query, (DONE, settings, *beginnings)).fetchall()
 
-    def count_made_otherwise(self, model_sha256: str, settings: str) -> int:
-        """Return how many images were done with another model file, or other settings."""
-        query = "SELECT count(*) FROM images WHERE status = ? AND (model_sha256 != ? OR ifnull(settings, '{}') != ?)"
+    def count_made_otherwise(self, model_sha256s: Collection[str], gate_sha256: str | None, settings: str) -> int:
+        """Return how many images were done with another model file than these, another gate, or other settings."""
+        query = f"""
+            SELECT count(*) FROM images
+            WHERE status = ? AND (
+                model_sha256 NOT IN ({", ".join("?" * len(model_sha256s))})
+                OR gate_sha256 IS NOT ? OR ifnull(settings, '{{}}') != ?
+            )
+        """
         with self._faults():
-            return int(self._connection.execute(query, (DONE, model_sha256, settings)).fetchone()[0])
+            values = (DONE, *model_sha256s, gate_sha256, settings)
+            return int(self._connection.execute(query, values).fetchone()[0])
 
     def put(self, entry: Entry) -> None:
         """Write an entry in place of the image's former one, as the latest; within a `transaction`.

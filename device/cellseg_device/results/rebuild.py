@@ -217,6 +217,7 @@ def _entry(folder: Path, row: dict[str, str], original: Path) -> Entry:
         settings=made_from.settings,
         files=json.dumps({name: files.sha256(folder / name) for name in named}),
         counts=counts,
+        gate_sha256=made_from.gate_sha256,
         # Path.is_file raises where it may not look, or the name is too long
         place=place_of(original, folder) if os.path.isfile(original) else None,  # noqa: PTH113
     )
@@ -256,7 +257,7 @@ def _in_doubt(path: Path) -> frozenset[str]:
 def _counts(row: dict[str, str]) -> Counts:
     values: dict[str, object] = {}
     for name, stored in Counts.storage().items():
-        text = row.get(name) or ""
+        text = row.get(stored.heading or name) or ""
         try:
             if stored.sql.startswith("TEXT"):
                 values[name] = text

@@ -14,7 +14,7 @@ from pathlib import Path
 from cellseg_device.cells.counting import Counting, Counts
 from cellseg_device.errors import ImageError
 from cellseg_device.image.source import Source
-from cellseg_device.pipeline.predict import Runnable
+from cellseg_device.pipeline.models import Choice
 from cellseg_device.pipeline.segment import Segmentation
 from cellseg_device.results import formats, image_files, overlay
 from cellseg_device.results.capture_names import capture_time
@@ -37,15 +37,20 @@ class Attempt:
     source : Source
     sha256 : str or None
         Of its file; None where that could not be read.
-    model : Runnable
+    choice : Choice
     start : float
         When its turn began, by `time.perf_counter`.
     """
 
     source: Source
     sha256: str | None
-    model: Runnable
+    choice: Choice
     start: float
+
+    @property
+    def gate_sha256(self) -> str | None:
+        """Digest of the gate."""
+        return None if self.choice.gate is None else self.choice.gate.sha256
 
 
 class Saver:
@@ -116,10 +121,11 @@ class Saver:
             Path(image).name,
             attempt.sha256 or "",
             attempt.source.size,
-            attempt.model.card.name,
-            attempt.model.sha256,
+            attempt.choice.counter.card.name,
+            attempt.choice.counter.sha256,
             self._settings,
             accelerator,
+            attempt.gate_sha256,
         )
         had = self._had(stem, self._noted(image, stem))
         if former is not None and former.stem is not None:
@@ -175,14 +181,15 @@ class Saver:
             status=FAILED if counts is None else DONE,
             reason=reason,
             stem=stem,
-            model=attempt.model.card.name,
-            model_sha256=attempt.model.sha256,
+            model=attempt.choice.counter.card.name,
+            model_sha256=attempt.choice.counter.sha256,
             recorded_at=utc(time.time_ns()),
             total_ms=(time.perf_counter() - attempt.start) * 1e3,
             settings=self._settings,
             files=files,
             counts=counts,
             place=self._output.place(attempt.source),
+            gate_sha256=attempt.gate_sha256,
         )
         self._output.record(entry, former=former)
         return entry

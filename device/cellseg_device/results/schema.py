@@ -54,6 +54,9 @@ CREATE TABLE in_hand (  -- images that were begun and are not recorded yet
     files TEXT  -- JSON: names of result files that are being replaced; its result is in doubt then
 );
 """,
+    7: """
+ALTER TABLE images ADD COLUMN gate_sha256 TEXT;
+""",
 }
 VERSION = max(*_ADDED, *(stored.since for stored in Counts.storage().values()))
 

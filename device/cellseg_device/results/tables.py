@@ -16,12 +16,13 @@ from cellseg_device.system import files
 from cellseg_device.system.csv_text import csv_bytes, heading_of
 
 COUNTS_NAME, FAILED_NAME = "counts.csv", "failed.csv"
-_PLACES = {name: stored.column for name, stored in Counts.storage().items() if stored.column is not None}
+_STORED = {stored.heading or name: stored for name, stored in Counts.storage().items()}  # by heading
+_PLACES = {name: stored.column for name, stored in _STORED.items() if stored.column is not None}
 COUNTS_COLUMNS = ("image", *sorted(_PLACES, key=_PLACES.__getitem__), "modified_at", "model", "labels")
 FILE = "file"  # in `captured_from`: nothing says when the image was taken, and the time is that of its file
 TEXT_COLUMNS = {  # of those; the others hold numbers
     *("image", "modified_at", "model", "labels"),
-    *(name for name, stored in Counts.storage().items() if stored.sql.startswith("TEXT")),
+    *(name for name, stored in _STORED.items() if stored.sql.startswith("TEXT")),
 }
 FAILED_COLUMNS = ("image", "reason", "failed_at")
 _HEADERS = {COUNTS_NAME: COUNTS_COLUMNS, FAILED_NAME: FAILED_COLUMNS}
@@ -69,7 +70,7 @@ def _row(entry: Entry) -> list[object]:
         return [entry.image, entry.reason, entry.recorded_at]
     modified_at = utc(entry.mtime_ns)
     values = {
-        **vars(entry.counts),
+        **{stored.heading or name: getattr(entry.counts, name) for name, stored in Counts.storage().items()},
         "captured_at": entry.counts.captured_at or modified_at,
         "captured_from": entry.counts.captured_from or FILE,
         "image": entry.image,

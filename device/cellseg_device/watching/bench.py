@@ -16,7 +16,7 @@ from cellseg_device.errors import ImageError, OutputError
 from cellseg_device.image.sandbox import Decode, decode_here
 from cellseg_device.image.source import Source, source_at
 from cellseg_device.model.interpreter import RUNTIME
-from cellseg_device.pipeline.predict import Runnable
+from cellseg_device.pipeline.models import Models
 from cellseg_device.pipeline.selftest import known_image
 from cellseg_device.pipeline.stopwatch import STEPS, Stopwatch
 from cellseg_device.results import image_files
@@ -40,7 +40,7 @@ def known_field(height: int, width: int) -> bytes:
 
 def bench(
     data: bytes,
-    model: Runnable,
+    models: Models,
     runs: int,
     folder: Path | None = None,
     on_run: Callable[[int], object] = lambda _number: None,
@@ -53,7 +53,7 @@ def bench(
     ----------
     data : bytes
         An image file.
-    model : Runnable
+    models : Models
     runs : int
         A first run, which prepares the runtime for the image's size, is not counted.
     folder : Path or None
@@ -88,21 +88,24 @@ def bench(
         path = Path(temporary) / "field"
         path.write_bytes(data)
         out = Path(temporary) / "out"
-        with worker_for(out, lambda: model, lambda _line: None, decode=decode, extras=_EXTRAS) as worker:
+        with worker_for(out, lambda: models, lambda _line: None, decode=decode, extras=_EXTRAS) as worker:
             for number in range(runs + 1):
                 stopwatch = Stopwatch()
                 outcome = _processed(worker, _new(path, f"field-{number}"), stopwatch)
                 if number:
                     totals.append(outcome.ms)
                     for name in STEPS:
-                        steps[name].append(stopwatch.ms[name])
+                        steps[name].append(stopwatch.ms.get(name, 0.0))
                     on_run(number)
             sources = [_new(path, f"next-{number}") for number in range(runs + 1)]
             turns = []
             for source, following in zip_longest(sources, sources[1:]):
                 turns.append(_processed(worker, source, Stopwatch(), following).ms)
-            counts = worker.output.ledger.get("field-0").counts  # type: ignore[union-attr]
+            entry = worker.output.ledger.get("field-0")
+    assert entry is not None
+    counts = entry.counts
     assert counts is not None
+    counter = next(part for part in models.parts if part.sha256 == entry.model_sha256)
     sustained = _statistics(turns[1:])  # nothing went ahead of the first
     return {
         "steps": {name: _statistics(values) for name, values in steps.items()},
@@ -112,11 +115,12 @@ def bench(
         "peak_rss_mb": round(peak_rss_mb(), 1),
         "hardware": hardware.describe(),
         "model": {
-            "name": model.card.name,
-            "quantization": model.card.quantization,
+            "name": counter.card.name,
+            "gate": None if models.gate is None else models.gate.card.name,
+            "quantization": counter.card.quantization,
             "runtime": RUNTIME,
-            "threads": model.threads,
-            "accelerator": model.accelerator,
+            "threads": models.default.threads,
+            "accelerator": models.default.accelerator,
         },
         "image": {"height_px": counts.height_px, "width_px": counts.width_px, "cells": counts.count},
         "runs": runs,
@@ -159,10 +163,14 @@ def as_text(result: dict[str, Any]) -> str:
     lines += [
         "",
         f"{size}: {speed}",
-        f"{model['name']} ({model['quantization']}), {model['runtime']}, on the {processor}",
+        f"{_with_gate(model)} ({model['quantization']}), {model['runtime']}, on the {processor}",
         ", ".join(f"{k} {v}" for k, v in known.items()),
     ]
     return "\n".join(lines)
+
+
+def _with_gate(model: dict[str, Any]) -> str:
+    return f"{model['name']}, by the gate {model['gate']}" if model["gate"] else str(model["name"])
 
 
 def _statistics(values: list[float]) -> dict[str, float]:

@@ -30,6 +30,8 @@ class Outcome:
         Why its count may be wrong.
     surround : str
         As in `Counts`.
+    class_name, class_probability : str, float or None
+        As in `Counts`.
     made : tuple of str
         Names of files that were made of an earlier result.
     """
@@ -43,6 +45,8 @@ class Outcome:
     flags: str = ""
     cells_in_frame: int | None = None
     surround: str = ""
+    class_name: str = ""
+    class_probability: float | None = None
     made: tuple[str, ...] = ()
 
 

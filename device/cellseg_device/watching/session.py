@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cellseg_device.cells.counting import Counting
 from cellseg_device.image.sandbox import Decode
-from cellseg_device.pipeline.predict import Runnable
+from cellseg_device.pipeline.models import Models
 from cellseg_device.pipeline.renewal import Renewal
 from cellseg_device.results.folder import Output
 from cellseg_device.results.retention import Retention
@@ -18,7 +18,7 @@ from cellseg_device.watching.worker import Worker
 @contextmanager
 def worker_for(
     out: Path,
-    load: Callable[[], Runnable],
+    load: Callable[[], Models],
     warn: Callable[[str], None],
     *,
     decode: Decode,
@@ -37,7 +37,7 @@ def worker_for(
     out : Path
         The output folder. It is opened by the first image, or by `watch.open_output`.
     load : callable
-        Loads the model, now and each time that its file is replaced.
+        Loads the models, now and each time that a file of theirs is replaced.
     warn : callable
         Receives a line for the user.
     decode : callable
@@ -62,15 +62,15 @@ def worker_for(
     with ExitStack() as stack:
         output = Output(out, warn, settings=counting.key(), watched=watched, keep_free_bytes=keep_free_bytes)
         stack.callback(output.close)
-        model = load()
+        models = load()
         worker = Worker(
-            model,
+            models,
             output,
             counting=counting,
             extras=extras,
             asked=asked,
             decode=decode,
-            renewal=Renewal(model, load, warn) if renews else None,
+            renewal=Renewal(models, load, warn) if renews else None,
             retention=None if retain_s is None else Retention(output, retain_s),
         )
         stack.callback(worker.close)

@@ -13,7 +13,7 @@ from cellseg_device.errors import KILLS, TRIED_AGAIN, ImageError
 from cellseg_device.image.sandbox import Decode, decode_here
 from cellseg_device.image.source import Source
 from cellseg_device.pipeline import segment
-from cellseg_device.pipeline.predict import Runnable
+from cellseg_device.pipeline.models import Choice, Models
 from cellseg_device.pipeline.renewal import Renewal
 from cellseg_device.pipeline.stopwatch import Stopwatch
 from cellseg_device.results import image_files
@@ -34,7 +34,7 @@ class Worker:
 
     Parameters
     ----------
-    model : Runnable
+    models : Models
     output : Output
         Opened by the first image, and again after a fault of its disk.
     counting : Counting or None
@@ -52,8 +52,8 @@ class Worker:
 
     Attributes
     ----------
-    model, output
-        As given; the model after a renewal is the new one.
+    models, output
+        As given; the models after a renewal are the new ones.
     asked
         As given.
     settings : str
@@ -62,7 +62,7 @@ class Worker:
 
     def __init__(
         self,
-        model: Runnable,
+        models: Models,
         output: Output,
         *,
         counting: Counting | None = None,
@@ -72,7 +72,7 @@ class Worker:
         renewal: Renewal | None = None,
         retention: Retention | None = None,
     ) -> None:
-        self.model = model
+        self.models = models
         self.output = output
         self._counting = counting or Counting()
         self.settings = self._counting.key()
@@ -83,11 +83,6 @@ class Worker:
         self._prefetcher = Prefetcher(self._counting, decode, extras)
         self._saver = Saver(output, self._counting, extras)
         self._has_warned_of_size = False
-
-    @property
-    def model_sha256(self) -> str:
-        """Digest of the model's file; of a pair, the CPU's."""
-        return self.model.sha256
 
     def close(self) -> None:
         """End the threads; the output stays as it is."""
@@ -126,14 +121,14 @@ class Worker:
         stopwatch = stopwatch or Stopwatch()
         named = self.output.admit(source)
         self._renew()
-        attempt = Attempt(named, None, self.model, start)
+        attempt = Attempt(named, None, Choice(self.models.default, self.models.gate), start)
         try:
             following = self._take_in_hand(named, following)
-            begun = self._prefetcher.take(source, self.model, stopwatch, following=following)
-            attempt = replace(attempt, sha256=begun.sha256)
+            begun = self._prefetcher.take(source, self.models, stopwatch, following=following)
+            attempt = replace(attempt, sha256=begun.sha256, choice=begun.choice)
             with as_image_faults():
                 prediction = begun.prediction.result()
-                result = segment.finish(prediction, stopwatch, self._counting)
+                result = segment.finish(prediction, stopwatch, self._counting, begun.choice.verdict)
             with stopwatch.step("write"), as_image_faults():
                 entry = self._saver.save(attempt, result, accelerator=prediction.model.accelerator)
         except ImageError as error:
@@ -190,7 +185,8 @@ class Worker:
         ----------
         source : Source
         strict : bool
-            Whether only a former result with this model and these settings will do; a failed image is then tried again.
+            Whether only a former result with these models, this gate and these settings will do; a failed image is then
+            tried again.
 
         Raises
         ------
@@ -208,7 +204,7 @@ class Worker:
             may_pass = entry.reason is not None and entry.reason.startswith(TRIED_AGAIN)
             is_tried_again = strict or may_pass or not has_same_settings
             return None if is_tried_again else Outcome(source.image, FAILED, reason=entry.reason)
-        is_same = has_same_settings and entry.model_sha256 == self.model_sha256
+        is_same = has_same_settings and self.models.have_made(entry.model_sha256, entry.gate_sha256)
         if (strict and not is_same) or not self.output.has_files(entry.stem):
             return None
         return _outcome(entry, entry.counts, UNCHANGED)
@@ -243,9 +239,9 @@ class Worker:
 
     def _renew(self) -> None:
         """Take up a new model between two images; what was begun with the old one is begun again."""
-        model = self._renewal.due() if self._renewal is not None else None
-        if model is not None:
-            self.model = model
+        models = self._renewal.due() if self._renewal is not None else None
+        if models is not None:
+            self.models = models
 
     def _warn_of_size(self, image: str, counts: Counts) -> None:
         """Say once why there are no cells per mL although a depth is given."""
@@ -266,6 +262,8 @@ def _outcome(entry: Entry, counts: Counts, status: str, ms: float = 0.0) -> Outc
         flags=counts.flags,
         cells_in_frame=counts.count_in_frame,
         surround=counts.surround,
+        class_name=counts.class_name,
+        class_probability=counts.class_probability,
     )
 
 

@@ -63,6 +63,8 @@ def test_json_has_standard_output_for_itself(capsys):
         "reason": None,
         "flags": "",
         "surround": "",
+        "class": "",
+        "class_probability": None,
         "made": [],
     }
     assert printed.err.splitlines()[-1].startswith("3 images: ")

@@ -24,6 +24,7 @@ from cellseg_device.model.edgetpu import Device, Library, State
 from cellseg_device.model.interpreter import Model
 from cellseg_device.pipeline import accelerator, predict, segment, selftest
 from cellseg_device.pipeline.accelerator import FallbackModel
+from cellseg_device.pipeline.models import Models
 from cellseg_device.pipeline.renewal import Renewal
 from cellseg_device.results import image_files
 from cellseg_device.results.folder import Output
@@ -106,7 +107,7 @@ def counted(tmp_path, images, warnings):
         plain = Model(models.bundled_path())
         plain_labels = [segment.segment(image.read_bytes(), plain).labels for image in images]
         output = Output(tmp_path / "out", warnings.append)
-        worker = Worker(model, output)
+        worker = Worker(Models(model), output)
         ran_on = []
         try:
             for number, image in enumerate(images):
@@ -257,7 +258,7 @@ def test_an_image_in_whose_middle_it_fails_is_done_by_the_cpu(
 def test_images_that_follow_each_other_are_all_done_when_it_is_unplugged(tpu, pair, images, tmp_path, warnings):
     model = accelerator.load(pair[0], 1, "auto", warnings.append)
     output = Output(tmp_path / "out", warnings.append)
-    worker = Worker(model, output)
+    worker = Worker(Models(model), output)
     for number, outcome in enumerate(watch.run(images, worker, StopSignal())):
         assert outcome.status == "done"
         tpu.plugged = number < 1
@@ -270,7 +271,7 @@ def test_what_was_counted_on_one_is_not_counted_again_on_the_other(tpu, pair, im
     statuses = []
     for named, choice in ((0, "auto"), (1, "auto"), (1, "edgetpu"), (0, "cpu")):
         output = Output(tmp_path / "out", warnings.append)
-        worker = Worker(accelerator.load(pair[named], 1, choice, warnings.append), output)
+        worker = Worker(Models(accelerator.load(pair[named], 1, choice, warnings.append)), output)
         statuses.append({outcome.status for outcome in watch.run(images, worker, StopSignal())})
         watch.note_counts_made_otherwise(worker)
         worker.close()
@@ -301,7 +302,7 @@ def test_it_is_tried_less_and_less_often(tpu, pair, images, warnings):
 def test_where_nothing_goes_without_it_nothing_is_recorded_when_it_fails(tpu, pair, images, tmp_path, warnings):
     model = accelerator.load(pair[1], 1, "edgetpu", warnings.append)
     output = Output(tmp_path / "out", warnings.append)
-    worker = Worker(model, output)
+    worker = Worker(Models(model), output)
     tpu.plugged = False
     for _ in range(2):
         with pytest.raises(AcceleratorError, match=r"'cellseg-device doctor'; .* nuclei\.tflite beside it") as caught:
@@ -355,7 +356,7 @@ def test_either_file_of_a_pair_may_be_replaced(tpu, pair, model_path, warnings):
     data = model_path.read_bytes()
 
     def load():
-        return accelerator.load(pair[1], 1, "auto", lambda line: None)
+        return Models(accelerator.load(pair[1], 1, "auto", lambda line: None))
 
     renewal = Renewal(load(), load, warnings.append, settle_s=0)
     assert renewal.due() is None
@@ -364,7 +365,7 @@ def test_either_file_of_a_pair_may_be_replaced(tpu, pair, model_path, warnings):
     assert "not the same model" in warnings[0]
     assert "goes on with the model as it was" in warnings[0]
     pair[1].write_bytes(compiled(data, name="new"))
-    assert renewal.due().card.name == "new"
+    assert renewal.due().default.card.name == "new"
     assert renewal.due() is None
     assert len(warnings) == 2
 

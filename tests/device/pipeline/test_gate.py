@@ -13,14 +13,6 @@ from cellseg_device.pipeline.gate import classify, made_small, open_gate, views
 RNG = np.random.default_rng(0)
 
 
-def noisy(*colour, shape=(120, 160)):
-    """An image of about this colour, with values up to black and white, so that normalising keeps it so."""
-    pixels = np.array(colour) + RNG.normal(0, 12, (*shape, 3))
-    pixels[RNG.random(shape) < 0.03] = 0
-    pixels[RNG.random(shape) < 0.01] = 255
-    return np.clip(pixels, 0, 255).astype(np.uint8)
-
-
 @pytest.fixture
 def tint(tmp_path):
     return open_gate(gates.write_gate(tmp_path / "tint.tflite"))
@@ -36,7 +28,7 @@ def tint(tmp_path):
     ],
 )
 def test_an_image_is_of_the_class_that_is_most_likely(tint, colour, name):
-    verdict = classify(Image(noisy(*colour)), tint)
+    verdict = classify(Image(gates.tinted(*colour)), tint)
     assert verdict.found.name == name
     assert 0.5 < verdict.probability <= 1
     assert verdict.probability == round(verdict.probability, 4)
@@ -44,18 +36,19 @@ def test_an_image_is_of_the_class_that_is_most_likely(tint, colour, name):
 
 def test_the_gate_sees_what_the_network_sees(tint):
     """One channel, what surrounds the field filled up, and levels between percentiles."""
-    pixels = noisy(220, 150, 120)
+    pixels = gates.tinted(220, 150, 120)
     assert classify(Image(pixels, channel=1), tint).found.name in ("fluorescence", "chamber")  # grey has no tint
     field = np.zeros(pixels.shape[:2], np.uint8)
     cv2.circle(field, (80, 60), 55, 255, -1)
     blue = np.where(field[..., None] > 0, pixels, np.array([0, 0, 255], np.uint8))
     assert classify(Image(blue, field=field), tint).found.name == "smear"
-    faint = (noisy(30, 30, 30)[..., 0].astype(np.uint16) + 1000) * 3
+    faint = (gates.tinted(30, 30, 30)[..., 0].astype(np.uint16) + 1000) * 3
     assert classify(Image(faint), tint).found.name == "fluorescence"
 
 
 def test_levels_are_those_of_the_table(model):
-    for pixels in (noisy(90, 80, 70), noisy(90, 80, 70)[..., 0], noisy(9, 8, 7)[..., 0].astype(np.uint16) * 200):
+    colour = gates.tinted(90, 80, 70)
+    for pixels in (colour, colour[..., 0], colour[..., 0].astype(np.uint16) * 200):
         image = Image(pixels)
         shown, table = predict.shown(image, model.card)
         assert np.array_equal(predict.levels(image, model.card), table[shown])

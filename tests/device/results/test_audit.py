@@ -5,6 +5,7 @@ import sqlite3
 import pytest
 
 from cellseg_device.image.source import source_at
+from cellseg_device.pipeline.models import Models
 from cellseg_device.results import audit
 from cellseg_device.results.folder import Output
 from cellseg_device.watching.worker import Worker
@@ -25,7 +26,7 @@ def test_a_missing_table_of_cells(model, tmp_path, write_image, name, image, is_
     (tmp_path / "captures").mkdir()
     output = Output(tmp_path, print)
     source = source_at(write_image(tmp_path / "captures" / name), image)
-    worker = Worker(model, output)
+    worker = Worker(Models(model), output)
     done = worker.process(source)
     worker.close()
     output.close()

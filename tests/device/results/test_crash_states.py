@@ -18,6 +18,7 @@ from simulated_disk import State, materialise, recorded
 from cellseg_device.cells.counting import Counting
 from cellseg_device.model import card as cards
 from cellseg_device.model.interpreter import Model
+from cellseg_device.pipeline.models import Models
 from cellseg_device.results import audit, export, image_files, rebuild
 from cellseg_device.results.entry import DONE, FAILED
 from cellseg_device.results.folder import Output
@@ -69,7 +70,7 @@ class Bench:
 
     def work(self, do=watch.once, *names, extras=(), counting=None, model=None):
         output = Output(self.out, lambda line: None, settings=(counting or Counting()).key(), watched=self.images)
-        worker = Worker(model or self.model, output, counting=counting, extras=extras)
+        worker = Worker(Models(model or self.model), output, counting=counting, extras=extras)
         try:
             if do is scan:  # as 'watch' does
                 output.open()

@@ -48,6 +48,8 @@ COUNTS = Counts(
     surround="dark, around circle:50,100,45",
     captured_at="",
     captured_from="",
+    class_name="chamber",
+    class_probability=0.875,
 )
 
 
@@ -122,6 +124,8 @@ def test_a_row_says_what_is_known_and_nothing_else(out):
         "diameter_ratio": "1.00726",
         "captured_at": "2023-11-14T22:13:20Z",
         "captured_from": "file",
+        "class": "chamber",
+        "class_probability": "0.875",
         "modified_at": "2023-11-14T22:13:20Z",
         "model": "nuclei",
         "labels": "a.labels.tif",
@@ -547,7 +551,7 @@ def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path):
     out.open()
     former = out.ledger.get("a.png")
     assert (former.counts.count, former.counts.flags, former.settings) == (None, "", None)
-    assert out.ledger.count_made_otherwise("ff", "{}") == 0
+    assert out.ledger.count_made_otherwise({"ff"}, None, "{}") == 0
     assert out.known == {"a.png": (5, 7)}
     out.record(done("b.png", "b"))
     assert out.ledger.get("b.png") == done("b.png", "b")
@@ -604,7 +608,7 @@ COUNTS_IN_THE_LEDGER = (
     "count count_in_frame height_px width_px pixel_size_um covered_fraction median_diameter_px median_diameter_um "
     "density_per_mm2 settings files left_out counted_area_px concentration_per_ml concentration_low_per_ml "
     "concentration_high_per_ml focus edge_sharpness saturated_fraction uneven_light at_border_fraction diameter_ratio "
-    "flags place captured_at captured_from surround"
+    "flags place captured_at captured_from surround gate_sha256 class_name class_probability"
 )
 
 

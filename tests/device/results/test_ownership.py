@@ -12,6 +12,7 @@ from cellseg_device.cells.counting import Counting
 from cellseg_device.cells.region import Region
 from cellseg_device.errors import NOT_OURS
 from cellseg_device.image.source import source_at
+from cellseg_device.pipeline.models import Models
 from cellseg_device.results import places, save
 from cellseg_device.results.entry import DONE, FAILED
 from cellseg_device.results.folder import Output
@@ -200,7 +201,7 @@ def test_what_lies_beside_the_folder_with_the_results_keeps_its_whole_path(model
     path = write_image(tmp_path / "a.png")
     (tmp_path / "disk").mkdir()
     output = Output(tmp_path / "disk" / "out", print)
-    worker = Worker(model, output)
+    worker = Worker(Models(model), output)
     assert [o.image for o in watch.run([path], worker, StopSignal())] == [str(path)]
     assert places.name_of(Path("/data/a.png"), Path("/results")) == "/data/a.png"
     worker.close()
@@ -213,7 +214,7 @@ def test_names_stay_when_images_and_results_are_moved_together(model, tmp_path, 
     outcomes = []
     for folder in ("project", "archive"):
         output = Output(tmp_path / folder / "out", print)
-        worker = Worker(model, output)
+        worker = Worker(Models(model), output)
         outcomes += watch.run([tmp_path / folder / "day" / "a.png"], worker, StopSignal())
         outcomes += watch.once(tmp_path / folder / "day", worker, watch.Timing(), StopSignal())
         worker.close()
@@ -226,7 +227,7 @@ def test_names_stay_when_images_and_results_are_moved_together(model, tmp_path, 
 
 def watched_once(model, folder, out):
     output = Output(out, print, watched=folder)
-    worker = Worker(model, output)
+    worker = Worker(Models(model), output)
     outcomes = once(folder, worker)
     worker.close()
     output.close()
@@ -276,7 +277,7 @@ def test_images_of_one_name_in_two_folders_are_two(model, tmp_path, write_image,
 
     def done(watched):
         output = Output(tmp_path / "out", print, watched=tmp_path / "day" if watched else None)
-        worker = Worker(model, output)
+        worker = Worker(Models(model), output)
         if watched:
             output.open()
             assert (scan(tmp_path / "day", output.folder, known=output.known) == []) == bool(found)
@@ -303,7 +304,7 @@ def test_a_copy_beside_the_results_is_not_taken_for_an_image_of_the_watched_fold
     (tmp_path / "day").mkdir()
     beside = write_image(tmp_path / "a.png")
     output = Output(tmp_path / "out", print)
-    worker = Worker(model, output)
+    worker = Worker(Models(model), output)
     list(watch.run([beside], worker, StopSignal()))
     worker.close()
     output.close()
@@ -575,7 +576,7 @@ def test_nothing_is_gone_because_the_results_were_moved(model, tmp_path, write_i
     write_image(tmp_path / "images" / "a.png")
     for out in ("out", "elsewhere/out"):
         output = Output(tmp_path / out, print, watched=tmp_path / "images")
-        worker = Worker(model, output)
+        worker = Worker(Models(model), output)
         once(tmp_path / "images", worker)
         worker.close()
         output.close()

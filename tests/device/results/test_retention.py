@@ -9,6 +9,7 @@ import time
 import pytest
 
 from cellseg_device.image.source import source_at
+from cellseg_device.pipeline.models import Models
 from cellseg_device.results.folder import Output
 from cellseg_device.results.retention import Retention
 from cellseg_device.results.tables import utc
@@ -26,11 +27,11 @@ def output(tmp_path, model, write_image, warnings):
     out = tmp_path / "out"
     (out / "captures").mkdir(parents=True)
     output = Output(out, warnings.append)
-    worker = Worker(model, output, extras=["overlay"])
+    worker = Worker(Models(model), output, extras=["overlay"])
     assert worker.process(source_at(write_image(out / "captures" / CAPTURE, seed=1), CAPTURE)).status == "done"
     assert worker.process(source_at(write_image(tmp_path / "a.png", seed=2), "a.png")).status == "done"
     worker.close()
-    worker = Worker(model, output)
+    worker = Worker(Models(model), output)
     assert worker.process(source_at(write_image(tmp_path / "b.png", seed=3), "b.png")).status == "done"
     for image in (CAPTURE, "a.png", "b.png"):
         output.record(dataclasses.replace(output.ledger.get(image), recorded_at="2026-01-01T00:00:00Z"))
@@ -58,7 +59,7 @@ def test_what_would_go_at_once_is_not_made_of_an_earlier_result(output, model):
     path = output.folder.parent / "b.png"
     for days, made in ((30, ("b.geojson",)), (3650, ("b.overlay.jpg", "b.numbers.jpg"))):
         asked = ["overlay", "numbers", "geojson"]
-        worker = Worker(model, output, extras=asked, asked=asked, retention=Retention(output, days * DAY_S))
+        worker = Worker(Models(model), output, extras=asked, asked=asked, retention=Retention(output, days * DAY_S))
         source = source_at(path, "b.png")
         assert worker.with_extras(worker.former(source, strict=False), source).made == made
         worker.close()
@@ -157,7 +158,7 @@ def test_a_watch_that_waits_for_room_makes_some(output, model, tmp_path, write_i
     monkeypatch.setattr(output, "check_room", check_room)
     monkeypatch.setattr(StopSignal, "sleep", lambda _self, _seconds: None)
     source = source_at(write_image(tmp_path / "c.png", seed=4), "c.png")
-    worker = Worker(model, output, retention=Retention(output, 30 * DAY_S))
+    worker = Worker(Models(model), output, retention=Retention(output, 30 * DAY_S))
     batch = Batch(worker, StopSignal())
     assert list(batch.work([source])) == []
     assert [outcome.status for outcome in batch.work([source])] == ["done"]

@@ -14,6 +14,7 @@ import pytest
 from cellseg_device.camera import captures
 from cellseg_device.errors import InputError, OutputError
 from cellseg_device.image.source import source_at
+from cellseg_device.pipeline.models import Models
 from cellseg_device.results import export, rebuild, schema, tables
 from cellseg_device.results import ledger as ledgers
 from cellseg_device.results.entry import DONE
@@ -188,7 +189,7 @@ def test_names_of_files_elsewhere_are_damage(tampered, victim, model, names, wri
     out = tampered("UPDATE images SET files = ?", names)
     (tmp_path / "a.png").write_bytes(b"no image any more")
     output = Output(out, lambda line: None)
-    worker = Worker(model, output)
+    worker = Worker(Models(model), output)
     with pytest.raises(OutputError, match="it names a file outside of its folder"):
         worker.process(source_at(tmp_path / "a.png", "a.png"))
     worker.close()

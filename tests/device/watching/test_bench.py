@@ -8,6 +8,7 @@ import pytest
 
 from cellseg_device.errors import ImageError
 from cellseg_device.image import decode
+from cellseg_device.pipeline.models import Models
 from cellseg_device.pipeline.stopwatch import STEPS
 from cellseg_device.watching import bench as benching
 
@@ -16,7 +17,7 @@ from cellseg_device.watching import bench as benching
 def result(model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("disk")
     done = []
-    found = benching.bench(benching.known_field(150, 210), model, 3, folder, done.append)
+    found = benching.bench(benching.known_field(150, 210), Models(model), 3, folder, done.append)
     assert done == [1, 2, 3]
     assert not list(folder.iterdir())
     return found
@@ -56,7 +57,7 @@ def test_as_text_names_every_step(result):
 
 def test_an_image_that_cannot_be_used_is_an_error_and_leaves_nothing(model, tmp_path):
     with pytest.raises(ImageError, match="is not a PNG, JPEG or TIFF"):
-        benching.bench(b"text", model, 1, tmp_path)
+        benching.bench(b"text", Models(model), 1, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -74,7 +75,7 @@ def test_every_run_makes_new_results(model, tmp_path):
     made = []
     benching.bench(
         benching.known_field(40, 50),
-        model,
+        Models(model),
         2,
         tmp_path,
         lambda _number: made.append(len(list(tmp_path.rglob("*.labels.tif")))),

@@ -9,6 +9,7 @@ import pytest
 
 from cellseg_device.errors import KILLS
 from cellseg_device.image.source import source_at
+from cellseg_device.pipeline.models import Models
 from cellseg_device.results.entry import DONE, FAILED
 from cellseg_device.results.folder import Output
 from cellseg_device.results.ledger import FILE_NAME, Ledger
@@ -126,7 +127,7 @@ def test_a_fault_of_a_disk_and_a_stop_are_no_kills(machine, model, monkeypatch, 
 
     for _ in range(3):
         output = Output(machine.out, lambda line: None)
-        worker = Worker(model, output)
+        worker = Worker(Models(model), output)
         with monkeypatch.context() as patch:
             patch.setattr("cellseg_device.system.files.write_all", full)
             with pytest.raises(OSError, match="No space left"):
@@ -146,7 +147,7 @@ def test_a_disk_that_comes_back_is_written_to_again(machine, model, monkeypatch)
     """As a stick that was pulled out and put in again: nothing that was open on it works any more."""
     source = source_at(machine.folder / "a.png", "a.png")
     output = Output(machine.out, lambda line: None)
-    worker = Worker(model, output)
+    worker = Worker(Models(model), output)
     output.open()
     gone = output.ledger
 
@@ -167,7 +168,7 @@ def test_an_image_that_cannot_be_read_is_not_in_hand_while_it_waits(machine, mod
         raise OSError(5, "Input/output error")
 
     output = Output(machine.out, lambda line: None)
-    worker = Worker(model, output, decode=unreadable)
+    worker = Worker(Models(model), output, decode=unreadable)
     source = source_at(machine.folder / "a.png", "a.png")
     with pytest.raises(OSError, match="Input/output error"):
         worker.process(source)

@@ -56,7 +56,7 @@ def test_an_image_is_done_and_its_writing_timed(work, tmp_path, write_image):
     assert stopwatch.ms["write"] > 0
     entry = work.output.ledger.get("a.png")
     assert entry.counts.count == outcome.cells
-    assert entry.model_sha256 == work.model_sha256
+    assert entry.model_sha256 == work.models.default.sha256
     assert len(entry.sha256) == 64
 
 
