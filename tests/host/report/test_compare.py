@@ -21,7 +21,7 @@ from cellseg_device.model.interpreter import Model
 from cellseg_host.commands.compare import compare
 from cellseg_host.data.dataset import Entry, load, write_manifest
 from cellseg_host.evaluation import metrics
-from cellseg_host.evaluation.evaluate import by_modality, evaluate
+from cellseg_host.evaluation.evaluate import by_group, evaluate
 from cellseg_host.quantize.convert import convert
 from cellseg_host.report import contenders, page, segmenters
 from cellseg_host.report.scoring import score_all
@@ -101,7 +101,7 @@ def test_the_summary_and_the_table_of_models_are_those_of_evaluate(report, model
     document = json.loads((report / "summary.json").read_text())
     assert (document["images"], document["split"], document["dataset"]) == (3, "test", tiny_dataset.root.name)
     for row, written, path in zip(rows_of(report / "models.csv"), document["models"], models, strict=True):
-        expected = by_modality(list(evaluate(Model(path), tiny_dataset, tiny_dataset.split("test"))))
+        expected = by_group(list(evaluate(Model(path), tiny_dataset, tiny_dataset.split("test"))))
         assert row["model"] == written["model"] == path.stem
         assert int(row["size_bytes"]) == written["size_bytes"] == path.stat().st_size
         assert int(row["parameters"]) == 232_245

@@ -23,6 +23,7 @@ from cellseg_host.cli import main
 from cellseg_host.data.dataset import Dataset
 from cellseg_host.quantize import separation
 from cellseg_host.training import feed, keras_maps, losses, runs, train
+from cellseg_host.training.sampling import sampling_weights
 from cellseg_host.training.settings import TrainSettings, from_mapping
 
 
@@ -171,7 +172,7 @@ def test_views_depend_on_seed_and_epoch_only(tiny_dataset, tiny_run):
     entries = tiny_dataset.split("train")
     heads = ("foreground", "distance")
     samples = feed.load_samples(tiny_dataset, entries, card, heads)
-    weights = feed.sampling_weights(entries)
+    weights = sampling_weights(entries)
 
     def first(seed):
         return next(iter(feed.views(samples, weights, heads, Augmentation(), side=32, batch=2, count=1, seed=seed)))[
@@ -184,7 +185,7 @@ def test_views_depend_on_seed_and_epoch_only(tiny_dataset, tiny_run):
 
 def test_rarer_modalities_are_drawn_more_often(tiny_dataset):
     entries = tiny_dataset.split("train")
-    weights = feed.sampling_weights(entries)
+    weights = sampling_weights(entries)
     assert weights.sum() == pytest.approx(1)
     rare = [w for w, e in zip(weights, entries, strict=True) if e.modality == "histology"]
     common = [w for w, e in zip(weights, entries, strict=True) if e.modality == "fluorescence"]
