@@ -233,6 +233,17 @@ def test_datasets_at_the_edge(models, tmp_path, draw_blobs, fields, count):
     assert sum(len(g) for g in compared.pictures.values()) <= len(fields)
 
 
+def test_several_sets_are_groups_of_the_comparison(models, tmp_path, draw_blobs):
+    dataset = write_dataset(tmp_path / "data", (64, 96, 3), (64, 64, 1), draw_blobs=draw_blobs)
+    first, second = dataset.entries
+    dataset = dataclasses.replace(dataset, entries=(first, dataclasses.replace(second, set="other lab")))
+    compared = segmenters.compare(contenders.open_all(models[:1], dataset, tmp_path), dataset, SETTINGS)
+    assert {title: images for title, (images, _) in compared.groups.items()} == {"all": 2, "m": 2, "s": 1, "other lab": 1}
+    _, (found,) = compared.groups["other lab"]
+    assert found["mean_ap"].value == pytest.approx(compared.answers[0][1].mean_ap)
+    check_page(page.render(compared, ["line"]))
+
+
 @pytest.mark.slow
 def test_many_models_have_a_chart_each(models, tiny_dataset, tmp_path):
     """More models than colours, columns, or panels in a chart."""

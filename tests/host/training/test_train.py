@@ -18,8 +18,10 @@ import tf_keras as keras
 from click.testing import CliRunner
 
 from cellseg_device.errors import InputError
+from cellseg_host import quantize
 from cellseg_host.augment import Augmentation
 from cellseg_host.cli import main
+from cellseg_host.data import dataset as datasets
 from cellseg_host.data.dataset import Dataset
 from cellseg_host.quantize import separation
 from cellseg_host.training import feed, keras_maps, losses, runs, train
@@ -74,6 +76,24 @@ def test_a_stopped_run_goes_on_where_it_was(tiny_dataset, small_run, small, tmp_
         for name in ("loss", "val_loss", "learning_rate"):
             assert float(resumed[name]) == pytest.approx(float(whole[name]), rel=1e-2)
     assert list(train.train(tiny_dataset, path, TrainSettings(), resume=True)) == []
+
+
+def test_images_without_labels_take_no_part_in_segmentation(tiny_dataset, small, tmp_path):
+    """Those of them here cannot even be decoded."""
+    root = shutil.copytree(tiny_dataset.root, tmp_path / "data")
+    without = [tiny_dataset.split(split)[0].id for split in ("train", "val")]
+    for name in without:
+        (root / "labels" / f"{name}.png").unlink()
+        (root / "images" / f"{name}.png").write_bytes(b"no image")
+    entries = [dataclasses.replace(e, cells=None) if e.id in without else e for e in tiny_dataset.entries]
+    datasets.write_manifest(root, entries)
+    dataset = datasets.load(root)
+    list(train.train(dataset, tmp_path / "run", dataclasses.replace(small, epochs=1)))
+    run = runs.open_run(tmp_path / "run")
+    assert run.info["data"]["train_images"] == 5
+    made = quantize.quantize(run, dataset)
+    assert [score.id for score in made.scores] == [entry.id for entry in dataset.labelled("val")]
+    assert len(made.scores) == 2
 
 
 def test_it_stops_when_nothing_improves(tiny_dataset, small, tmp_path):
