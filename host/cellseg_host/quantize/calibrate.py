@@ -15,7 +15,7 @@ from cellseg_device.model.card import Card
 from cellseg_device.pipeline import gate as gates
 from cellseg_host.architectures import as_list
 from cellseg_host.data.dataset import Dataset
-from cellseg_host.training import feed, keras_maps, kinds
+from cellseg_host.training import feed, keras_maps, kinds, sampling
 
 Range = tuple[float, float]
 Images = Callable[[], Iterator[np.ndarray]]
@@ -73,7 +73,7 @@ def images(dataset: Dataset, card: Card, count: int, size: tuple[int, int] | Non
         raise InputError("--images 0: calibration needs at least one image")
     gate = card.gate if card.output(kinds.HEAD) else None
     entries = feed.entries(dataset, "train", [o.quantity for o in card.outputs])
-    weights = feed.sampling_weights(entries) if gate is None else kinds.sampling_weights(entries)
+    weights = sampling.sampling_weights(entries) if gate is None else sampling.balanced_weights(entries)
     rng = np.random.default_rng(0)
     chosen = rng.choice(len(entries), size=min(count, len(entries)), replace=False, p=weights)
 

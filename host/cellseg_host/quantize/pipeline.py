@@ -263,7 +263,7 @@ def _tuned(data: bytes, dataset: Dataset) -> bytes:
 def _sized(data: bytes, dataset: Dataset) -> bytes:
     """Return the model with the size of cells that it copes with in its card, by the val split."""
     card = cards.read_from(data)
-    if card.output(presence.HEAD):
+    if card.output("foreground") is None:
         return data
     with open_model(data) as model:
         diameter_px = size.cell_diameter_px(model, dataset, dataset.labelled(SPLIT))

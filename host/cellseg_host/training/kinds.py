@@ -24,7 +24,7 @@ from cellseg_device.pipeline import predict
 from cellseg_host.augment import Augmentation, Sample, random_view
 from cellseg_host.data.dataset import Dataset, Entry
 from cellseg_host.evaluation.kinds import KindScores, summarise
-from cellseg_host.training import feed
+from cellseg_host.training import feed, sampling
 from cellseg_host.training.settings import TrainSettings
 
 HEAD = "kind"
@@ -63,14 +63,6 @@ def with_classes(settings: TrainSettings, dataset: Dataset) -> TrainSettings:
     return dataclasses.replace(settings, options={**settings.options, "classes": len(named(dataset))})
 
 
-def sampling_weights(entries: Sequence[Entry]) -> npt.NDArray[np.float64]:
-    """Return the probability of drawing each image: the same for each kind; within it as `feed.sampling_weights`."""
-    weights = feed.sampling_weights(entries)
-    _, kind = np.unique([e.kind for e in entries], return_inverse=True)
-    balanced = weights / np.bincount(kind, weights)[kind]
-    return np.asarray(balanced / balanced.sum(), np.float64)
-
-
 def load_samples(dataset: Dataset, entries: Sequence[Entry], card: Card, side: int) -> list[Sample]:
     """Read images, normalise them as the device does, and make them small to `side`; none has labels."""
     small = [gates.made_small(predict.levels(dataset.image(entry), card), side) for entry in entries]
@@ -81,7 +73,7 @@ def batches(dataset: Dataset, card: Card, settings: TrainSettings) -> Callable[[
     """Return the function from an epoch's number, from 0, to its batches; see `views`."""
     entries, kinds = dataset.split("train"), named(dataset)
     samples = load_samples(dataset, entries, card, settings.side)
-    classes, weights = np.array([kinds.index(e.kind) for e in entries]), sampling_weights(entries)
+    classes, weights = np.array([kinds.index(e.kind) for e in entries]), sampling.balanced_weights(entries)
 
     def of_epoch(epoch: int) -> tf.data.Dataset:
         return views(

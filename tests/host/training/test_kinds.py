@@ -8,7 +8,7 @@ import pytest
 from cellseg_device.errors import InputError
 from cellseg_host.augment import NONE, Augmentation, Sample
 from cellseg_host.data.dataset import Entry
-from cellseg_host.training import kinds
+from cellseg_host.training import kinds, sampling
 from cellseg_host.training.settings import TrainSettings
 
 
@@ -33,7 +33,7 @@ def test_a_single_kind_and_one_without_training_images_are_refused(light_and_dar
 
 def test_each_kind_is_drawn_as_often_and_in_it_each_set_by_the_root_of_its_size():
     entries = [entry(f"s{i}", "smear", "one" if i < 9 else "other") for i in range(10)] + [entry("t", "tissue")]
-    weights = kinds.sampling_weights(entries)
+    weights = sampling.balanced_weights(entries)
     assert weights.sum() == pytest.approx(1)
     assert weights[10] == pytest.approx(0.5)
     assert weights[9] == pytest.approx(0.5 / 4)  # √1 beside √9
