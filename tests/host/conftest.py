@@ -75,6 +75,6 @@ def kind_run(light_and_dark, tmp_path_factory: pytest.TempPathFactory):
 
     path = tmp_path_factory.mktemp("runs") / "kind"
     clear = dataclasses.replace(NONE, scale=(0.8, 1.2))
-    settings = TrainSettings(arch="kind-net", epochs=3, steps=30, batch=8, side=64, augmentation=clear)
+    settings = TrainSettings(arch="kind-net", epochs=2, steps=150, batch=8, side=64, augmentation=clear)
     settings = dataclasses.replace(settings, monitor="accuracy", keep="last")
     return path, list(train(light_and_dark, path, settings))

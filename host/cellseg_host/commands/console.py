@@ -85,7 +85,8 @@ def print_confusion(title: str, confusion: Mapping[str, Mapping[str, int]]) -> N
     """Print how many images of each kind, a row each, are found to be of which."""
     kinds = list(next(iter(confusion.values())))
     rows = [[name, *(str(row[kind] or "–") for kind in kinds)] for name, row in confusion.items()]
-    print_table(title, ["", *kinds], rows)
+    click.echo(title)  # as a line, since a table folds its title to its own width
+    print_table("", ["", *kinds], rows)
 
 
 def print_summaries(title: str, first: str, summaries: Mapping[str, Summary]) -> None:

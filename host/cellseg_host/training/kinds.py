@@ -31,7 +31,7 @@ HEAD = "kind"
 
 Levels = npt.NDArray[np.uint8]
 
-_PART = 0.5  # side of a view, as a share of the side that the device makes a field small to
+_PART = 2 / 3  # side of a view, as a share of the side that the device makes a field small to
 _SMALLEST = 0.45  # … to which it is made small at least
 _SURE = 0.95  # probability that a target gives to its own kind; the others share the rest
 

@@ -63,7 +63,7 @@ def test_a_network_is_what_its_architecture_and_its_facts_say(name):
     for answer, head in zip(answers, arch.heads * groups, strict=True):
         assert np.isfinite(answer).all()
         if arch.is_classifier:
-            assert answer.shape == (1, 1, 1, 1)
+            assert answer.shape == (1, 1, 1, 5 if head == "kind" else 1)
         else:
             map_spec(Output(head, 0, "logit"), tuple(answer.shape), size, None)  # the device understands its shape
 
@@ -227,6 +227,13 @@ def test_a_single_number_stands_for_a_list_of_one():
 
 def test_a_classifier_learns_nothing_but_presence():
     assert "its head is presence, not foreground" in refused(ARCHITECTURES["densenet121"].network, ("foreground",))
+
+
+def test_a_classifier_of_kinds_learns_nothing_else_and_tells_two_apart_at_least():
+    kind_net = ARCHITECTURES["kind-net"]
+    assert "its head is kind, not presence" in refused(kind_net.network, ("presence",))
+    assert "1 classes: it tells at least 2 apart" in refused(lambda: kind_net.network(classes=1))
+    assert kind_net.network(classes=7).output_shape == (None, 1, 1, 7)
 
 
 # The others take up to two minutes each; `cellseg-host edgetpu --arch NAME` gave what is listed
