@@ -117,10 +117,11 @@ if [ ! -e "$kinds/complete" ]; then
     drawn fluorescence -n 30 --seed 100 --size 512x384 --split train
     touch "$kinds/complete"
 fi
-trained "$work/kind" "$kinds" --arch kind-net --epochs 7 --steps 200 --learning-rate 3e-3 \
-    --augment invert=0 --augment scale=0.7,1.8 --augment stretch=0.1 --augment contrast=0.5,1.35 --augment gamma=0.55,1.8 \
-    --augment brightness=0.12 --augment colour=0.2 --augment saturation=0.5 --augment hue=0.04 --augment stain=0.5 \
-    --augment grey=0.12 --augment tint=0.12 --augment blur_px=1.2 --augment noise=0.07
+trained "$work/kind" "$kinds" --arch kind-net --epochs 25 --steps 200 --side 192 --learning-rate 2.5e-3 \
+    --augment invert=0 --augment scale=0.7,1.35 --augment stretch=0.1 --augment contrast=0.6,1.3 \
+    --augment gamma=0.65,1.5 --augment brightness=0.1 --augment colour=0.12 --augment saturation=0.4 \
+    --augment hue=0.02 --augment stain=0.4 --augment grey=0.06 --augment tint=0.06 --augment blur_px=0.8 \
+    --augment noise=0.04
 cellseg-host quantize "$work/kind" --int8 --data "$kinds" --out "$models/kind.tflite" \
     --follow fluorescence=segment:nuclei --looks-like "fluorescence=fluorescent nuclei" \
     --follow tissue=segment:nuclei --looks-like "tissue=stained tissue or cells" \

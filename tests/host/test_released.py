@@ -9,8 +9,9 @@ import pytest
 from cellseg_device.model.card import read_from
 from cellseg_device.model.graph import operators
 from cellseg_device.model.interpreter import Model
+from cellseg_device.pipeline import gate as gates
 from cellseg_device.pipeline import predict, segment
-from cellseg_device.pipeline.selftest import answer
+from cellseg_device.pipeline.selftest import answer, gate_answer, known_image
 from cellseg_device.pipeline.stopwatch import Stopwatch
 from cellseg_host.edgetpu import check
 from cellseg_host.evaluation.metrics import foreground_iou
@@ -21,11 +22,12 @@ MODELS = Path(__file__).resolve().parents[2] / "models"
 LARGEST = {"nuclei": (400_000, 4_000), "nuclei-nano": (150_000, 1_200)}
 TILES = (256, 512)
 FILES = [MODELS / f"{name}.tflite" for name in LARGEST]
+KIND = MODELS / "kind.tflite"
 FIXED = [MODELS / "static" / f"{name}-{tile}.tflite" for name in LARGEST for tile in TILES]
 
 
 def test_nothing_else_ships():
-    assert sorted(MODELS.rglob("*.tflite")) == sorted(FILES + FIXED)
+    assert sorted(MODELS.rglob("*.tflite")) == sorted([*FILES, *FIXED, KIND])
 
 
 @pytest.mark.parametrize("path", FILES + FIXED, ids=lambda path: path.stem)
@@ -45,6 +47,31 @@ def test_size_cost_and_arithmetic(path):
 def test_the_known_answer_is_given(path):
     model = Model(path)
     assert answer(model) == model.card.known_answer
+
+
+def test_the_gate_is_tiny_and_a_glance_costs_next_to_nothing():
+    data = KIND.read_bytes()
+    gate = gates.open_gate(KIND)
+    assert len(data) <= 60_000
+    assert (gate.card.name, gate.card.quantization) == ("kind", "int8")
+    assert {dtype for operator in operators(gate.interpreter) for dtype in operator.dtypes} <= {"int8", "int32"}
+    (view,) = gates.views(np.zeros((1200, 1600), np.uint8), gates.of(gate), gate.card.stride)
+    glance = cost(data).macs_per_px * view.shape[0] * view.shape[1]
+    field = cost(FILES[0].read_bytes()).macs_per_px * 1200 * 1600
+    assert glance <= 0.01 * field
+
+
+def test_the_gate_names_what_follows_and_gives_its_known_answer():
+    gate = gates.open_gate(KIND)
+    assert {c.name: (c.follows, c.model) for c in gates.of(gate).classes} == {
+        "chamber": ("segment", "chamber"),
+        "fluorescence": ("segment", "nuclei"),
+        "other": ("flag", "nuclei"),
+        "smear": ("flag", "nuclei"),
+        "tissue": ("segment", "nuclei"),
+    }
+    assert gate_answer(gate) == gate.card.known_answer
+    assert gates.classify(known_image(), gate).found.name == "fluorescence"
 
 
 @pytest.mark.parametrize("path", FIXED, ids=lambda path: path.stem)

@@ -45,7 +45,7 @@ def test_views_are_parts_of_the_field_made_small_with_their_kind():
     made = kinds.views(fields, np.array([0, 2]), np.array([0.5, 0.5]), NONE, side=256, batch=8, count=2, seed=(0, 0))
     seen = set()
     for image, targets, border in made:
-        assert image.shape == (8, 128, 128, 3)
+        assert image.shape == (8, 160, 160, 3)
         assert targets["kind"].shape == (8, 1, 1, 3)
         assert not border.numpy().any()
         found = targets["kind"].numpy()[:, 0, 0].argmax(axis=1)
