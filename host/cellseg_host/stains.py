@@ -28,6 +28,10 @@ DAB: Vector = (0.268, 0.570, 0.776)
 METHYLENE_BLUE: Vector = (0.834750233, 0.513556283, 0.196330403)
 # Of nuclei over tissue in the purple slides of BBBC038: median density above the background's
 VIOLET: Vector = (0.38, 0.92, 0.06)
+# Haematoxylin and eosin as slide scanners show them: medians of the vectors that Macenko et al. (ISBI 2009:1107-1110)
+# find in 12 patches of QuIP
+SCANNED_HAEMATOXYLIN: Vector = (0.57, 0.66, 0.50)
+SCANNED_EOSIN: Vector = (0.10, 0.83, 0.53)
 
 BLACK = 0.1  # the light at level 0: a stretched image has none left where a slide still lets some through
 
