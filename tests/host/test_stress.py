@@ -73,7 +73,8 @@ def test_where_there_is_nothing_to_count_what_is_counted_is_listed(environment, 
     assert list(counted) == [*empties.KINDS, *negatives.KINDS]
     assert counted["black"] == "0 0 0 0 0"
     free = [
-        sum(n == "0" for kind in kinds for n in counted[kind].split()) for kinds in (empties.KINDS, negatives.KINDS)
+        sum(cells == "0" for kind in kinds for cells in counted[kind].split())
+        for kinds in (empties.KINDS, negatives.KINDS)
     ]
     said = [f"{free[0]} of 50 fields without a false cell", f"{free[1]} of 30 fields without a false cell"]
     assert [line for line in done.stdout.splitlines() if " of " in line] == said

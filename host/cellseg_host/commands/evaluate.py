@@ -47,7 +47,7 @@ def evaluate(*, model: Path, dataset: Path, split: str, out: Path | None, thread
     if out:
         check_place(out)
     loaded, runner = load(dataset), Model(model, threads)
-    entries = loaded.split(split)
+    entries = loaded.labelled(split)
     name = loaded.root.resolve().name
     if out:
         from cellseg_host.report import evaluation, plots, write

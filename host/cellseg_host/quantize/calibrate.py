@@ -70,7 +70,7 @@ def images(dataset: Dataset, card: Card, count: int, size: tuple[int, int] | Non
     """
     if count < 1:
         raise InputError("--images 0: calibration needs at least one image")
-    entries = dataset.split("train")
+    entries = dataset.labelled("train")
     rng = np.random.default_rng(0)
     chosen = rng.choice(len(entries), size=min(count, len(entries)), replace=False, p=feed.sampling_weights(entries))
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from cellseg_device.model.interpreter import Model
 from cellseg_device.units import plural
-from cellseg_host.data.dataset import Dataset, Entry
+from cellseg_host.data.dataset import Dataset, Entry, cells_in
 from cellseg_host.evaluation.evaluate import ImageScore
 from cellseg_host.report import latency
 from cellseg_host.report.accuracy import Metric, accuracy, difference
@@ -96,7 +96,7 @@ class SegmenterComparison(Comparison[Sequence[ImageScore]]):
     @property
     def sample(self) -> str:
         """What the models were compared on, in a few words."""
-        return f"{plural(self.images, 'image')}, {plural(sum(e.cells for e in self.entries), 'cell')}"
+        return f"{plural(self.images, 'image')}, {plural(cells_in(self.entries), 'cell')}"
 
     @cached_property
     def groups(self) -> dict[str, tuple[int, list[dict[str, Interval]]]]:
@@ -161,7 +161,7 @@ class SegmenterComparison(Comparison[Sequence[ImageScore]]):
 
     def by_density(self) -> tuple[list[str], list[list[Interval]]]:
         """Return titles of bins of cell density with about equally many images, and each model's AP@0.5 in each."""
-        density = [e.cells / (e.height * e.width / 1e6) for e in self.entries]
+        density = [cells_in([e]) / (e.height * e.width / 1e6) for e in self.entries]
         edges = quantile_edges(density, DENSITY_BINS)
         inside = np.equal.outer(bin_of(density, edges), np.arange(len(edges) - 1)).astype(np.float64)
         intervals = []
@@ -179,7 +179,7 @@ class SegmenterComparison(Comparison[Sequence[ImageScore]]):
     def _summary_of_images(self) -> Row:
         return {
             "images": self.images,
-            "cells": sum(e.cells for e in self.entries),
+            "cells": cells_in(self.entries),
             "conversions": [
                 {
                     "before": self.names[change.before],
@@ -230,7 +230,7 @@ def compare(
     ModelError
         If a model's card does not fit its graph.
     """
-    entries = dataset.split(settings.split)
+    entries = dataset.labelled(settings.split)
     models = [Model(c.file, settings.threads) for c in contenders]
     showcase = Showcase()
     scores: list[list[ImageScore]] = [[] for _ in models]

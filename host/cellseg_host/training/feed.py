@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -35,9 +36,13 @@ def load_samples(
 
 
 def sampling_weights(entries: Sequence[Entry]) -> npt.NDArray[np.float64]:
-    """Return the probability of drawing each image: in rarer modalities higher, by the square root of their share."""
-    counts = {m: sum(e.modality == m for e in entries) for m in {e.modality for e in entries}}
-    weights: npt.NDArray[np.float64] = np.array([counts[e.modality] ** -0.5 for e in entries])
+    """Return the probability of drawing each image.
+
+    It is the same for all images of one set and modality, whose share together grows with the square root of their
+    number, so that a small group counts.
+    """
+    counts = Counter((e.set, e.modality) for e in entries)
+    weights: npt.NDArray[np.float64] = np.array([counts[e.set, e.modality] ** -0.5 for e in entries])
     weights /= weights.sum()
     return weights
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from cellseg_host.data.dataset import Dataset
+from cellseg_host.data.dataset import Dataset, cells_in
 from cellseg_host.training.settings import TrainSettings
 
 
@@ -18,8 +18,8 @@ def plan(dataset: Dataset, settings: TrainSettings, path: Path) -> list[str]:
     InputError
         If the dataset has no image to train on, or none to validate on.
     """
-    train, val = dataset.split("train"), dataset.split("val")
-    cells = sum(entry.cells for entry in train)
+    train, val = dataset.labelled("train"), dataset.labelled("val")
+    cells = cells_in(train)
     start = f", from the weights of {settings.init}" if settings.init else ""
     frozen = {"none": "", "encoder": ", its encoder kept", "all-but-head": ", all but its head kept"}[settings.freeze]
     rounds = f"{settings.rounds} rounds of " if settings.rounds > 1 else ""

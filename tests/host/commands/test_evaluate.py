@@ -29,7 +29,7 @@ def empty_dataset(tmp_path):
     for folder, image in (("images", np.full((64, 96), 20, np.uint8)), ("labels", np.zeros((64, 96), np.uint16))):
         (tmp_path / "data" / folder).mkdir(parents=True)
         assert cv2.imwrite(str(tmp_path / "data" / folder / "i.png"), image)
-    write_manifest(tmp_path / "data", [Entry("i", "test", "m", 64, 96, 0, 0.0)])
+    write_manifest(tmp_path / "data", [Entry("i", "s", "test", "m", "m", 64, 96, 0, 0.0)])
     return tmp_path / "data"
 
 

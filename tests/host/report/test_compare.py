@@ -209,7 +209,7 @@ def write_dataset(root, *fields, draw_blobs):
         pixels = np.clip((labels > 0) * 160.0 + draw_blobs(height, width, number, 0), 0, 255).astype(np.uint8)
         for folder, image in (("images", pixels), ("labels", labels)):
             assert cv2.imwrite(str(root / folder / f"i{number}.png"), image)
-        entries.append(Entry(f"i{number}", "test", "m", height, width, cells, 16.0 if cells else 0.0))
+        entries.append(Entry(f"i{number}", "s", "test", "m", "m", height, width, cells, 16.0 if cells else 0.0))
     write_manifest(root, entries)
     return load(root)
 
