@@ -238,7 +238,12 @@ def test_several_sets_are_groups_of_the_comparison(models, tmp_path, draw_blobs)
     first, second = dataset.entries
     dataset = dataclasses.replace(dataset, entries=(first, dataclasses.replace(second, set="other lab")))
     compared = segmenters.compare(contenders.open_all(models[:1], dataset, tmp_path), dataset, SETTINGS)
-    assert {title: images for title, (images, _) in compared.groups.items()} == {"all": 2, "m": 2, "s": 1, "other lab": 1}
+    assert {title: images for title, (images, _) in compared.groups.items()} == {
+        "all": 2,
+        "m": 2,
+        "s": 1,
+        "other lab": 1,
+    }
     _, (found,) = compared.groups["other lab"]
     assert found["mean_ap"].value == pytest.approx(compared.answers[0][1].mean_ap)
     check_page(page.render(compared, ["line"]))
