@@ -47,7 +47,7 @@ def build(
     decoder : tuple of int
         Channels at strides 8, 4, 2.
     low_rank : bool
-        Whether a 3 × 3 convolution, but for the first, is one to about half the channels and a 1 × 1 to all of them [1]_:
+        Whether each 3 × 3 convolution but the first is one to about half the channels and a 1 × 1 to all of them [1]_:
         two thirds of the multiply-adds. Trained best from a network without it (`training.low_rank`).
 
     Returns
@@ -82,7 +82,7 @@ def build(
 
 
 def inner_channels(filters: int) -> int:
-    """Return how many channels a 3 × 3 convolution of low rank has: half, in whole sixteens, which ARM cores do best."""
+    """Return the channels of a 3 × 3 convolution of low rank: half, in whole sixteens, which ARM cores do best."""
     return min(-(-filters // 32) * 16, filters)
 
 

@@ -19,7 +19,7 @@ from cellseg_device.system import files
 from cellseg_host.architectures import for_inference, outputs_of
 from cellseg_host.data.dataset import Dataset, Entry
 from cellseg_host.evaluation.evaluate import ImageScore, Summary
-from cellseg_host.quantize import calibrate, finetune, qat
+from cellseg_host.quantize import calibrate, finetune, qat, size
 from cellseg_host.quantize.calibrate import Calibration
 from cellseg_host.quantize.convert import convert
 from cellseg_host.quantize.errors import QuantizationError
@@ -186,8 +186,11 @@ def quantize(
     if like is None:
         say(f"choosing the {mode} network's thresholds")
         data = _tuned(data, dataset)
+        say("looking for the largest cells that it copes with")
+        data = _sized(data, dataset)
     else:
-        data = cards.attach(data, dataclasses.replace(cards.read_from(data), separation=like.separation))
+        alike = {"separation": like.separation, "cell_diameter_px": like.cell_diameter_px}
+        data = cards.attach(data, dataclasses.replace(cards.read_from(data), **alike))
     say("scoring the float network")
     first = score(float_data, dataset)
     say(f"scoring the {mode} network")
@@ -249,6 +252,16 @@ def _tuned(data: bytes, dataset: Dataset) -> bytes:
         known = known[:: -(-len(known) // KNOWN_IMAGES)]
         separation = tune(predicted(known), predicted(dataset.labelled(SPLIT)), model.maps)
     return cards.attach(data, dataclasses.replace(card, separation=separation))
+
+
+def _sized(data: bytes, dataset: Dataset) -> bytes:
+    """Return the model with the size of cells that it copes with in its card, by the val split."""
+    card = cards.read_from(data)
+    if card.output(presence.HEAD):
+        return data
+    with open_model(data) as model:
+        diameter_px = size.cell_diameter_px(model, dataset, dataset.labelled(SPLIT))
+    return cards.attach(data, dataclasses.replace(card, cell_diameter_px=diameter_px))
 
 
 def _check_tile(run: Run, tile: Tile | None) -> None:

@@ -1,4 +1,4 @@
-"""The mean of networks' weights: of a run's last epochs [1]_ or steps [3]_, or of runs that started from one network [2]_.
+"""The mean of networks' weights: of a run's last epochs [1]_ or steps [3]_, or of runs from one network [2]_.
 
 The mean generalises better than any of them, and costs no more to run.
 

@@ -89,11 +89,7 @@ def fit(
     optimizer.build(network.trainable_variables)  # so that a checkpoint finds all that it restores
     average = averaging.Average(network) if settings.swa else None
     moving = averaging.MovingAverage(network, settings.moving_average) if settings.moving_average else None
-    state = tf.train.Checkpoint(network=network, optimizer=optimizer, epoch=tf.Variable(0))
-    if average:
-        state.average = average.variables
-    if moving:
-        state.moving = moving.variables
+    state = _checkpoint(network, optimizer, average=average, moving=moving)
     manager = tf.train.CheckpointManager(state, str(path / "checkpoint"), max_to_keep=1)
     if manager.latest_checkpoint:
         state.restore(manager.latest_checkpoint)
@@ -140,6 +136,16 @@ def fit(
                     )
                 past.append(epoch)
                 yield end(epoch)
+
+
+def _checkpoint(
+    network: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    **averages: averaging.Average | averaging.MovingAverage | None,
+) -> tf.train.Checkpoint:
+    """Return all that a run is resumed from."""
+    kept = {name: mean.variables for name, mean in averages.items() if mean is not None}
+    return tf.train.Checkpoint(network=network, optimizer=optimizer, epoch=tf.Variable(0), **kept)
 
 
 def _over(settings: TrainSettings, number: int, past: Sequence[Epoch]) -> bool:

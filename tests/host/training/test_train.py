@@ -370,6 +370,16 @@ def test_rounds_and_averaged_weights(tiny_dataset, small, tmp_path):
         assert rest[-1].scores["val_loss"] == pytest.approx(whole[-1].scores["val_loss"], rel=2e-2)
 
 
+def test_a_moving_average_goes_on_after_a_stop(tiny_dataset, small, tmp_path):
+    settings = dataclasses.replace(small, epochs=3, steps=4, moving_average=0.9, monitor="val_loss")
+    whole = list(train.train(tiny_dataset, tmp_path / "whole", settings))
+    stopped = train.train(tiny_dataset, tmp_path / "stopped", settings)
+    next(stopped)
+    stopped.close()
+    rest = list(train.train(tiny_dataset, tmp_path / "stopped", settings, resume=True))
+    assert rest[-1].scores["val_loss"] == pytest.approx(whole[-1].scores["val_loss"], rel=2e-2)
+
+
 def test_a_run_is_repeated_from_its_own_settings(tiny_dataset, tmp_path):
     run, again = tmp_path / "run", tmp_path / "again"
     flags = "--epochs 1 --steps 2 --batch 2 --side 32 --arch unet --option filters=4,8 --loss bce --augment blur_px=0"
