@@ -98,7 +98,7 @@ def _with_own_ids(sources: list[Source]) -> list[Source]:
     ]
     identity, count = Counter(source.id for source in named).most_common(1)[0]
     if count > 1:
-        raise InputError(f"{identity}: is in the data {count} times: rename one of the folders, or of the images")
+        raise InputError(f"{identity}: is in the data more than once: rename one of the folders, or of the images")
     ids = "1 id is" if len(shared) == 1 else f"{len(shared)} ids are"
     say(f"note: {ids} in several sets (as {shared[0]}): the images are called SET-ID")
     return named

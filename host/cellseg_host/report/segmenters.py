@@ -14,6 +14,7 @@ from cellseg_device.model.interpreter import Model
 from cellseg_device.units import plural
 from cellseg_host.data.dataset import Dataset, Entry, cells_in
 from cellseg_host.evaluation.evaluate import ImageScore
+from cellseg_host.evaluation.grouping import groups
 from cellseg_host.report import latency
 from cellseg_host.report.accuracy import Metric, accuracy, difference
 from cellseg_host.report.comparison import Comparison, Row, Track, number, untracked
@@ -100,16 +101,15 @@ class SegmenterComparison(Comparison[Sequence[ImageScore]]):
 
     @cached_property
     def groups(self) -> dict[str, tuple[int, list[dict[str, Interval]]]]:
-        """Number of images, and accuracy of every model on them: of ``all``, and of each modality."""
-        groups = {"all": (self.images, self.accuracy)}
-        for modality in sorted({e.modality for e in self.entries}):
-            members = [i for i, e in enumerate(self.entries) if e.modality == modality]
-            weights = resamples(len(members), self.settings.resamples, self.settings.seed)
-            groups[modality] = (
-                len(members),
-                [accuracy(METRICS, [scores[i] for i in members], weights) for scores in self.answers],
+        """Number of images, and accuracy of every model on them: of `grouping.groups`."""
+        found = {}
+        for title, places in groups(self.entries).items():
+            weights = resamples(len(places), self.settings.resamples, self.settings.seed)
+            found[title] = (
+                len(places),
+                [accuracy(METRICS, [scores[place] for place in places], weights) for scores in self.answers],
             )
-        return groups
+        return found
 
     @cached_property
     def changes(self) -> list[Change]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from cellseg_device.model.card import Card
@@ -33,18 +31,6 @@ def load_samples(
         soft = distillation.soft_targets(image, teachers, heads) if teachers and labels.any() else {}
         samples.append(Sample(keras_maps.levels(image, card), labels, maps, soft))
     return samples
-
-
-def sampling_weights(entries: Sequence[Entry]) -> npt.NDArray[np.float64]:
-    """Return the probability of drawing each image.
-
-    It is the same for all images of one set and modality, whose share together grows with the square root of their
-    number, so that a small group counts.
-    """
-    counts = Counter((e.set, e.modality) for e in entries)
-    weights: npt.NDArray[np.float64] = np.array([counts[e.set, e.modality] ** -0.5 for e in entries])
-    weights /= weights.sum()
-    return weights
 
 
 def class_weights(samples: Sequence[Sample], weights: np.ndarray) -> tuple[float, float]:

@@ -23,6 +23,7 @@ from cellseg_host.training import history as histories
 from cellseg_host.training.history import Epoch
 from cellseg_host.training.loop import Job
 from cellseg_host.training.runs import Run
+from cellseg_host.training.sampling import sampling_weights
 from cellseg_host.training.settings import HEADS, MONITORS, OR_RESUME, PRESENCE_MONITORS, TrainSettings
 
 # Batches from which a network that starts from a .tflite takes its batch statistics
@@ -104,7 +105,7 @@ def prepare(run: Run, network: keras.Model, dataset: Dataset, settings: TrainSet
     teachers = distillation.load(settings.teachers, heads)
     samples = feed.load_samples(dataset, entries, card, heads, teachers)
     val_samples = feed.load_samples(dataset, val_entries, card, heads)
-    chances = feed.sampling_weights(entries)
+    chances = sampling_weights(entries)
     class_weights = feed.class_weights(samples, chances) if settings.class_weight == "frequency" else (1.0, 1.0)
     chosen = losses.get(settings.loss)
 

@@ -136,7 +136,10 @@ def test_one_set_twice_is_refused(tmp_path, folders):
     nuclei, *_ = folders
     result = run("--format", "labels", nuclei, nuclei, tmp_path / "out")
     assert result.exit_code == 2
-    assert result.stderr == "error: nuclei-f1: is in the data 2 times: rename one of the folders, or of the images\n"
+    assert (
+        result.stderr
+        == "error: nuclei-f1: is in the data more than once: rename one of the folders, or of the images\n"
+    )
     assert not (tmp_path / "out").exists()
 
 

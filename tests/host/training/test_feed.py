@@ -1,5 +1,3 @@
-import dataclasses
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -134,30 +132,3 @@ def test_class_weights_make_both_classes_weigh_the_same():
 def test_class_weights_of_a_single_class_are_one(value):
     sample = Sample(np.zeros((4, 4), np.uint8), np.full((4, 4), value, np.uint16))
     assert feed.class_weights([sample], np.ones(1)) == (1.0, 1.0)
-
-
-def test_rarer_modalities_come_up_more_often(tiny_dataset):
-    entries = tiny_dataset.split("train")
-    weights = feed.sampling_weights(entries)
-    assert weights.sum() == pytest.approx(1)
-    of = {m: weights[[e.modality == m for e in entries]] for m in {e.modality for e in entries}}
-    few, many = sorted(of.values(), key=len)
-    assert len(few) < len(many)
-    assert few[0] > many[0]
-    assert few.sum() < many.sum()
-
-
-def test_the_share_of_a_set_and_modality_is_as_the_root_of_its_images(tiny_dataset):
-    (entry,) = tiny_dataset.split("train")[:1]
-    sizes = {("a", "fluorescence"): 36, ("a", "histology"): 4, ("b", "histology"): 9}
-    entries = [
-        dataclasses.replace(entry, set=name, modality=modality)
-        for (name, modality), count in sizes.items()
-        for _ in range(count)
-    ]
-    weights = feed.sampling_weights(entries)
-    shares = {(e.set, e.modality): 0.0 for e in entries}
-    for e, weight in zip(entries, weights, strict=True):
-        shares[e.set, e.modality] += weight
-    assert list(shares.values()) == pytest.approx([6 / 11, 2 / 11, 3 / 11])
-    assert len({*weights.round(12)}) == 3
