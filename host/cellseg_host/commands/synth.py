@@ -16,8 +16,8 @@ from cellseg_host.data.dataset import Entry, cells_in
 from cellseg_host.synth.settings import KINDS, STAINS, SynthSettings
 from cellseg_host.synth.write import PICTURES, write_empties, write_fields, write_pictures
 
-# Fields without a nucleus, of ten kinds, from dark noise to stripes
-EMPTY = "empty"
+# Fields without a nucleus: of ten kinds, from dark noise to stripes; and tissue, from holes to pen marks
+EMPTY, TISSUE = "empty", "tissue"
 
 
 def _size(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[int, int]:
@@ -33,7 +33,7 @@ def _size(_context: click.Context, _parameter: click.Parameter, value: str) -> t
     "Fields",
     click.option(
         "--kind",
-        type=click.Choice((*KINDS, EMPTY, *PICTURES)),
+        type=click.Choice((*KINDS, EMPTY, TISSUE, *PICTURES)),
         default="fluorescence",
         show_default=True,
         help="What the fields show.",
@@ -103,19 +103,25 @@ def synth(
       cellseg-host synth tissue --kind histology --stain he --size 1024x1024
       cellseg-host synth dark --cells 0 -n 3
       cellseg-host synth nuclei-data --kind empty -n 30 --seed 100 --split train --force
+      cellseg-host synth nuclei-data --kind tissue -n 30 --seed 100 --split train --force
       cellseg-host synth kinds-data --kind smear -n 60 --seed 100 --split train --force
 
     --kind smear (stained blood smears) and --kind phase (phase contrast) have no labels: from them a classifier learns
     what the networks for nuclei are not for (train --arch kind-net).
 
     --kind empty makes in turn what a camera shows where there is no nucleus: dark noise, uneven background, debris, hot
-    pixels, tissue, bright field, white, black, stripes, glow. A model trained on such fields too counts 0 in them.
+    pixels, tissue, bright field, white, black, stripes, glow. --kind tissue makes H&E tissue without a nucleus, full of
+    what is mistaken for one: holes, fibres, red cells, folds, pen marks, dust and pigment. A model trained on such
+    fields too counts 0 in them.
     """
     write: Callable[..., tuple[Entry, ...]]
     if kind not in KINDS:
         if cells or diameter or touching or stain:
             raise InputError(f"--kind {kind} has no nuclei: leave out --cells, --diameter, --touching and --stain")
-        write = partial(write_empties, out, size) if kind == EMPTY else partial(write_pictures, out, kind, size)
+        if kind in PICTURES:
+            write = partial(write_pictures, out, kind, size)
+        else:
+            write = partial(write_empties, out, size, is_tissue=kind == TISSUE)
     else:
         write = partial(write_fields, out, SynthSettings(kind, *size, int(bits), cells, diameter, touching, stain))
     if sys.stderr.isatty():

@@ -195,8 +195,10 @@ def quantize(
         say("looking for the largest cells that it copes with")
         data = _sized(data, dataset)
     else:
-        alike = {"separation": like.separation, "cell_diameter_px": like.cell_diameter_px}
-        data = cards.attach(data, dataclasses.replace(cards.read_from(data), **alike))
+        card = dataclasses.replace(
+            cards.read_from(data), separation=like.separation, cell_diameter_px=like.cell_diameter_px
+        )
+        data = cards.attach(data, card)
     say("scoring the float network")
     first = score(float_data, dataset)
     say(f"scoring the {mode} network")
