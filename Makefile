@@ -19,8 +19,10 @@ demo: $(DEMO_VENV)/ready
 # Two at a time, but those of one xdist_group, which share what takes long to make, or what a machine has once
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
 
+# What fails is tried once more, alone: tests of clocks, kills and streams share a busy machine with another one
 test: lint
-	$(PYTEST) tests
+	$(PYTEST) tests || { test $$? = 1 && echo "Trying once more, alone, what failed:" && \
+		$(BIN)/python -m pytest --last-failed --last-failed-no-failures=none tests; }
 
 check: lint
 	$(PYTEST) -m "not slow" tests

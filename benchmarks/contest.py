@@ -139,14 +139,14 @@ def on_cores(count: int) -> Iterator[None]:
 
 
 def accuracy(runner: Runner, data: Dataset, entries: Sequence[Entry], folder: Path) -> dict[str, evaluate.Summary]:
-    """Return the accuracy of a peer by modality, from the label images that it writes into `folder`."""
+    """Return the accuracy of a peer by modality and set, from the label images that it writes into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     scores = []
     for entry in entries:
         labels, mask = folder / f"{entry.id}.npy", folder / f"{entry.id}.mask.npy"
         runner.ask((data.root / "images" / f"{entry.id}.png").resolve(), labels, mask)
         scores.append(evaluate.score_labels(entry, data.labels(entry), numbered(np.load(labels)), np.load(mask)))
-    return evaluate.by_modality(scores)
+    return evaluate.by_group(scores)
 
 
 def numbered(labels: np.ndarray) -> np.ndarray:

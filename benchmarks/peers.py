@@ -168,7 +168,7 @@ def main(
 ) -> None:
     """Compare them."""
     dataset = datasets.load(data)
-    entries = dataset.split(split)
+    entries = dataset.labelled(split)
     cores = len(os.sched_getaffinity(0))
     if max(threads) > cores:
         raise InputError(f"--threads {max(threads)}: this computer has {cores} cores")
@@ -203,7 +203,7 @@ def main(
             "dataset": data.resolve().name,
             "split": split,
             "images": len(entries),
-            "cells": sum(entry.cells for entry in entries),
+            "cells": datasets.cells_in(entries),
         },
         "field": f"{pipeline.HEIGHT} × {pipeline.WIDTH} RGB with {pipeline.CELLS} synthetic nuclei",
         "threads": threads,

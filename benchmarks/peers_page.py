@@ -36,7 +36,7 @@ def section(document: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|---|",
         *(_accuracy_row(name, peer) for name, peer in peers.items()),
         "",
-        *_by_modality(peers),
+        *_by_group(peers),
         f"Time is of one field, {document['field']}, from the PNG file to the labels in memory; every process is",
         (
             "bound to as many cores as it has threads, all take turns, and medians over the rounds "
@@ -65,8 +65,8 @@ def _accuracy_row(name: str, peer: dict[str, Any]) -> str:
     return f"| {name} | {' | '.join(cells)} | {peer['install_mb']:,.0f} |"
 
 
-def _by_modality(peers: dict[str, Any]) -> list[str]:
-    """AP@0.5 by modality, where there is more than one."""
+def _by_group(peers: dict[str, Any]) -> list[str]:
+    """AP@0.5 by modality and set, where there is more than one."""
     scored = {name: peer["accuracy"] for name, peer in peers.items() if "accuracy" in peer}
     groups = [group for group in next(iter(scored.values()), {}) if group != "all"]
     if len(groups) < 2:
@@ -74,7 +74,7 @@ def _by_modality(peers: dict[str, Any]) -> list[str]:
     counts = {group: next(iter(scored.values()))[group]["images"] for group in groups}
     rows = {name: [f"{accuracy[group]['ap50']:.3f}" for group in groups] for name, accuracy in scored.items()}
     return [
-        f"| AP@0.5 by modality | {' | '.join(f'{group} ({count})' for group, count in counts.items())} |",
+        f"| AP@0.5 | {' | '.join(f'{group} ({count})' for group, count in counts.items())} |",
         "|---|" + "---|" * len(groups),
         *(f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items()),
         "",

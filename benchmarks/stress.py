@@ -228,7 +228,7 @@ def main(model: Path, dataset: Path, split: str, processes: int, path: Path) -> 
     """Score MODEL on DATASET under every fault."""
     runner = Model(model, 1)  # so that an error in it is reported here, not by a process of the pool
     loaded = load(dataset)
-    entries = loaded.split(split)
+    entries = loaded.labelled(split)
     if not os.access(path.resolve().parent, os.W_OK):
         raise OutputError(f"{path}: its folder does not exist or may not be written to: name another")
     by_image = list(tracked(all_scores(model, loaded, entries, processes), len(entries), "scoring"))

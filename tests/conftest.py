@@ -74,11 +74,14 @@ def _draw_labels(height: int = 60, width: int = 80, step: int = 20) -> np.ndarra
 
 
 def _write_image(path: Path, pixels: np.ndarray | None = None, mtime: float | None = LONG_AGO, **blobs) -> Path:
-    """Write an image file; its time is long ago unless `mtime` is None."""
-    assert cv2.imwrite(str(path), _draw_blobs(**blobs) if pixels is None else pixels)
+    """Write an image file, whole at once for a running watch; its time is long ago unless `mtime` is None."""
+    is_encoded, data = cv2.imencode(path.suffix, _draw_blobs(**blobs) if pixels is None else pixels)
+    assert is_encoded
+    part = path.with_name(f".{path.name}.part")
+    part.write_bytes(data.tobytes())
     if mtime is not None:
-        os.utime(path, (mtime, mtime))
-    return path
+        os.utime(part, (mtime, mtime))
+    return part.replace(path)
 
 
 def _winding(rings: list[np.ndarray], shape: tuple[int, int]) -> np.ndarray:

@@ -36,8 +36,8 @@ def image(path: Path) -> np.ndarray:
 
 
 def pairs(data: Path, split: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Images and labels of a split of an imported dataset."""
+    """Images and labels of a split of an imported dataset, without images that have no labels."""
     with (data / "manifest.csv").open(newline="", encoding="utf-8") as file:
-        ids = [row["id"] for row in csv.DictReader(file) if row["split"] == split]
+        ids = [row["id"] for row in csv.DictReader(file) if row["split"] == split and row["cells"]]
     labels = [imageio.imread(data / "labels" / f"{name}.png").astype(np.int32) for name in ids]
     return [image(data / "images" / f"{name}.png") for name in ids], labels

@@ -46,7 +46,7 @@ def test_nothing_of_a_command_s_help_is_cut(names):
     ("arguments", "message", "command"),
     [
         (["trian"], "no such command 'trian': did you mean 'train'?", ""),
-        (["data", "import", "a"], "missing argument 'DESTINATION'", " data import"),
+        (["data", "import", "a"], "missing argument 'SOURCE...'", " data import"),
         (
             ["compare", "a.tflite", "--data", "x", "--runs", "1"],
             "invalid value for '--runs': 1 is not in the range x>=3",

@@ -48,7 +48,7 @@ def test_peers_are_scored_and_timed_by_one_code(contest, make_peer, tiny_dataset
     assert list(found.reached) == ["cellseg", "Otsu"]
     assert list(found.left_out) == ["broken"]
     assert "none.tflite" in found.left_out["broken"]
-    as_evaluated = evaluate.by_modality(list(evaluate.evaluate(Model(model_path), tiny_dataset, entries)))
+    as_evaluated = evaluate.by_group(list(evaluate.evaluate(Model(model_path), tiny_dataset, entries)))
     assert found.reached["cellseg"]["accuracy"] == {group: vars(s) for group, s in as_evaluated.items()}
     assert 0 < found.reached["Otsu"]["accuracy"]["all"]["mean_iou"] < 1
     ours, otsu = (found.reached[name]["threads"]["1"] for name in ("cellseg", "Otsu"))
@@ -175,7 +175,7 @@ def test_the_page_has_all_and_is_replaced(monkeypatch):
     for line in (
         "| ours | 0.810 | 0.500 | 0.900 | 3.4% | 5.0% | 300 |",
         "| network | – | – | – | – | – | 1,550 |",
-        "| AP@0.5 by modality | bright (3) | dark (3) |",
+        "| AP@0.5 | bright (3) | dark (3) |",
         "| ours | 0.810 | 0.400 |",
         "| ours | 0.05 | 0.04 | 1 | 150 |",
         "| network | network alone | 48.8 | ≥ 976 | 1,500 |",

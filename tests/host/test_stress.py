@@ -24,7 +24,7 @@ def stress(environment, model_path, tiny_dataset):
 
 @pytest.mark.slow
 def test_every_fault_is_scored_and_listed(stress, model, tiny_dataset, tmp_path):
-    from cellseg_host.evaluation.evaluate import by_modality, evaluate
+    from cellseg_host.evaluation.evaluate import by_group, evaluate
     from cellseg_host.synth.faults import FAULTS
 
     result = stress("--json", tmp_path / "stress.json")
@@ -40,7 +40,7 @@ def test_every_fault_is_scored_and_listed(stress, model, tiny_dataset, tmp_path)
     ]
     assert len(rows) == 1 + 3 * len(FAULTS) + 3 * 2
     # Untouched images score as in `cellseg-host evaluate`
-    summaries = by_modality(list(evaluate(model, tiny_dataset, tiny_dataset.split("val"))))
+    summaries = by_group(list(evaluate(model, tiny_dataset, tiny_dataset.split("val"))))
     assert rows[0]["ap50"] == {name: round(s.ap50, 4) for name, s in summaries.items()}
     assert set(rows[0]["drop"].values()) == {0}
     assert rows[0]["cells_counted"] == summaries["all"].cells_counted

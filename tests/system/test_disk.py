@@ -62,7 +62,7 @@ def test_a_watch_survives_a_full_disk(watching, disk, tmp_path, write_image, che
 @pytest.mark.slow
 @pytest.mark.xdist_group("in memory")
 @pytest.mark.parametrize("originals", ["--keep-originals", "--discard-originals"])
-def test_a_camera_survives_a_full_disk(watching, disk, tmp_path, write_image, check_results, originals):
+def test_a_camera_survives_a_full_disk(watching, device, disk, tmp_path, write_image, check_results, originals):
     folder, _ = disk
     out, frames = folder / "out", tmp_path / "frames"
     frames.mkdir()
@@ -88,6 +88,10 @@ def test_a_camera_survives_a_full_disk(watching, disk, tmp_path, write_image, ch
     assert lines[1].endswith(" again")
     kept = sorted(path.name for path in (out / "captures").iterdir()) if originals == "--keep-originals" else []
     assert len(kept) == (camera.stdout.count("\n") if kept else 0)
+    # What was taken just before the stop waits for the next start
+    waiting = set(Path("/dev/shm").glob("cellseg-*/*")) - in_memory
+    assert not {path.name for path in waiting} & {line.split("  ")[0] for line in camera.stdout.splitlines()}
+    assert device("camera", *options, "--count", 1, "--out", out).returncode == 0
     assert set(Path("/dev/shm").glob("cellseg-*/*")) == in_memory
 
 

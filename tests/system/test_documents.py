@@ -107,6 +107,8 @@ def stand_ins(samples, tmp_path_factory) -> Path:
     tifffile.imwrite(clone / "merged.tif", cv2.imread(str(samples / "smear.png"))[..., ::-1], photometric="rgb")
     cv2.imwrite(str(clone / "micrometer.png"), micrometer())
     write_stage1_train(clone / "stage1_train", samples)
+    (clone / "smears").mkdir()
+    shutil.copy(samples / "smear.png", clone / "smears")
     (clone / "lab.toml").write_text(next(b.text for b in blocks(ROOT / "docs/unattended.md") if b.language == "toml"))
     return root
 

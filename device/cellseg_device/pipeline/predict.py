@@ -29,7 +29,7 @@ _RUNTIME_BYTES_PER_PX, _FLOATS = 108, 4  # int8; of other networks so many times
 
 # Cells at least this many times as large as the model's fall to pieces, so without --diameter the image is scaled down
 # until they are this size (models/NOTES.md: at 65 px AP@0.5 rose from 0.689 to 0.793; other images lost 0.003).
-_LARGE_RATIO, _SCALED_RATIO = 2.6, 1.2
+LARGE_RATIO, _SCALED_RATIO = 2.6, 1.2
 _STEP_PX = 2  # every other pixel of the foreground is enough to estimate the size of the cells
 
 Maps = dict[str, npt.NDArray[np.int8]]
@@ -255,7 +255,7 @@ def _large_diameter_px(foreground: npt.NDArray[np.int8], shape: tuple[int, int],
     height, width = (-(-n // _STEP_PX) for n in shape)
     inside = instances.mask_of(foreground[::_STEP_PX, ::_STEP_PX], (height, width), threshold)
     reduction = _STEP_PX * model.maps["foreground"].reduction
-    return size.large_diameter_px(inside, reduction, _LARGE_RATIO * model.card.cell_diameter_px)
+    return size.large_diameter_px(inside, reduction, LARGE_RATIO * model.card.cell_diameter_px)
 
 
 def _scaled(image: Image, ratio: float) -> Image:

@@ -1,13 +1,15 @@
-"""The look of a view: colour, exposure, focus and noise."""
+"""The look of a view: stain, colour, exposure, focus and noise."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from cellseg_host.augment import stain
 from cellseg_host.augment.settings import Augmentation
 
 _TINT_MIXED = 0.7  # probability that each further channel is part of a tint
@@ -29,7 +31,11 @@ def draw(
     ndarray of float32, shape (side, side, 3)
         In [0, 1].
     """
-    image = levels.astype(np.float32) / 255
+    image: npt.NDArray[Any]
+    if levels.ndim == 3 and augmentation.stain:
+        image = stain.draw(levels, augmentation.stain, rng)
+    else:
+        image = levels.astype(np.float32) / 255
     if image.ndim == 3:
         if rng.random() < augmentation.grey:
             image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)

@@ -30,6 +30,9 @@ class Augmentation:
         Largest change of a channel's gain, and of saturation, as a share; colour images only.
     hue : float
         Largest turn of the hue, as a share of the full circle; colour images only.
+    stain : float
+        Strength, 0 to 1, of changes of the stain in optical density (`augment.stain`): dyes' amounts and colours, other
+        dyes, a yellow or grey ground; colour images on a bright ground only.
     blur_px : float
         Largest standard deviation of a Gaussian blur.
     noise : float
@@ -64,6 +67,7 @@ class Augmentation:
     colour: float = 0.12
     saturation: float = 0.24
     hue: float = 0.0
+    stain: float = 0.0
     blur_px: float = 1.5
     noise: float = 0.06
     invert: float = 0.03
@@ -86,6 +90,7 @@ _AT_MOST = {
     "colour": 1.0,
     "saturation": 1.0,
     "hue": 0.5,
+    "stain": 1.0,
     "blur_px": 50.0,
     "noise": 1.0,
     "invert": 1.0,
@@ -129,6 +134,7 @@ NONE = Augmentation(
     colour=0,
     saturation=0,
     hue=0,
+    stain=0,
     blur_px=0,
     noise=0,
     invert=0,

@@ -78,7 +78,7 @@ def compare(*, models: tuple[Path, ...], dataset: Path, out: Path, as_json: bool
     check_new(out, "choose a new folder for --out")
     check_place(out)
     loaded, settings = load(dataset), Settings(**options)
-    loaded.split(settings.split)  # fails at once if it is empty
+    loaded.labelled(settings.split)  # fails at once if it is empty
     with tempfile.TemporaryDirectory(prefix="cellseg-compare-") as folder:
         with ERR.status("opening") as status:
             opened = contenders.open_all(models, loaded, Path(folder), status.update)

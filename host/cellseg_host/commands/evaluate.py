@@ -31,6 +31,8 @@ def evaluate(*, model: Path, dataset: Path, split: str, out: Path | None, thread
     of the whole set's count, in which too many cells in one image and too few in another cancel; count error per image
     is the mean of each image's own |counted - true| / true, without images that show no cell.
 
+    All of these are given of all images together, of each modality, and, if the dataset has several, of each set.
+
     \b
     Examples:
       cellseg-host evaluate nuclei.tflite nuclei-data --split test --out evaluation
@@ -40,14 +42,14 @@ def evaluate(*, model: Path, dataset: Path, split: str, out: Path | None, thread
     from cellseg_host.commands.console import print_summaries, tracked
     from cellseg_host.data.dataset import load
     from cellseg_host.data.whole_folder import check_place
-    from cellseg_host.evaluation.evaluate import by_modality
+    from cellseg_host.evaluation.evaluate import by_group
     from cellseg_host.evaluation.evaluate import evaluate as score
     from cellseg_host.json_text import to_json
 
     if out:
         check_place(out)
     loaded, runner = load(dataset), Model(model, threads)
-    entries = loaded.split(split)
+    entries = loaded.labelled(split)
     name = loaded.root.resolve().name
     if out:
         from cellseg_host.report import evaluation, plots, write
@@ -60,11 +62,11 @@ def evaluate(*, model: Path, dataset: Path, split: str, out: Path | None, thread
         write.write(out, evaluation.report(done))
         summaries = done.summaries
     else:
-        summaries = by_modality(list(tracked(score(runner, loaded, entries), len(entries), "scoring")))
+        summaries = by_group(list(tracked(score(runner, loaded, entries), len(entries), "scoring")))
     if as_json:
         click.echo(to_json({"model": model.name, "dataset": name, "split": split, "summary": summaries}))
         return
-    print_summaries(f"{model.name} on {name}, split {split}", "modality", summaries)
+    print_summaries(f"{model.name} on {name}, split {split}", "group", summaries)
     if out:
         click.echo(done.verdict()[0])
         click.echo(f"report: {out / write.PAGE}")

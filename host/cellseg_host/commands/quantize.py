@@ -201,7 +201,7 @@ def quantize(
 
 def _plan(run: Path, dataset: Dataset, mode: str, flags: dict[str, Any], *, qat: bool) -> str:
     """Return what will be done, in a line; it fails at once if the dataset lacks a split."""
-    train, val = len(dataset.split("train")), len(dataset.split("val"))
+    train, val = len(dataset.labelled("train")), len(dataset.labelled("val"))
     to = "float32 without quantization" if mode == "float32" else mode
     tuned = ", fine-tuned for it first" if qat else ""
     ranges = f"{min(flags['images'], train):,} images of train for the ranges, " if mode == "int8" else ""
@@ -212,7 +212,7 @@ def _print_next(path: Path, dataset: Dataset, *, is_classifier: bool) -> None:
     """Print the command that scores the model on images it has not learnt from, if there are some."""
     from cellseg_host.commands.console import print_next
 
-    if not any(entry.split == "test" for entry in dataset.entries):
+    if not any(entry.split == "test" and entry.is_labelled for entry in dataset.entries):
         print_next("cellseg-device", "info", path)
     elif is_classifier:
         print_next("cellseg-host", "compare", path, "--data", dataset.root, "--out", f"{path.stem}-report")

@@ -100,7 +100,7 @@ def sweep(
         raise InputError("--data is missing: name the dataset to train on")
     check_place(out)
     wanted, dataset = plan.count(trials), load(data)
-    images = ", ".join(f"{len(dataset.split(split)):,} of {split}" for split in ("train", "val"))
+    images = ", ".join(f"{len(dataset.labelled(split)):,} of {split}" for split in ("train", "val"))
     if not as_json:
         click.echo(f"{wanted} trials in all, {plan.method} by {plan.metric}; images: {images} ({data})")
         click.echo("loading TensorFlow …")

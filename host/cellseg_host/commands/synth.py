@@ -12,7 +12,7 @@ import click
 from cellseg_device.command_line import Command, section
 from cellseg_device.errors import InputError
 from cellseg_device.units import parse_size
-from cellseg_host.data.dataset import Entry
+from cellseg_host.data.dataset import Entry, cells_in
 from cellseg_host.synth.settings import KINDS, STAINS, SynthSettings
 from cellseg_host.synth.write import write_empties, write_fields
 
@@ -118,8 +118,7 @@ def synth(
             entries = write(number, seed, split=split, progress=lambda *_: bar.update(1), force=force)
     else:
         entries = write(number, seed, split=split, force=force)
-    total = sum(entry.cells for entry in entries)
-    click.echo(f"{len(entries)} {kind} fields with {total} cells in {out}")
+    click.echo(f"{len(entries)} {kind} fields with {cells_in(entries)} cells in {out}")
     _print_next(out)
 
 

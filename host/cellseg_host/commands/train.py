@@ -125,7 +125,8 @@ def _count(flag: str, text: str) -> _Option:
         metavar="KEY=VALUE",
         multiple=True,
         callback=config_file.key_values,
-        help="The range of a random change, e.g. blur_px=2 or scale=0.8,1.25. May be given several times.",
+        help="The range of a random change, e.g. blur_px=2 or scale=0.8,1.25, or stain=0.5 for other dyes in stained "
+        "tissue (strength 0 to 1). May be given several times.",
     ),
     _count("--seed", "The same seed makes the same views."),
 )
@@ -156,6 +157,11 @@ def _count(flag: str, text: str) -> _Option:
     ),
     _setting("--keep", click.Choice(KEEPS), "The network that is best by that score, or the last one."),
     _count("--swa", "Stochastic weight averaging over this many further epochs."),
+    _setting(
+        "--moving-average",
+        click.FloatRange(0, 1, max_open=True),
+        "Keep the moving average of the weights, of which a step leaves this share, such as 0.999.",
+    ),
 )
 def train(*, dataset: Path, out: Path | None, resume: bool, as_json: bool, **flags: Any) -> None:
     """Train a network on DATASET's train split, and keep the best by its val split.

@@ -2,10 +2,13 @@
 
 ::
 
-    DATASET/manifest.csv       one row per image: id, split, modality, height, width, cells, median_diameter_px
+    DATASET/manifest.csv       one row per image, with the columns of `Entry`
     DATASET/images/ID.png      8- or 16-bit, grey or RGB
-    DATASET/labels/ID.png      16-bit, 0 = background, one number per cell
+    DATASET/labels/ID.png      16-bit, 0 = background, one number per cell; none of an image without labels
     DATASET/rejected.csv       what the import left out, and why
+
+A manifest without the columns ``set`` and ``kind`` is one set, named like the folder, whose kinds follow from the
+modalities.
 """
 
 from __future__ import annotations
@@ -33,19 +36,48 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 SPLITS = ("train", "val", "test")
+# Kinds of samples by the modalities that have another name; of any other modality it is the modality itself
+KINDS = {"histology": "tissue", "phase": "other"}
+# Columns that a manifest may lack
+_OPTIONAL = ("set", "kind")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of the manifest."""
+    """One row of the manifest.
+
+    Attributes
+    ----------
+    id : str
+    set : str
+        Name of the collection that the image is from: one dataset may hold several.
+    split : str
+        One of `SPLITS`.
+    modality : str
+    kind : str
+        Kind of sample, which a classifier tells apart.
+    height, width : int
+        In pixels.
+    cells : int or None
+        None for an image without labels, which only a classifier learns from.
+    median_diameter_px : float
+        0 without cells.
+    """
 
     id: str
+    set: str
     split: str
     modality: str
+    kind: str
     height: int
     width: int
-    cells: int
+    cells: int | None
     median_diameter_px: float
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether the dataset has labels of the image, be they without a cell."""
+        return self.cells is not None
 
 
 @dataclass(frozen=True)
@@ -75,6 +107,22 @@ class Dataset:
             raise InputError(
                 f"{self.root}: no image is in the split '{name}' (there are: {present}): "
                 f"write '{name}' into the column 'split' of some rows of manifest.csv"
+            )
+        return found
+
+    def labelled(self, split: str) -> tuple[Entry, ...]:
+        """Return the entries of one split that have labels, which segmentation needs.
+
+        Raises
+        ------
+        InputError
+            If there are none.
+        """
+        found = tuple(e for e in self.split(split) if e.is_labelled)
+        if not found:
+            raise InputError(
+                f"{self.root}: no image in the split '{split}' has labels, without which there is nothing to "
+                "learn or to score: import images with labels"
             )
         return found
 
@@ -111,7 +159,8 @@ class Dataset:
         digest = hashlib.sha256((self.root / "manifest.csv").read_bytes())
         for entry in self.entries:
             digest.update(self.image_bytes(entry))
-            digest.update((self.root / "labels" / f"{entry.id}.png").read_bytes())
+            if entry.is_labelled:
+                digest.update((self.root / "labels" / f"{entry.id}.png").read_bytes())
         return digest.hexdigest()
 
 
@@ -143,7 +192,7 @@ def load(root: Path) -> Dataset:
     manifest = root / "manifest.csv"
     if not manifest.is_file():
         raise InputError(f"{root}: is not a dataset (no manifest.csv): make one with 'cellseg-host data import'")
-    names = [f.name for f in dataclasses.fields(Entry)]
+    names = [f.name for f in dataclasses.fields(Entry) if f.name not in _OPTIONAL]
     rows = read_table(manifest)
     if missing := [n for n in names if rows and n not in rows[0]]:
         raise InputError(f"{manifest}: has no column {missing[0]!r}: make it with 'cellseg-host data import'")
@@ -152,7 +201,7 @@ def load(root: Path) -> Dataset:
     entries: dict[str, Entry] = {}
     for line, row in enumerate(rows, 2):
         try:
-            entry = _entry(row)
+            entry = _entry(row, root.resolve().name)
         except (TypeError, ValueError) as error:
             raise InputError(f"{manifest}: line {line} is damaged ({error}): correct it") from None
         if entry.split not in SPLITS:
@@ -198,13 +247,26 @@ def diameters_px(labels: npt.NDArray[np.uint16]) -> npt.NDArray[np.float64]:
     return np.sqrt(4 * area[area > 0] / np.pi)
 
 
-def _entry(row: dict[str, str]) -> Entry:
+def cells_in(entries: Iterable[Entry]) -> int:
+    """Return the number of true cells in all these images together."""
+    return sum(entry.cells or 0 for entry in entries)
+
+
+def kind_of(modality: str) -> str:
+    """Return the kind of sample that images of a modality show, unless somebody says otherwise."""
+    return KINDS.get(modality, modality)
+
+
+def _entry(row: dict[str, str], folder: str) -> Entry:
+    is_labelled = row["cells"] != ""
     return Entry(
-        row["id"],
-        row["split"],
-        row["modality"],
-        int(row["height"]),
-        int(row["width"]),
-        int(row["cells"]),
-        float(row["median_diameter_px"]),
+        id=row["id"],
+        set=row.get("set") or folder,
+        split=row["split"],
+        modality=row["modality"],
+        kind=row.get("kind") or kind_of(row["modality"]),
+        height=int(row["height"]),
+        width=int(row["width"]),
+        cells=int(row["cells"]) if is_labelled else None,
+        median_diameter_px=float(row["median_diameter_px"]) if is_labelled else 0.0,
     )

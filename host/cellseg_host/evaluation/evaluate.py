@@ -22,6 +22,7 @@ from cellseg_device.pipeline.segment import label
 from cellseg_device.pipeline.stopwatch import Stopwatch
 from cellseg_host.data.dataset import Dataset, Entry
 from cellseg_host.evaluation import metrics
+from cellseg_host.evaluation.grouping import groups
 from cellseg_host.evaluation.metrics import Labels, Mask
 
 # Threshold of the published baseline's two-class mean IoU
@@ -34,7 +35,7 @@ class ImageScore:
 
     Attributes
     ----------
-    id, modality : str
+    id, set, modality : str
     cells_true, cells_counted, cells_matched : int
         True cells, cells that the model counts, and pairs of both that overlap by an IoU above 0.5 (`metrics.matches`).
     foreground_iou, dice : float
@@ -46,6 +47,7 @@ class ImageScore:
     """
 
     id: str
+    set: str
     modality: str
     cells_true: int
     cells_counted: int
@@ -194,6 +196,7 @@ def score_labels(entry: Entry, true: Labels, labels: Labels, mask: Mask) -> Imag
     """
     return ImageScore(
         id=entry.id,
+        set=entry.set,
         modality=entry.modality,
         cells_true=int(true.max(initial=0)),
         cells_counted=int(labels.max(initial=0)),
@@ -245,9 +248,6 @@ def summarise(scores: Sequence[ImageScore]) -> Summary:
     )
 
 
-def by_modality(scores: Sequence[ImageScore]) -> dict[str, Summary]:
-    """Return the summaries of ``all`` images and of those of each modality."""
-    groups = {"all": list(scores)}
-    for modality in sorted({s.modality for s in scores}):
-        groups[modality] = [s for s in scores if s.modality == modality]
-    return {name: summarise(group) for name, group in groups.items()}
+def by_group(scores: Sequence[ImageScore]) -> dict[str, Summary]:
+    """Return the summary of each of the `grouping.groups`, of which the first is ``all``."""
+    return {title: summarise([scores[place] for place in places]) for title, places in groups(scores).items()}

@@ -14,7 +14,8 @@ from cellseg_device.errors import InputError
 from cellseg_device.model.card import Card
 from cellseg_host.architectures import as_list
 from cellseg_host.data.dataset import Dataset
-from cellseg_host.training import feed, keras_maps
+from cellseg_host.training import keras_maps
+from cellseg_host.training.sampling import sampling_weights
 
 Range = tuple[float, float]
 Images = Callable[[], Iterator[np.ndarray]]
@@ -70,9 +71,9 @@ def images(dataset: Dataset, card: Card, count: int, size: tuple[int, int] | Non
     """
     if count < 1:
         raise InputError("--images 0: calibration needs at least one image")
-    entries = dataset.split("train")
+    entries = dataset.labelled("train")
     rng = np.random.default_rng(0)
-    chosen = rng.choice(len(entries), size=min(count, len(entries)), replace=False, p=feed.sampling_weights(entries))
+    chosen = rng.choice(len(entries), size=min(count, len(entries)), replace=False, p=sampling_weights(entries))
 
     def crops() -> Iterator[np.ndarray]:
         for position, index in enumerate(chosen):

@@ -123,7 +123,7 @@ def finetune(
     if settings.side % run.architecture.stride:
         raise InputError(f"--side {settings.side} is not a multiple of {run.architecture.stride}")
     network = qat.accepted(for_inference(run.network, run.heads, tuning.depth))
-    dataset.split("val")
+    dataset.labelled("val")
     plain, path = folded(network), run.path / FOLDER
     asked = _asked(run, dataset, tuning)
     if (path / STATE).is_file():

@@ -19,7 +19,7 @@ from cellseg_device.system import files
 from cellseg_host.architectures import for_inference, outputs_of
 from cellseg_host.data.dataset import Dataset, Entry
 from cellseg_host.evaluation.evaluate import ImageScore, Summary
-from cellseg_host.quantize import calibrate, finetune, qat
+from cellseg_host.quantize import calibrate, finetune, qat, size
 from cellseg_host.quantize.calibrate import Calibration
 from cellseg_host.quantize.convert import convert
 from cellseg_host.quantize.errors import QuantizationError
@@ -161,7 +161,7 @@ def quantize(
     _check_tile(run, tile)
     card = run.card()
     images = calibrate.images(dataset, card, calibration.images, tile)
-    dataset.split(SPLIT)
+    dataset.labelled(SPLIT)
     before = _float_source(run, card, name, depth)
     if like is not None and [o.quantity for o in like.outputs] != [o.quantity for o in before.outputs]:
         raise InputError(f"--like: {like.name} predicts other maps than this run: choose a model made from it")
@@ -186,8 +186,13 @@ def quantize(
     if like is None:
         say(f"choosing the {mode} network's thresholds")
         data = _tuned(data, dataset)
+        say("looking for the largest cells that it copes with")
+        data = _sized(data, dataset)
     else:
-        data = cards.attach(data, dataclasses.replace(cards.read_from(data), separation=like.separation))
+        card = dataclasses.replace(
+            cards.read_from(data), separation=like.separation, cell_diameter_px=like.cell_diameter_px
+        )
+        data = cards.attach(data, card)
     say("scoring the float network")
     first = score(float_data, dataset)
     say(f"scoring the {mode} network")
@@ -197,7 +202,7 @@ def quantize(
         card,
         known_answer=second.known_answer,
         metrics={
-            "split": f"{SPLIT} of {dataset.root.resolve().name} ({len(dataset.split(SPLIT))} images)",
+            "split": f"{SPLIT} of {dataset.root.resolve().name} ({len(dataset.labelled(SPLIT))} images)",
             "float32": _rounded(first),
             mode: _rounded(second),
         },
@@ -245,10 +250,20 @@ def _tuned(data: bytes, dataset: Dataset) -> bytes:
         def predicted(entries: Sequence[Entry]) -> list[tuple[Maps, Any]]:
             return [(predict_maps(dataset.image(entry), model), dataset.labels(entry)) for entry in entries]
 
-        known = dataset.split("train")
+        known = dataset.labelled("train")
         known = known[:: -(-len(known) // KNOWN_IMAGES)]
-        separation = tune(predicted(known), predicted(dataset.split(SPLIT)), model.maps)
+        separation = tune(predicted(known), predicted(dataset.labelled(SPLIT)), model.maps)
     return cards.attach(data, dataclasses.replace(card, separation=separation))
+
+
+def _sized(data: bytes, dataset: Dataset) -> bytes:
+    """Return the model with the size of cells that it copes with in its card, by the val split."""
+    card = cards.read_from(data)
+    if card.output(presence.HEAD):
+        return data
+    with open_model(data) as model:
+        diameter_px = size.cell_diameter_px(model, dataset, dataset.labelled(SPLIT))
+    return cards.attach(data, dataclasses.replace(card, cell_diameter_px=diameter_px))
 
 
 def _check_tile(run: Run, tile: Tile | None) -> None:

@@ -65,7 +65,7 @@ def score(data: bytes, dataset: Dataset) -> Scored:
             return Scored(data, operators(open_graph(data)), _presence(path, dataset))
     with open_model(data) as model:
         found = operators(model.interpreter)
-        scores = tuple(evaluate(model, dataset, dataset.split(SPLIT)))
+        scores = tuple(evaluate(model, dataset, dataset.labelled(SPLIT)))
         return Scored(data, found, dataclasses.asdict(summarise(scores)), scores, answer(model))
 
 

@@ -12,7 +12,8 @@ from cellseg_device.model.card import Card
 from cellseg_device.units import plural
 from cellseg_host import __version__
 from cellseg_host.data.dataset import Dataset
-from cellseg_host.evaluation.evaluate import ImageScore, Summary, by_modality
+from cellseg_host.evaluation.evaluate import ImageScore, Summary, by_group
+from cellseg_host.evaluation.grouping import groups
 from cellseg_host.report import page, write
 from cellseg_host.report.accuracy import Metric, accuracy
 from cellseg_host.report.build import Report
@@ -60,17 +61,22 @@ class Evaluation:
 
     @cached_property
     def summaries(self) -> dict[str, Summary]:
-        """The summaries of ``all`` images and of each modality."""
-        return by_modality(self.scores)
+        """The summaries of ``all`` images, of each modality, and of each of several sets."""
+        return by_group(self.scores)
 
     @cached_property
     def groups(self) -> dict[str, tuple[int, list[dict[str, Interval]]]]:
-        """Number of images, and accuracy on them: of ``all``, and of each modality."""
+        """Number of images, and accuracy on them: of the same groups as `summaries`."""
         found = {}
-        for name, summary in self.summaries.items():
-            members = [s for s in self.scores if name in ("all", s.modality)]
-            found[name] = (summary.images, [accuracy(METRICS, members, resamples(len(members)))])
+        for title, places in groups(self.scores).items():
+            members = [self.scores[place] for place in places]
+            found[title] = (len(members), [accuracy(METRICS, members, resamples(len(members)))])
         return found
+
+    @property
+    def has_sets(self) -> bool:
+        """Whether the images are of several sets."""
+        return len({score.set for score in self.scores}) > 1
 
     @property
     def worst_first(self) -> list[ImageScore]:

@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from cellseg_device.model.interpreter import Model
 from cellseg_device.units import plural
-from cellseg_host.data.dataset import Dataset, Entry
+from cellseg_host.data.dataset import Dataset, Entry, cells_in
 from cellseg_host.evaluation.evaluate import ImageScore
+from cellseg_host.evaluation.grouping import groups
 from cellseg_host.report import latency
 from cellseg_host.report.accuracy import Metric, accuracy, difference
 from cellseg_host.report.comparison import Comparison, Row, Track, number, untracked
@@ -96,20 +97,19 @@ class SegmenterComparison(Comparison[Sequence[ImageScore]]):
     @property
     def sample(self) -> str:
         """What the models were compared on, in a few words."""
-        return f"{plural(self.images, 'image')}, {plural(sum(e.cells for e in self.entries), 'cell')}"
+        return f"{plural(self.images, 'image')}, {plural(cells_in(self.entries), 'cell')}"
 
     @cached_property
     def groups(self) -> dict[str, tuple[int, list[dict[str, Interval]]]]:
-        """Number of images, and accuracy of every model on them: of ``all``, and of each modality."""
-        groups = {"all": (self.images, self.accuracy)}
-        for modality in sorted({e.modality for e in self.entries}):
-            members = [i for i, e in enumerate(self.entries) if e.modality == modality]
-            weights = resamples(len(members), self.settings.resamples, self.settings.seed)
-            groups[modality] = (
-                len(members),
-                [accuracy(METRICS, [scores[i] for i in members], weights) for scores in self.answers],
+        """Number of images, and accuracy of every model on them: of `grouping.groups`."""
+        found = {}
+        for title, places in groups(self.entries).items():
+            weights = resamples(len(places), self.settings.resamples, self.settings.seed)
+            found[title] = (
+                len(places),
+                [accuracy(METRICS, [scores[place] for place in places], weights) for scores in self.answers],
             )
-        return groups
+        return found
 
     @cached_property
     def changes(self) -> list[Change]:
@@ -161,7 +161,7 @@ class SegmenterComparison(Comparison[Sequence[ImageScore]]):
 
     def by_density(self) -> tuple[list[str], list[list[Interval]]]:
         """Return titles of bins of cell density with about equally many images, and each model's AP@0.5 in each."""
-        density = [e.cells / (e.height * e.width / 1e6) for e in self.entries]
+        density = [cells_in([e]) / (e.height * e.width / 1e6) for e in self.entries]
         edges = quantile_edges(density, DENSITY_BINS)
         inside = np.equal.outer(bin_of(density, edges), np.arange(len(edges) - 1)).astype(np.float64)
         intervals = []
@@ -179,7 +179,7 @@ class SegmenterComparison(Comparison[Sequence[ImageScore]]):
     def _summary_of_images(self) -> Row:
         return {
             "images": self.images,
-            "cells": sum(e.cells for e in self.entries),
+            "cells": cells_in(self.entries),
             "conversions": [
                 {
                     "before": self.names[change.before],
@@ -230,7 +230,7 @@ def compare(
     ModelError
         If a model's card does not fit its graph.
     """
-    entries = dataset.split(settings.split)
+    entries = dataset.labelled(settings.split)
     models = [Model(c.file, settings.threads) for c in contenders]
     showcase = Showcase()
     scores: list[list[ImageScore]] = [[] for _ in models]

@@ -21,12 +21,12 @@ def verdict(card: Card, summaries: Mapping[str, Summary], ap50: Interval) -> lis
     card : Card
         The model's.
     summaries : mapping of str to Summary
-        Of ``all`` images, and of each modality.
+        Of ``all`` images, of each modality, and of each of several sets.
     ap50 : Interval
         Of all images.
     """
     sentences = [_found(card, summaries["all"], ap50), _counts(summaries["all"])]
-    sentences += [text for text in (_against_float(card, ap50), _modalities(summaries)) if text]
+    sentences += [text for text in (_against_float(card, ap50), _best_and_weakest(summaries)) if text]
     return sentences
 
 
@@ -88,7 +88,7 @@ def _against_float(card: Card, ap50: Interval) -> str | None:
     return f"It lost by its conversion to {card.quantization}, more than chance explains: {measured}; {less}."
 
 
-def _modalities(summaries: Mapping[str, Summary]) -> str | None:
+def _best_and_weakest(summaries: Mapping[str, Summary]) -> str | None:
     groups = {name: summary for name, summary in summaries.items() if name != "all"}
     if len(groups) < 2:
         return None

@@ -196,7 +196,7 @@ def check(plan: Plan, dataset: Dataset) -> None:
         With what is wrong.
     """
     for split in ("train", "val"):
-        dataset.split(split)
+        dataset.labelled(split)
     choices = explore.choices(plan.search) or [{}]
     for chosen in choices:
         if (first := _error(chosen, plan)) and all(_error({**others, **chosen}, plan) for others in choices):

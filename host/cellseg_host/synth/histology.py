@@ -1,9 +1,6 @@
 """Stained nuclei in bright light: tissue in one purple dye or in H&E, and Giemsa-like smears; RGB.
 
-Light through dye follows Beer and Lambert: ``I = I0 · 10^-(sum of concentration × stain vector)``, with the
-optical density vectors of Ruifrok & Johnston (Anal. Quant. Cytol. Histol. 23(4):291-299, 2001) for
-haematoxylin and eosin, and that of Landini's ImageJ plugin Colour Deconvolution for the methylene blue of
-Giemsa's stain.
+Light through dye follows Beer and Lambert, with the dyes of `stains`.
 """
 
 from __future__ import annotations
@@ -16,19 +13,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from cellseg_host.stains import EOSIN, HAEMATOXYLIN, METHYLENE_BLUE, VIOLET
 from cellseg_host.synth import chromatin
 from cellseg_host.synth.layout import Layout, Plan, place
 from cellseg_host.synth.nuclei import LOBED, PYKNOTIC, Form, Nucleus, make_nucleus
 from cellseg_host.synth.optics import Camera, expose, illumination
 from cellseg_host.synth.settings import STAINS, SynthSettings
 from cellseg_host.synth.texture import Canvas, Shape, angle_of_flow, blur, fibres, flow, noise
-
-# Unit optical densities in (red, green, blue).
-HAEMATOXYLIN = (0.650, 0.704, 0.286)
-EOSIN = (0.072, 0.990, 0.105)
-METHYLENE_BLUE = (0.834750233, 0.513556283, 0.196330403)
-# Of nuclei over tissue in the purple slides of BBBC038: median density above the background's, made unit.
-VIOLET = (0.38, 0.92, 0.06)
 
 SPINDLE = Form(aspect=3.2, spread=0.2, rough=0.07, bend=0.35, corner=-0.15)
 EPITHELIAL = Form(aspect=1.8, spread=0.16, rough=0.05, bend=0.15, corner=0.05)

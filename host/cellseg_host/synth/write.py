@@ -10,12 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from cellseg_device.errors import InputError, OutputError
-from cellseg_host.data.dataset import SPLITS, Entry, diameters_px, load, save_png, write_manifest
+from cellseg_host.data.dataset import SPLITS, Entry, diameters_px, kind_of, load, save_png, write_manifest
 from cellseg_host.data.whole_folder import check_new, whole_folder
 from cellseg_host.synth import empties
 from cellseg_host.synth.field import make_field
 from cellseg_host.synth.settings import SynthSettings
 from cellseg_host.synth.texture import Shape
+
+# Name in the column "set" of what is drawn here
+SET = "synthetic"
 
 # Name, modality, image, labels
 Field = tuple[str, str, npt.NDArray[Any], npt.NDArray[np.uint16]]
@@ -145,6 +148,6 @@ def _fill(
 
 
 def _entry(name: str, split: str, modality: str, labels: npt.NDArray[np.uint16]) -> Entry:
-    diameters = diameters_px(labels)
+    (height, width), diameters = labels.shape, diameters_px(labels)
     median = round(float(np.median(diameters)), 1) if len(diameters) else 0.0
-    return Entry(name, split, modality, labels.shape[0], labels.shape[1], int(labels.max()), median)
+    return Entry(name, SET, split, modality, kind_of(modality), height, width, int(labels.max()), median)

@@ -1,4 +1,4 @@
-"""The mean of networks' weights: of the last epochs of a run [1]_, or of runs that started from one network [2]_.
+"""The mean of networks' weights: of a run's last epochs [1]_ or steps [3]_, or of runs from one network [2]_.
 
 The mean generalises better than any of them, and costs no more to run.
 
@@ -7,6 +7,7 @@ References
 .. [1] P. Izmailov et al., Averaging weights leads to wider optima and better generalization. UAI 2018.
 .. [2] M. Wortsman et al., Model soups: averaging weights of multiple fine-tuned models improves accuracy without
    increasing inference time. ICML 2022.
+.. [3] A. Tarvainen & H. Valpola, Mean teachers are better role models. NeurIPS 2017.
 """
 
 from __future__ import annotations
@@ -54,6 +55,46 @@ class Average:
             yield
         finally:
             self.network.set_weights(present)
+
+
+class MovingAverage:
+    """The moving average of a network's weights over the steps of its training.
+
+    Parameters
+    ----------
+    network : keras.Model
+    decay : float
+        Share of the average that a step leaves; near the start less, so that the first weights are forgotten.
+
+    Attributes
+    ----------
+    variables : list of tf.Variable
+        Its state, for a checkpoint.
+    """
+
+    def __init__(self, network: keras.Model, decay: float) -> None:
+        self._network = network
+        self._decay = decay
+        self._steps = tf.Variable(0.0, trainable=False)
+        self._means = [tf.Variable(w, trainable=False) for w in network.weights]
+        self.variables = [self._steps, *self._means]
+
+    def add(self) -> None:
+        """Let the present weights into the average; may be called in a graph."""
+        self._steps.assign_add(1.0)
+        decay = tf.minimum(self._decay, self._steps / (self._steps + 10.0))
+        for mean, weight in zip(self._means, self._network.weights, strict=True):
+            mean.assign(decay * mean + (1 - decay) * weight)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Give the network the averaged weights, batch statistics among them, meanwhile."""
+        present = [w.numpy() for w in self._network.weights]
+        self._network.set_weights([mean.numpy() for mean in self._means])
+        try:
+            yield
+        finally:
+            self._network.set_weights(present)
 
 
 def restate_statistics(network: keras.Model, images: Iterable[Any]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from cellseg_device.model.card import Card
@@ -32,14 +31,6 @@ def load_samples(
         soft = distillation.soft_targets(image, teachers, heads) if teachers and labels.any() else {}
         samples.append(Sample(keras_maps.levels(image, card), labels, maps, soft))
     return samples
-
-
-def sampling_weights(entries: Sequence[Entry]) -> npt.NDArray[np.float64]:
-    """Return the probability of drawing each image: in rarer modalities higher, by the square root of their share."""
-    counts = {m: sum(e.modality == m for e in entries) for m in {e.modality for e in entries}}
-    weights: npt.NDArray[np.float64] = np.array([counts[e.modality] ** -0.5 for e in entries])
-    weights /= weights.sum()
-    return weights
 
 
 def class_weights(samples: Sequence[Sample], weights: np.ndarray) -> tuple[float, float]:

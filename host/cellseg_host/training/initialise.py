@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,21 @@ def initialise(network: keras.Model, source: Path, heads: Sequence[str], images:
     older = runs.open_run(source).network
     taken = _copy(older, network, source)
     return f"started from {source}: the weights of {taken} layers"
+
+
+def options_of(source: Path) -> Mapping[str, Any]:
+    """Return the options of the architecture that a run or a .tflite model was made with, as far as it says them.
+
+    Raises
+    ------
+    InputError, ModelError
+        If it cannot be read.
+    """
+    if source.is_file() and source.suffix == ".tflite":
+        settings = cards.read_from(cards.read_model_file(source)).provenance.get("settings")
+        options = settings.get("options") if isinstance(settings, dict) else None
+        return options if isinstance(options, dict) else {}
+    return runs.open_run(source).settings.options
 
 
 def freeze(network: keras.Model, what: str) -> None:

@@ -88,14 +88,13 @@ def fit(
     optimizer = keras.optimizers.Adam(settings.learning_rate)
     optimizer.build(network.trainable_variables)  # so that a checkpoint finds all that it restores
     average = averaging.Average(network) if settings.swa else None
-    state = tf.train.Checkpoint(network=network, optimizer=optimizer, epoch=tf.Variable(0))
-    if average:
-        state.average = average.variables
+    moving = averaging.MovingAverage(network, settings.moving_average) if settings.moving_average else None
+    state = _checkpoint(network, optimizer, average=average, moving=moving)
     manager = tf.train.CheckpointManager(state, str(path / "checkpoint"), max_to_keep=1)
     if manager.latest_checkpoint:
         state.restore(manager.latest_checkpoint)
     history = histories.read(path)[: int(state.epoch)]
-    step = _step(network, optimizer, job.loss)
+    step = _step(network, optimizer, job.loss, moving)
 
     with tf.summary.create_file_writer(str(path / "tensorboard")).as_default():
 
@@ -127,7 +126,7 @@ def fit(
                     raise InputError(
                         f"the loss of epoch {epoch_number} is not finite: start again with a lower --learning-rate"
                     )
-                scored: AbstractContextManager[None] = nullcontext()
+                scored: AbstractContextManager[None] = moving.applied() if moving else nullcontext()
                 if average and number > settings.rounds:
                     average.add(len(past))
                     scored = average.applied(image for image, _, _ in job.batches(epoch_number - 1))
@@ -137,6 +136,16 @@ def fit(
                     )
                 past.append(epoch)
                 yield end(epoch)
+
+
+def _checkpoint(
+    network: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    **averages: averaging.Average | averaging.MovingAverage | None,
+) -> tf.train.Checkpoint:
+    """Return all that a run is resumed from."""
+    kept = {name: mean.variables for name, mean in averages.items() if mean is not None}
+    return tf.train.Checkpoint(network=network, optimizer=optimizer, epoch=tf.Variable(0), **kept)
 
 
 def _over(settings: TrainSettings, number: int, past: Sequence[Epoch]) -> bool:
@@ -176,12 +185,19 @@ def _train_epoch(
     return total / len(rates)
 
 
-def _step(network: keras.Model, optimizer: keras.optimizers.Optimizer, loss: Callable[..., Any]) -> Step:
+def _step(
+    network: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    loss: Callable[..., Any],
+    moving: averaging.MovingAverage | None,
+) -> Step:
     def update(image: Any, targets: Any, border: Any) -> Any:
         with tf.GradientTape() as tape:
             value = loss(as_list(network(image, training=True)), targets, border)
         gradients = tape.gradient(value, network.trainable_variables)
         optimizer.apply_gradients(zip(gradients, network.trainable_variables, strict=True))
+        if moving:
+            moving.add()
         return value
 
     compiled = tf.function(update)

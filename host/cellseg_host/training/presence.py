@@ -120,7 +120,7 @@ def score(classifier: Classifier, dataset: Dataset, split: str, side: int | None
         If the split has no image, or the classifier takes views of another side only.
     """
     ids, images, truths, probabilities = [], [], [], []
-    for entry in dataset.split(split):
+    for entry in dataset.labelled(split):
         levels = keras_maps.levels(dataset.image(entry), classifier.card)
         places, views, truth = _views(levels, dataset.labels(entry), side or classifier.side)
         ids += [f"{entry.id}:{row},{column}" for row, column in places]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cellseg_host.data.dataset import Dataset
+from cellseg_device.units import plural
+from cellseg_host.data.dataset import Dataset, Entry, cells_in
+from cellseg_host.training import sampling
 from cellseg_host.training.settings import TrainSettings
 
 
@@ -18,8 +20,8 @@ def plan(dataset: Dataset, settings: TrainSettings, path: Path) -> list[str]:
     InputError
         If the dataset has no image to train on, or none to validate on.
     """
-    train, val = dataset.split("train"), dataset.split("val")
-    cells = sum(entry.cells for entry in train)
+    train, val = dataset.labelled("train"), dataset.labelled("val")
+    cells = cells_in(train)
     start = f", from the weights of {settings.init}" if settings.init else ""
     frozen = {"none": "", "encoder": ", its encoder kept", "all-but-head": ", all but its head kept"}[settings.freeze]
     rounds = f"{settings.rounds} rounds of " if settings.rounds > 1 else ""
@@ -28,8 +30,17 @@ def plan(dataset: Dataset, settings: TrainSettings, path: Path) -> list[str]:
     return [
         f"network: {settings.arch}{start}{frozen}",
         f"images: {len(train):,} to train on, with {cells:,} cells, and {len(val):,} to validate with ({dataset.root})",
+        *(_drawn(train) if len({entry.set for entry in train}) > 1 else []),
         f"epochs: {rounds}at most {settings.epochs:,}{averaged}, of {settings.steps:,} steps each; a step is {views}",
         f"run: {path}",
+    ]
+
+
+def _drawn(entries: Sequence[Entry]) -> list[str]:
+    """Return how often each set and modality is drawn, a line for each."""
+    return [
+        f"views: {group.share:.1%} of {group.set}, {group.modality} ({plural(group.images, 'image')})"
+        for group in sampling.groups(entries)
     ]
 
 

@@ -33,7 +33,7 @@ from cellseg_device.model.card import Card, Output
 from cellseg_device.system import files
 from cellseg_host import __version__, architectures
 from cellseg_host.architectures import Architecture
-from cellseg_host.data.dataset import Dataset
+from cellseg_host.data.dataset import Dataset, cells_in
 from cellseg_host.data.whole_folder import check_new
 from cellseg_host.plugins import loading
 from cellseg_host.plugins.networks import find_architecture
@@ -175,14 +175,14 @@ def started(path: Path, dataset: Dataset) -> Run:
 
 def describe(settings: TrainSettings, dataset: Dataset) -> dict[str, Any]:
     """Return what run.json says of a run with these settings on this data."""
-    entries = dataset.split("train")
+    entries = dataset.labelled("train")
     return {
         "settings": dataclasses.asdict(settings),
         "data": {
             "name": dataset.root.resolve().name,
             "sha256": dataset.digest(),
             "train_images": len(entries),
-            "train_cells": sum(e.cells for e in entries),
+            "train_cells": cells_in(entries),
             "median_diameter_px": round(float(np.median([e.median_diameter_px for e in entries if e.cells])), 1),
         },
         "code": {

@@ -68,6 +68,9 @@ class TrainSettings:
     swa : int
         Stochastic weight averaging: this many further epochs, from the best network and at a low constant rate, whose
         weights are averaged; the average is kept if it is better.
+    moving_average : float
+        What is scored and kept has the moving average of the weights over the steps, of which a step leaves this share,
+        such as 0.999; 0 for the weights as they are.
     init : str or None
         Start from the weights of this run or model file.
     teachers : tuple of str
@@ -101,6 +104,7 @@ class TrainSettings:
     monitor: str | None = None
     keep: str = "best"
     swa: int = 0
+    moving_average: float = 0.0
     init: str | None = None
     teachers: tuple[str, ...] = ()
     freeze: str = "none"
@@ -118,6 +122,8 @@ class TrainSettings:
                 raise InputError(f"setting '{name}': {getattr(self, name)!r} is below {least}")
         if not self.learning_rate > 0:
             raise InputError(f"setting 'learning_rate': {self.learning_rate!r} is not above 0")
+        if not 0 <= self.moving_average < 1:
+            raise InputError(f"setting 'moving_average': {self.moving_average!r} is not from 0 to below 1")
 
 
 _CHOICES = {

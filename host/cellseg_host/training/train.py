@@ -14,19 +14,21 @@ from cellseg_device.stderr import say
 from cellseg_device.suggestions import unknown
 from cellseg_host import architectures
 from cellseg_host.architectures import Architecture
-from cellseg_host.data.dataset import Dataset
+from cellseg_host.data.dataset import Dataset, cells_in
 from cellseg_host.data.whole_folder import check_new
 from cellseg_host.plugins import functions
 from cellseg_host.plugins.networks import find_architecture
-from cellseg_host.training import distillation, feed, initialise, loop, losses, presence, runs, validate
+from cellseg_host.training import distillation, feed, initialise, loop, losses, low_rank, presence, runs, validate
 from cellseg_host.training import history as histories
 from cellseg_host.training.history import Epoch
 from cellseg_host.training.loop import Job
 from cellseg_host.training.runs import Run
+from cellseg_host.training.sampling import sampling_weights
 from cellseg_host.training.settings import HEADS, MONITORS, OR_RESUME, PRESENCE_MONITORS, TrainSettings
 
 # Batches from which a network that starts from a .tflite takes its batch statistics
 _STATISTICS_BATCHES = 8
+_LOW_RANK = "low_rank"  # an option of edge-unet
 
 
 def train(
@@ -65,9 +67,9 @@ def train(
     arch = find_architecture(settings.arch, settings.heads, settings.options)
     heads = tuple(settings.heads) or arch.heads
     check(settings, arch)
-    if not sum(e.cells for e in dataset.split("train")):
+    if not cells_in(dataset.labelled("train")):
         raise InputError(f"{dataset.root}: no training image has a cell: there is nothing to learn")
-    dataset.split("val")
+    dataset.labelled("val")
     keras.utils.set_random_seed(settings.seed)
     begun = (path / "checkpoint").exists()  # which then has the weights
     with _computing_in(settings.precision):
@@ -77,8 +79,7 @@ def train(
         run = Run(path, runs.describe(settings, dataset))
     job = prepare(run, network, dataset, settings, trained=bool(settings.init))
     if settings.init and not begun:
-        images = (image for image, _, _ in job.batches(0))
-        say(initialise.initialise(network, Path(settings.init), heads, lambda: _few(images)))
+        say(_start(arch, network, heads, settings, lambda: _few(image for image, _, _ in job.batches(0))))
     initialise.freeze(network, settings.freeze)
     if not resume:
         runs.create(path, settings, run.info)
@@ -100,11 +101,11 @@ def prepare(run: Run, network: keras.Model, dataset: Dataset, settings: TrainSet
         Whether the network is trained already, as before fine-tuning.
     """
     heads, outputs, card = run.heads, run.outputs, run.card()
-    entries, val_entries = dataset.split("train"), dataset.split("val")
+    entries, val_entries = dataset.labelled("train"), dataset.labelled("val")
     teachers = distillation.load(settings.teachers, heads)
     samples = feed.load_samples(dataset, entries, card, heads, teachers)
     val_samples = feed.load_samples(dataset, val_entries, card, heads)
-    chances = feed.sampling_weights(entries)
+    chances = sampling_weights(entries)
     class_weights = feed.class_weights(samples, chances) if settings.class_weight == "frequency" else (1.0, 1.0)
     chosen = losses.get(settings.loss)
 
@@ -172,6 +173,23 @@ def _network(arch: Architecture, heads: Sequence[str], settings: TrainSettings) 
     if architectures.wants_encoder_weights(arch, options) and not settings.init:
         say(f"{arch.name}: its encoder starts from random weights; --encoder-weights FILE gives pretrained ones")
     return arch.network(heads, **options)
+
+
+def _start(
+    arch: Architecture,
+    network: keras.Model,
+    heads: Sequence[str],
+    settings: TrainSettings,
+    images: Callable[[], Iterator[Any]],
+) -> str:
+    """Give the network the weights of ``settings.init``, factorised where only the network is of low rank."""
+    source = Path(str(settings.init))
+    if not settings.options.get(_LOW_RANK) or initialise.options_of(source).get(_LOW_RANK):
+        return initialise.initialise(network, source, heads, images)
+    plain = arch.network(heads, **{**settings.options, _LOW_RANK: False})
+    line = initialise.initialise(plain, source, heads, images)
+    low_rank.factorise(plain, network, images())
+    return f"{line}, 3×3 convolutions factorised"
 
 
 @contextmanager

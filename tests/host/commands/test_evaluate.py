@@ -1,7 +1,9 @@
 """``cellseg-host evaluate`` as a user runs it."""
 
 import csv
+import dataclasses
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -9,8 +11,9 @@ import pytest
 from click.testing import CliRunner
 from pages import check_page, needs_browser, shown_in_browser
 
+from cellseg_host.cli import main
 from cellseg_host.commands.evaluate import evaluate
-from cellseg_host.data.dataset import Entry, write_manifest
+from cellseg_host.data.dataset import Entry, load, write_manifest
 
 
 def run(*arguments):
@@ -29,7 +32,7 @@ def empty_dataset(tmp_path):
     for folder, image in (("images", np.full((64, 96), 20, np.uint8)), ("labels", np.zeros((64, 96), np.uint16))):
         (tmp_path / "data" / folder).mkdir(parents=True)
         assert cv2.imwrite(str(tmp_path / "data" / folder / "i.png"), image)
-    write_manifest(tmp_path / "data", [Entry("i", "test", "m", 64, 96, 0, 0.0)])
+    write_manifest(tmp_path / "data", [Entry("i", "s", "test", "m", "m", 64, 96, 0, 0.0)])
     return tmp_path / "data"
 
 
@@ -39,7 +42,7 @@ def test_text_json_and_files_say_the_same(model_path, tiny_dataset, tmp_path):
     assert document == json.loads((out / "summary.json").read_text())
     with (out / "scores.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0])[:5] == ["id", "modality", "cells_true", "cells_counted", "cells_matched"]
+    assert list(rows[0])[:6] == ["id", "set", "modality", "cells_true", "cells_counted", "cells_matched"]
     summary = document["summary"]["all"]
     true, counted, matched = (summary[f"cells_{key}"] for key in ("true", "counted", "matched"))
     assert (true, counted, matched) == tuple(
@@ -68,7 +71,7 @@ def test_without_a_cell_shares_are_undefined_and_not_zero(model_path, empty_data
         assert summary[key] is None
     rows = [cells_of(line) for line in run(model_path, empty_dataset).splitlines() if line.startswith("│ all ")]
     assert rows[1] == ["all", "0", "0", "0", "–", "–", "–", "0.0%", "–"]
-    assert (tmp_path / "out" / "scores.csv").read_text().splitlines()[1].startswith("i,m,0,0,0,")
+    assert (tmp_path / "out" / "scores.csv").read_text().splitlines()[1].startswith("i,s,m,0,0,0,")
 
 
 @pytest.fixture(scope="module")
@@ -113,3 +116,51 @@ def test_a_browser_shows_the_page(folder, tmp_path, width):
     assert shown <= width
     assert broken == 0
     assert cut == 0 or width < 1000
+
+
+@pytest.fixture
+def two_sets(tiny_dataset, tmp_path):
+    """The tiny dataset with its last test image in a set of its own, and its first without labels: its root."""
+    root = shutil.copytree(tiny_dataset.root, tmp_path / "two")
+    first, *_, last = tiny_dataset.split("test")
+    changed = {
+        first.id: dataclasses.replace(first, cells=None),
+        last.id: dataclasses.replace(last, set="other-lab"),
+    }
+    (root / "labels" / f"{first.id}.png").unlink()
+    write_manifest(root, [changed.get(entry.id, entry) for entry in tiny_dataset.entries])
+    return root
+
+
+def test_scores_are_given_by_set_and_of_labelled_images_alone(model_path, two_sets, tmp_path):
+    out = tmp_path / "evaluation"
+    document = json.loads(run(model_path, two_sets, "--out", out, "--json"))
+    with (out / "scores.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert sorted(row["set"] for row in rows) == ["other-lab", "synthetic"]
+    for row in rows:
+        of_set = document["summary"][row["set"]]
+        assert (of_set["images"], of_set["cells_true"]) == (1, int(row["cells_true"]))
+        assert of_set["mean_ap"] == pytest.approx(float(row["mean_ap"]), abs=1e-6)
+    assert document["summary"]["all"]["images"] == 2
+    page = (out / "index.html").read_text()
+    assert '<th scope="row">other-lab</th>' in page
+    assert '<th scope="col">set</th>' in page
+    assert "<td>synthetic</td>" in page
+    text = run(model_path, two_sets)
+    shown = [cells_of(line)[0] for line in text.splitlines() if line.startswith("│ ")]
+    assert shown == list(document["summary"]) * 2
+
+
+def test_a_dataset_of_one_set_has_no_groups_by_set(model_path, tiny_dataset, tmp_path):
+    out = tmp_path / "evaluation"
+    document = json.loads(run(model_path, tiny_dataset.root, "--out", out, "--json"))
+    assert set(document["summary"]) == {"all", "fluorescence", "histology"}
+    assert '<th scope="col">set</th>' not in (out / "index.html").read_text()
+
+
+def test_images_without_labels_alone_cannot_be_scored(model_path, two_sets):
+    write_manifest(two_sets, [dataclasses.replace(entry, cells=None) for entry in load(two_sets).entries])
+    result = CliRunner().invoke(main, ["evaluate", str(model_path), str(two_sets)])
+    assert result.exit_code == 2
+    assert "no image in the split 'test' has labels" in result.stderr

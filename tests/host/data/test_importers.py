@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from cellseg_device.errors import InputError
 from cellseg_host.cli import main
 from cellseg_host.data import dataset as datasets
-from cellseg_host.data import importers
+from cellseg_host.data import importers, sources
 
 
 def write_kaggle(root, name, image, labels, extra=()):
@@ -22,11 +22,6 @@ def write_kaggle(root, name, image, labels, extra=()):
     masks = [np.where(labels == n, 255, 0).astype(np.uint8) for n in range(1, int(labels.max()) + 1)]
     for number, mask in enumerate([*masks, *extra]):
         cv2.imwrite(str(root / name / "masks" / f"{number:03}.png"), mask)
-
-
-@pytest.fixture
-def field(draw_blobs, draw_labels):
-    return draw_blobs(60, 80), draw_labels(60, 80)
 
 
 def test_kaggle_layout_comes_back_as_the_same_labels(tmp_path, field):
@@ -66,7 +61,7 @@ def test_what_does_not_fit_is_left_out_with_its_reason(tmp_path, field, fault):
     assert result.exit_code == 1
     assert [e.id for e in datasets.load(tmp_path / "dst").entries] == ["good"]
     with (tmp_path / "dst" / "rejected.csv").open() as file:
-        ((identity, reason),) = list(csv.reader(file))[1:]
+        ((identity, _, reason),) = list(csv.reader(file))[1:]
     words = {"shape": "10×10", "overlap": "overlap", "no masks": "no masks", "mask is text": "cannot be read"}
     assert identity == "bad"
     assert words.get(fault, "has no image" if fault == "no image" else "not a PNG") in reason
@@ -81,7 +76,7 @@ def test_labels_layout_keeps_split_and_modality_of_a_manifest(tmp_path, field):
     cv2.imwrite(str(src / "labels" / "a.png"), labels * 7)  # with gaps between the numbers
     cv2.imwrite(str(src / "images" / "b.png"), image)
     (src / "manifest.csv").write_text("id,split,modality\na,test,phase\n")
-    done = list(importers.import_sources(importers.labels_sources(src), tmp_path / "dst"))
+    done = list(importers.import_sources(sources.labels_sources(src), tmp_path / "dst"))
     imported = importers.finish(tmp_path / "dst", done)
     (entry,) = imported.entries
     assert (entry.id, entry.split, entry.modality, entry.cells) == ("a", "test", "phase", labels.max())
@@ -98,14 +93,14 @@ def test_a_mask_may_be_drawn_in_any_value(tmp_path, field, dtype, inside):
     for path in (tmp_path / "a" / "masks").iterdir():
         mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) > 0
         cv2.imwrite(str(path), mask.astype(dtype) * dtype(inside))
-    (entry,) = importers.import_sources(importers.dsb2018_sources(tmp_path), tmp_path / "dst")
+    (entry,) = importers.import_sources(sources.dsb2018_sources(tmp_path), tmp_path / "dst")
     assert entry.cells == labels.max()
 
 
 def test_kaggle_layout_keeps_to_a_manifest(tmp_path, field):
     write_kaggle(tmp_path, "a", *field)
     (tmp_path / "manifest.csv").write_text("id,split,modality\na,val,phase\n")
-    (entry,) = importers.import_sources(importers.dsb2018_sources(tmp_path), tmp_path / "dst")
+    (entry,) = importers.import_sources(sources.dsb2018_sources(tmp_path), tmp_path / "dst")
     assert (entry.split, entry.modality) == ("val", "phase")
 
 
@@ -118,7 +113,7 @@ def test_two_images_of_one_name_a_stray_label_and_an_unknown_split_are_reported(
     for name in ("twice.png", "split.png", "good.png", "stray.png"):
         cv2.imwrite(str(tmp_path / "labels" / name), labels)
     (tmp_path / "manifest.csv").write_text("id,split\nsplit,validation\n")
-    done = list(importers.import_sources(importers.labels_sources(tmp_path), tmp_path / "dst"))
+    done = list(importers.import_sources(sources.labels_sources(tmp_path), tmp_path / "dst"))
     reasons = {d.id: d.reason for d in done if isinstance(d, importers.Rejection)}
     assert reasons == {
         "twice": "has 2 images of this name (twice.jpg, twice.png)",
@@ -131,7 +126,7 @@ def test_two_images_of_one_name_a_stray_label_and_an_unknown_split_are_reported(
 def test_a_missing_or_damaged_image_is_named(tmp_path, field):
     write_kaggle(tmp_path, "a", *field)
     root = tmp_path / "dst"
-    importers.finish(root, list(importers.import_sources(importers.dsb2018_sources(tmp_path), root)))
+    importers.finish(root, list(importers.import_sources(sources.dsb2018_sources(tmp_path), root)))
     dataset = datasets.load(root)
     (root / "images" / "a.png").write_text("text")
     with pytest.raises(InputError, match=r"a\.png: is not a PNG"):
@@ -141,43 +136,9 @@ def test_a_missing_or_damaged_image_is_named(tmp_path, field):
         dataset.image(dataset.entries[0])
 
 
-@pytest.fixture
-def labelled(tmp_path, field):
-    """Two images with their labels: the folder."""
-    for folder, picture in zip(("images", "labels"), field, strict=True):
-        (tmp_path / folder).mkdir()
-        for name in ("a.png", "b.png"):
-            cv2.imwrite(str(tmp_path / folder / name), picture)
-    return tmp_path
-
-
-def test_a_manifest_of_a_spreadsheet_is_kept_to_and_what_it_leaves_out_is_reported(labelled, capsys):
-    (labelled / "manifest.csv").write_bytes(b"\xef\xbb\xbfid,split\r\na,test\r\n")
-    found = {source.id: source.split for source in importers.labels_sources(labelled)}
-    assert found == {"a": "test", "b": None}
-    assert capsys.readouterr().err == "note: 1 image is not in manifest.csv: a hash of the name decides on the split\n"
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("id;split\na;test\n", "no row has an image's name in a column 'id'"),
-        ("ID,Split\na,test\n", "no row has an image's name in a column 'id'"),
-        ("id,split\na.png,test\nb.png,val\n", "names without .png and the like"),
-        ("id,split\na,test\na,val\n", "an id is listed twice"),
-        ("id,split\na,täst\n", "is not UTF-8 text"),
-    ],
-)
-def test_a_manifest_that_says_nothing_of_the_images_is_refused(labelled, text, words):
-    """It would go unnoticed that images were tested on that have been learnt from."""
-    (labelled / "manifest.csv").write_text(text, encoding="latin-1")
-    with pytest.raises(InputError, match=words):
-        importers.labels_sources(labelled)
-
-
 def test_one_mask_of_all_cells_is_no_label_image(labelled, field):
     cv2.imwrite(str(labelled / "labels" / "a.png"), np.where(field[1] > 0, 255, 0).astype(np.uint8))
-    one, other = importers.import_sources(importers.labels_sources(labelled), labelled / "dst")
+    one, other = importers.import_sources(sources.labels_sources(labelled), labelled / "dst")
     assert "one number in 6 pieces: give each cell its own number" in one.reason
     assert other.cells == field[1].max()
 

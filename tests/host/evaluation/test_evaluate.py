@@ -1,10 +1,10 @@
 import pytest
 
-from cellseg_host.evaluation.evaluate import ImageScore, by_modality, summarise
+from cellseg_host.evaluation.evaluate import ImageScore, by_group, summarise
 
 
 def score(modality, true, counted, matched):
-    return ImageScore(f"{true}-{counted}", modality, true, counted, matched, 0.5, 0.5, 0.5, (0.5,) * 10)
+    return ImageScore(f"{true}-{counted}", "s", modality, true, counted, matched, 0.5, 0.5, 0.5, (0.5,) * 10)
 
 
 def test_a_total_hides_what_the_mean_per_image_shows():
@@ -24,7 +24,7 @@ def test_precision_recall_and_f1_are_of_all_cells_together():
 
 def test_an_image_without_cells_counts_against_precision_alone():
     full = score("a", 10, 10, 8)
-    groups = by_modality([full, score("b", 0, 6, 0)])
+    groups = by_group([full, score("b", 0, 6, 0)])
     assert groups["all"].precision == 0.5
     assert groups["all"].recall == groups["a"].recall == 0.8
     assert groups["all"].f1 == pytest.approx(2 * 8 / (10 + 16))

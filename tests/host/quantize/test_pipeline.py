@@ -17,7 +17,7 @@ from cellseg_device.pipeline.predict import predict_maps
 from cellseg_device.pipeline.segment import segment
 from cellseg_host import quantize
 from cellseg_host.evaluation import metrics
-from cellseg_host.evaluation.evaluate import by_modality, evaluate
+from cellseg_host.evaluation.evaluate import by_group, evaluate
 from cellseg_host.quantize import pipeline
 from cellseg_host.training import runs, train
 from cellseg_host.training.settings import TrainSettings
@@ -137,12 +137,12 @@ def test_scores_are_those_of_the_labels(int8_path, tiny_dataset):
 
 def test_the_summary_is_the_mean_over_images(int8):
     scores = int8.scores
-    summary = by_modality(scores)["all"]
+    summary = by_group(scores)["all"]
     assert summary.ap50 == pytest.approx(np.mean([s.ap50 for s in scores]))
     counted, true = sum(s.cells_counted for s in scores), sum(s.cells_true for s in scores)
     assert summary.total_count_error == pytest.approx(abs(counted - true) / true)
     assert summary.image_count_error >= summary.total_count_error
-    assert set(by_modality(scores)) == {"all", "fluorescence", "histology"}
+    assert set(by_group(scores)) == {"all", "fluorescence", "histology"}
 
 
 def test_kernels_have_a_scale_for_each_filter(int8, int8_path):

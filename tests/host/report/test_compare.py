@@ -21,7 +21,7 @@ from cellseg_device.model.interpreter import Model
 from cellseg_host.commands.compare import compare
 from cellseg_host.data.dataset import Entry, load, write_manifest
 from cellseg_host.evaluation import metrics
-from cellseg_host.evaluation.evaluate import by_modality, evaluate
+from cellseg_host.evaluation.evaluate import by_group, evaluate
 from cellseg_host.quantize.convert import convert
 from cellseg_host.report import contenders, page, segmenters
 from cellseg_host.report.scoring import score_all
@@ -101,7 +101,7 @@ def test_the_summary_and_the_table_of_models_are_those_of_evaluate(report, model
     document = json.loads((report / "summary.json").read_text())
     assert (document["images"], document["split"], document["dataset"]) == (3, "test", tiny_dataset.root.name)
     for row, written, path in zip(rows_of(report / "models.csv"), document["models"], models, strict=True):
-        expected = by_modality(list(evaluate(Model(path), tiny_dataset, tiny_dataset.split("test"))))
+        expected = by_group(list(evaluate(Model(path), tiny_dataset, tiny_dataset.split("test"))))
         assert row["model"] == written["model"] == path.stem
         assert int(row["size_bytes"]) == written["size_bytes"] == path.stat().st_size
         assert int(row["parameters"]) == 232_245
@@ -209,7 +209,7 @@ def write_dataset(root, *fields, draw_blobs):
         pixels = np.clip((labels > 0) * 160.0 + draw_blobs(height, width, number, 0), 0, 255).astype(np.uint8)
         for folder, image in (("images", pixels), ("labels", labels)):
             assert cv2.imwrite(str(root / folder / f"i{number}.png"), image)
-        entries.append(Entry(f"i{number}", "test", "m", height, width, cells, 16.0 if cells else 0.0))
+        entries.append(Entry(f"i{number}", "s", "test", "m", "m", height, width, cells, 16.0 if cells else 0.0))
     write_manifest(root, entries)
     return load(root)
 
@@ -231,6 +231,22 @@ def test_datasets_at_the_edge(models, tmp_path, draw_blobs, fields, count):
     assert bool(titles) == any(cells for _, _, cells in fields)
     assert [len(r) for r in recall] == [len(titles)] * count
     assert sum(len(g) for g in compared.pictures.values()) <= len(fields)
+
+
+def test_several_sets_are_groups_of_the_comparison(models, tmp_path, draw_blobs):
+    dataset = write_dataset(tmp_path / "data", (64, 96, 3), (64, 64, 1), draw_blobs=draw_blobs)
+    first, second = dataset.entries
+    dataset = dataclasses.replace(dataset, entries=(first, dataclasses.replace(second, set="other lab")))
+    compared = segmenters.compare(contenders.open_all(models[:1], dataset, tmp_path), dataset, SETTINGS)
+    assert {title: images for title, (images, _) in compared.groups.items()} == {
+        "all": 2,
+        "m": 2,
+        "s": 1,
+        "other lab": 1,
+    }
+    _, (found,) = compared.groups["other lab"]
+    assert found["mean_ap"].value == pytest.approx(compared.answers[0][1].mean_ap)
+    check_page(page.render(compared, ["line"]))
 
 
 @pytest.mark.slow

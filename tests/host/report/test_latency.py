@@ -10,7 +10,7 @@ FIELDS = [Field(100, 200, b"small"), Field(1000, 1000, b"large")]
 
 
 def entry(name, height, width):
-    return Entry(name, "test", "m", height, width, 1, 10.0)
+    return Entry(name, "s", "test", "m", "m", height, width, 1, 10.0)
 
 
 def recorded(calls, seconds=0.0):

@@ -19,9 +19,9 @@ def labels_with(*boxes, size=(64, 64)):
 def scored(name, *ap50):
     """An image on which the models have these scores."""
     true = labels_with((5, 5, 10))
-    models = tuple(Scored(ImageScore(name, "m", 1, 1, 1, a, a, a, (a,) * 10), true) for a in ap50)
+    models = tuple(Scored(ImageScore(name, "s", "m", 1, 1, 1, a, a, a, (a,) * 10), true) for a in ap50)
     return ScoredImage(
-        Entry(name, "test", "m", *true.shape, 1, 10.0), Image(np.full(true.shape, 9, np.uint8)), true, models
+        Entry(name, "s", "test", "m", "m", *true.shape, 1, 10.0), Image(np.full(true.shape, 9, np.uint8)), true, models
     )
 
 
@@ -73,9 +73,9 @@ def test_where_nothing_is_the_window_is_the_middle():
 def test_matched_missed_and_added_cells_have_their_colours():
     true = labels_with((4, 4, 12), (40, 4, 12))
     predicted = labels_with((4, 5, 12), (40, 40, 12))
-    model = Scored(ImageScore("a", "m", 2, 2, 1, 0, 0, 0, (0.3,) * 10), predicted)
+    model = Scored(ImageScore("a", "s", "m", 2, 2, 1, 0, 0, 0, (0.3,) * 10), predicted)
     image = Image(np.zeros((64, 64), np.uint8))
-    shown = show(ScoredImage(Entry("a", "test", "m", 64, 64, 2, 12.0), image, true, (model,)))
+    shown = show(ScoredImage(Entry("a", "s", "test", "m", "m", 64, 64, 2, 12.0), image, true, (model,)))
     scale = pictures.PANEL_PX / 64
 
     def colours(panel, row, col):

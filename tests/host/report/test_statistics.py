@@ -19,7 +19,7 @@ shares = hnp.arrays(np.float64, st.integers(2, 30), elements=st.floats(0, 1))
 def scores(count, seed=0):
     rng = np.random.default_rng(seed)
     return [
-        ImageScore(f"i{n}", "m", true, counted, min(true, counted) // 2, *rng.random(3), tuple(rng.random(10)))
+        ImageScore(f"i{n}", "s", "m", true, counted, min(true, counted) // 2, *rng.random(3), tuple(rng.random(10)))
         for n, (true, counted) in enumerate(rng.integers(0, 50, (count, 2)).tolist())
     ]
 
@@ -101,7 +101,10 @@ def test_the_metrics_are_those_of_evaluate():
 
 
 def test_count_errors_of_images_without_cells():
-    empty = [ImageScore("a", "m", 0, 3, 0, 0, 0, 0.5, (0.0,) * 10), ImageScore("b", "m", 0, 0, 0, 1, 1, 1, (1.0,) * 10)]
+    empty = [
+        ImageScore("a", "s", "m", 0, 3, 0, 0, 0, 0.5, (0.0,) * 10),
+        ImageScore("b", "s", "m", 0, 0, 0, 1, 1, 1, (1.0,) * 10),
+    ]
     found = accuracy(METRICS, empty, resamples(2))
     assert found["total_count_error"].value == summarise(empty).total_count_error == 3
     assert found["ap50"].value == 0.5

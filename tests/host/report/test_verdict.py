@@ -4,7 +4,7 @@ import math
 import pytest
 
 from cellseg_device.model import card as cards
-from cellseg_host.evaluation.evaluate import ImageScore, by_modality
+from cellseg_host.evaluation.evaluate import ImageScore, by_group
 from cellseg_host.report.statistics import Interval
 from cellseg_host.report.verdict import share, verdict
 
@@ -20,7 +20,7 @@ def card(model_path):
 
 def summaries(*cells):
     """Of one image with true, counted and matched cells."""
-    return by_modality([ImageScore("a", "m", *cells, 0.5, 0.5, 0.5, (0.5,) * 10)])
+    return by_group([ImageScore("a", "s", "m", *cells, 0.5, 0.5, 0.5, (0.5,) * 10)])
 
 
 def test_the_first_sentence_says_all_in_short(card):
@@ -76,9 +76,9 @@ def test_a_model_without_a_float_twin_is_compared_with_none(card, change):
 
 
 def test_modalities_are_compared(card):
-    good = ImageScore("a", "fluorescence", 10, 10, 10, 0.9, 0.9, 0.9, (0.9,) * 10)
-    poor = [ImageScore(str(i), "histology", 10, 8, 5, 0.4, 0.4, 0.4, (0.4,) * 10) for i in range(2)]
-    said = verdict(card, by_modality([good, *poor]), AP50)
+    good = ImageScore("a", "s", "fluorescence", 10, 10, 10, 0.9, 0.9, 0.9, (0.9,) * 10)
+    poor = [ImageScore(str(i), "s", "histology", 10, 8, 5, 0.4, 0.4, 0.4, (0.4,) * 10) for i in range(2)]
+    said = verdict(card, by_group([good, *poor]), AP50)
     assert said[-1] == "Best on fluorescence (AP@0.5 0.90, 1 image), weakest on histology (AP@0.5 0.40, 2 images)."
 
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from cellseg_device.errors import InputError
 from cellseg_host.cli import main
 from cellseg_host.training import runs
-from cellseg_host.training.averaging import Average, mean_run, restate_statistics
+from cellseg_host.training.averaging import Average, MovingAverage, mean_run, restate_statistics
 from cellseg_host.training.runs import open_run
 
 
@@ -41,6 +41,20 @@ def test_it_is_applied_for_a_while_only():
     with average.applied([np.zeros((1, 8, 8, 3), np.float32)]):
         assert np.allclose(net.get_weights()[0], before[0] - 1, atol=1e-6)
     assert all(np.array_equal(a, b) for a, b in zip(before, net.get_weights(), strict=True))
+
+
+def test_the_moving_average_forgets_the_start_and_follows_the_weights():
+    net = network()
+    moving = MovingAverage(net, 0.9)
+    start = [w.copy() for w in net.get_weights()]
+    for _ in range(300):
+        net.set_weights([w + 1 for w in net.get_weights()])
+        moving.add()
+    with moving.applied():
+        lag = [a - b for a, b in zip(net.get_weights(), start, strict=True)]
+    # The mean of 300, 299, 298 … with shares of 0.1, 0.09, 0.081 … is 9 behind the last
+    assert all(np.allclose(values, 291, atol=0.1) for values in lag)
+    assert all(np.allclose(a, b + 300, atol=1e-3) for a, b in zip(net.get_weights(), start, strict=True))
 
 
 def test_statistics_are_the_plain_mean_over_the_batches():

@@ -132,14 +132,3 @@ def test_class_weights_make_both_classes_weigh_the_same():
 def test_class_weights_of_a_single_class_are_one(value):
     sample = Sample(np.zeros((4, 4), np.uint8), np.full((4, 4), value, np.uint16))
     assert feed.class_weights([sample], np.ones(1)) == (1.0, 1.0)
-
-
-def test_rarer_modalities_come_up_more_often(tiny_dataset):
-    entries = tiny_dataset.split("train")
-    weights = feed.sampling_weights(entries)
-    assert weights.sum() == pytest.approx(1)
-    of = {m: weights[[e.modality == m for e in entries]] for m in {e.modality for e in entries}}
-    few, many = sorted(of.values(), key=len)
-    assert len(few) < len(many)
-    assert few[0] > many[0]
-    assert few.sum() < many.sum()

@@ -23,6 +23,23 @@ def test_the_plan_says_what_the_training_will_do(tiny_dataset, tmp_path):
     assert progress.most_epochs(more) == 65
 
 
+def test_the_plan_says_how_often_each_of_several_sets_is_drawn(tiny_dataset, tmp_path):
+    more = [dataclasses.replace(e, set="other", id=f"other-{e.id}") for e in tiny_dataset.entries if e.cells]
+    both = dataclasses.replace(tiny_dataset, entries=(*tiny_dataset.entries, *more[:1]))
+    lines = progress.plan(both, TrainSettings(), tmp_path)
+    assert lines[2:5] == [
+        "views: 22.7% of other, fluorescence (1 image)",
+        "views: 45.3% of synthetic, fluorescence (4 images)",
+        "views: 32.0% of synthetic, histology (2 images)",
+    ]
+
+
+def test_without_labels_there_is_nothing_to_learn(tiny_dataset, tmp_path):
+    entries = [e if e.split == "train" else dataclasses.replace(e, cells=None) for e in tiny_dataset.entries]
+    with pytest.raises(InputError, match="no image in the split 'val' has labels"):
+        progress.plan(dataclasses.replace(tiny_dataset, entries=tuple(entries)), TrainSettings(), tmp_path)
+
+
 def test_a_dataset_without_a_split_is_refused_at_once(tiny_dataset, tmp_path):
     lacking = dataclasses.replace(tiny_dataset, entries=tiny_dataset.split("train"))
     with pytest.raises(InputError, match="no image is in the split 'val'"):

@@ -18,11 +18,14 @@ import tf_keras as keras
 from click.testing import CliRunner
 
 from cellseg_device.errors import InputError
+from cellseg_host import quantize
 from cellseg_host.augment import Augmentation
 from cellseg_host.cli import main
+from cellseg_host.data import dataset as datasets
 from cellseg_host.data.dataset import Dataset
 from cellseg_host.quantize import separation
 from cellseg_host.training import feed, keras_maps, losses, runs, train
+from cellseg_host.training.sampling import sampling_weights
 from cellseg_host.training.settings import TrainSettings, from_mapping
 
 
@@ -73,6 +76,24 @@ def test_a_stopped_run_goes_on_where_it_was(tiny_dataset, small_run, small, tmp_
         for name in ("loss", "val_loss", "learning_rate"):
             assert float(resumed[name]) == pytest.approx(float(whole[name]), rel=1e-2)
     assert list(train.train(tiny_dataset, path, TrainSettings(), resume=True)) == []
+
+
+def test_images_without_labels_take_no_part_in_segmentation(tiny_dataset, small, tmp_path):
+    """Those of them here cannot even be decoded."""
+    root = shutil.copytree(tiny_dataset.root, tmp_path / "data")
+    without = [tiny_dataset.split(split)[0].id for split in ("train", "val")]
+    for name in without:
+        (root / "labels" / f"{name}.png").unlink()
+        (root / "images" / f"{name}.png").write_bytes(b"no image")
+    entries = [dataclasses.replace(e, cells=None) if e.id in without else e for e in tiny_dataset.entries]
+    datasets.write_manifest(root, entries)
+    dataset = datasets.load(root)
+    list(train.train(dataset, tmp_path / "run", dataclasses.replace(small, epochs=1)))
+    run = runs.open_run(tmp_path / "run")
+    assert run.info["data"]["train_images"] == 5
+    made = quantize.quantize(run, dataset)
+    assert [score.id for score in made.scores] == [entry.id for entry in dataset.labelled("val")]
+    assert len(made.scores) == 2
 
 
 def test_it_stops_when_nothing_improves(tiny_dataset, small, tmp_path):
@@ -171,7 +192,7 @@ def test_views_depend_on_seed_and_epoch_only(tiny_dataset, tiny_run):
     entries = tiny_dataset.split("train")
     heads = ("foreground", "distance")
     samples = feed.load_samples(tiny_dataset, entries, card, heads)
-    weights = feed.sampling_weights(entries)
+    weights = sampling_weights(entries)
 
     def first(seed):
         return next(iter(feed.views(samples, weights, heads, Augmentation(), side=32, batch=2, count=1, seed=seed)))[
@@ -184,7 +205,7 @@ def test_views_depend_on_seed_and_epoch_only(tiny_dataset, tiny_run):
 
 def test_rarer_modalities_are_drawn_more_often(tiny_dataset):
     entries = tiny_dataset.split("train")
-    weights = feed.sampling_weights(entries)
+    weights = sampling_weights(entries)
     assert weights.sum() == pytest.approx(1)
     rare = [w for w, e in zip(weights, entries, strict=True) if e.modality == "histology"]
     common = [w for w, e in zip(weights, entries, strict=True) if e.modality == "fluorescence"]
@@ -347,6 +368,16 @@ def test_rounds_and_averaged_weights(tiny_dataset, small, tmp_path):
         rest = list(train.train(tiny_dataset, path, settings, resume=True))
         assert [e.round for e in rest] == [1, 2, 3, 3][stop:]
         assert rest[-1].scores["val_loss"] == pytest.approx(whole[-1].scores["val_loss"], rel=2e-2)
+
+
+def test_a_moving_average_goes_on_after_a_stop(tiny_dataset, small, tmp_path):
+    settings = dataclasses.replace(small, epochs=3, steps=4, moving_average=0.9, monitor="val_loss")
+    whole = list(train.train(tiny_dataset, tmp_path / "whole", settings))
+    stopped = train.train(tiny_dataset, tmp_path / "stopped", settings)
+    next(stopped)
+    stopped.close()
+    rest = list(train.train(tiny_dataset, tmp_path / "stopped", settings, resume=True))
+    assert rest[-1].scores["val_loss"] == pytest.approx(whole[-1].scores["val_loss"], rel=2e-2)
 
 
 def test_a_run_is_repeated_from_its_own_settings(tiny_dataset, tmp_path):
