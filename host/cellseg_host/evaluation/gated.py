@@ -17,7 +17,7 @@ from cellseg_device.pipeline import gate as gates
 from cellseg_device.pipeline.models import LaterModel, Models, named_models
 from cellseg_host.data.dataset import Dataset, Entry
 from cellseg_host.evaluation.evaluate import ImageScore, score_image, score_labels
-from cellseg_host.evaluation.roc import Confusion
+from cellseg_host.evaluation.roc import Confusion, Proportion
 
 
 @dataclass(frozen=True)
@@ -122,3 +122,8 @@ def shares(found: Confusion) -> dict[str, Any]:
     names = ("sensitivity", "specificity", "ppv", "npv")
     numbers = {key: value for key, value in dataclasses.asdict(found).items() if key != "threshold"}
     return {name: getattr(found, name).value for name in names} | numbers
+
+
+def share_text(share: Proportion) -> str:
+    """Return a share with the numbers it is of, for a table."""
+    return "–" if share.value is None else f"{share.value:.3f} ({share.hits} of {share.of})"
