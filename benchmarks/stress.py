@@ -1,12 +1,12 @@
-"""What a model loses on images unlike those it was trained on: AP@0.5 under eight faults, each in three strengths.
+"""What a model loses on images unlike those it was trained on: AP@0.5 under fifteen faults, each in three strengths.
 
     python benchmarks/stress.py models/nuclei.tflite nuclei-data      (prints the table, writes benchmarks/stress.json
                                                                        and benchmarks/stress.md)
 
 The faults are `cellseg_host.synth.faults`, made from the decoded images of one split, by chance that depends on the
-image's name alone. Images go through the device's own code (`cellseg_device.pipeline.segment`) with default settings;
-where cells are made smaller or larger, also with their diameter given, as `--diameter` does. "Drop" is against the
-untouched images.
+image's name alone; a fault of one modality, such as another stain, only from images of that. Images go through the
+device's own code (`cellseg_device.pipeline.segment`) with default settings; where cells are made smaller or larger,
+also with their diameter given, as `--diameter` does. "Drop" is against the same images untouched.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from typing import Any
 
 import click
 import cv2
+import empties
 import numpy as np
 
+from cellseg_device.cells.counting import Counting
 from cellseg_device.errors import OutputError
 from cellseg_device.image.pixels import Image
 from cellseg_device.model.interpreter import Model
@@ -31,8 +33,10 @@ from cellseg_device.system import files
 from cellseg_host.commands.console import print_table, tracked
 from cellseg_host.data.dataset import Dataset, Entry, load
 from cellseg_host.evaluation import evaluate, metrics
-from cellseg_host.synth import empties, faults
-from cellseg_host.synth.faults import FAULTS, STRENGTHS, Field
+from cellseg_host.synth import faults
+from cellseg_host.synth.empties import TEST_SEEDS
+from cellseg_host.synth.fault import Field
+from cellseg_host.synth.faults import FAULTS, STRENGTHS
 
 JSON = Path(__file__).with_name("stress.json")
 UNTOUCHED = "untouched"
@@ -55,6 +59,11 @@ class Variant:
     fault: str
     strength: int
     is_given: bool = False
+
+    def is_for(self, modality: str) -> bool:
+        """Whether it happens to images of a modality."""
+        only = FAULTS[self.fault].modality if self.fault != UNTOUCHED else None
+        return only in (None, modality)
 
 
 @dataclass(frozen=True)
@@ -83,7 +92,8 @@ VARIANTS = (
 
 def labels_of(pixels: np.ndarray, model: Model, diameter_px: float | None = None) -> metrics.Labels:
     """Return the labels that the device's pipeline gives an image."""
-    return evaluate.labels_of(predict.predict(Image(pixels), model, diameter_px=diameter_px))
+    image = Counting().applied(Image(pixels))
+    return evaluate.labels_of(predict.predict(image, model, diameter_px=diameter_px))
 
 
 def score(model: Model, field: Field, entry: Entry, variant: Variant) -> Score:
@@ -110,10 +120,10 @@ class Scorer:
 
     @classmethod
     def scores(cls, entry: Entry) -> list[Score]:
-        """All scores of one image."""
+        """All scores of one image, that of the untouched image first."""
         labels = cls.dataset.labels(entry)
         field = Field(cls.dataset.image(entry).pixels, labels, entry.median_diameter_px)
-        return [score(cls.model, field, entry, variant) for variant in VARIANTS]
+        return [score(cls.model, field, entry, variant) for variant in VARIANTS if variant.is_for(entry.modality)]
 
 
 def all_scores(model: Path, dataset: Dataset, entries: Sequence[Entry], processes: int) -> Iterator[list[Score]]:
@@ -124,17 +134,6 @@ def all_scores(model: Path, dataset: Dataset, entries: Sequence[Entry], processe
         yield from pool.imap_unordered(Scorer.scores, largest_first)
 
 
-def in_empty_fields(model: Model) -> dict[str, list[int]]:
-    """Return the cells counted in fields without any, by kind; the first of each kind is the one of the tests."""
-    return {
-        kind: [
-            int(labels_of(empties.make_empty(kind, empties.TEST_SHAPE, seed), model).max())
-            for seed in empties.TEST_SEEDS
-        ]
-        for kind in empties.KINDS
-    }
-
-
 def mean_ap50(scores: Sequence[Score]) -> dict[str, float]:
     """AP@0.5 of ``all`` and of each modality, means over the images."""
     groups = {"all": list(scores)}
@@ -143,8 +142,19 @@ def mean_ap50(scores: Sequence[Score]) -> dict[str, float]:
     return {name: float(np.mean([s.ap50 for s in group])) for name, group in groups.items()}
 
 
+def rows_of(by_image: Sequence[Sequence[Score]]) -> list[dict[str, Any]]:
+    """Return a row for each variant that happens to any of the images; `by_image` has `Scorer.scores` of each."""
+    rows = []
+    for variant in VARIANTS:
+        pairs = [(scores[0], s) for scores in by_image for s in scores if s.variant == variant]
+        if pairs:
+            untouched, scored = zip(*pairs, strict=True)
+            rows.append(row(scored, mean_ap50(untouched)))
+    return rows
+
+
 def row(scores: Sequence[Score], untouched: dict[str, float]) -> dict[str, Any]:
-    """What one variant comes to, and what it costs against the `mean_ap50` of the untouched images."""
+    """What one variant comes to, and what it costs against the `mean_ap50` of the same images untouched."""
     variant = scores[0].variant
     ap50 = mean_ap50(scores)
     true = sum(s.cells_true for s in scores)
@@ -173,7 +183,7 @@ def texts(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
     lines = []
     for r in rows:
         strength = f"{r['strength']}: {r['value']:g}" if "strength" in r else ""
-        ap50 = [f"{r['ap50'][name]:.3f}" for name in modalities]
+        ap50 = [f"{r['ap50'][name]:.3f}" if name in r["ap50"] else "" for name in modalities]
         mean = "–" if r["mean_count_error"] is None else f"{r['mean_count_error']:.1%}"
         counts = [str(r["cells_true"]), f"{r['total_count_error']:+.1%}", mean]
         lines.append([r["fault"], strength, *ap50, f"{r['drop']['all']:+.3f}", f"{r['mean_ap']:.3f}", *counts])
@@ -196,19 +206,22 @@ def markdown(document: dict[str, Any], path: Path) -> str:
 
 Made by `python benchmarks/stress.py models/{document["model"]} {document["dataset"]} --json
 benchmarks/{path.name}` on the {document["images"]} images of the split '{document["split"]}' of
-{document["dataset"]}. AP@0.5, mean over images, by modality; drop is what all lose against the untouched images.
-Count error is (Σ counted − Σ true) / Σ true, in which too many cells in one image and too few in another cancel; per
-image it is the mean of |counted − true| / true, in which they do not. What the strengths mean: {units}.
+{document["dataset"]}. AP@0.5, mean over images, by modality; drop is what all lose against the same images untouched.
+A row with one modality is of the images of that modality alone. Count error is (Σ counted − Σ true) / Σ true, in which
+too many cells in one image and too few in another cancel; per image it is the mean of |counted − true| / true, in which
+they do not. What the strengths mean: {units}.
 
 Faults that cost more than {MOST_LOST:.2f} at the middle strength: {over}.
 
 {chr(10).join("| " + " | ".join(cells) + " |" for cells in table)}
 
-Cells counted in fields without a nucleus, {len(empties.TEST_SEEDS)} of each kind (`cellseg_host.synth.empties`):
+Cells counted in fields without a nucleus, {len(TEST_SEEDS)} of each kind (`cellseg_host.synth.empties`):
 
 | field | counted |
 | --- | --- |
 {chr(10).join(f"| {kind} | {', '.join(map(str, cells))} |" for kind, cells in empty.items())}
+
+{empties.summary(empty)}.
 """
 
 
@@ -232,10 +245,8 @@ def main(model: Path, dataset: Path, split: str, processes: int, path: Path) -> 
     if not os.access(path.resolve().parent, os.W_OK):
         raise OutputError(f"{path}: its folder does not exist or may not be written to: name another")
     by_image = list(tracked(all_scores(model, loaded, entries, processes), len(entries), "scoring"))
-    in_empty = in_empty_fields(runner)
-    by_variant = list(zip(*by_image, strict=True))
-    untouched = mean_ap50(by_variant[0])
-    rows = [row(scores, untouched) for scores in by_variant]
+    in_empty = empties.in_empty_fields(runner)
+    rows = rows_of(by_image)
     document = {
         "model": model.name,
         "dataset": loaded.root.resolve().name,
@@ -250,6 +261,7 @@ def main(model: Path, dataset: Path, split: str, processes: int, path: Path) -> 
     click.echo(f"cost more than {MOST_LOST:.2f} at the middle strength: {', '.join(too_much(rows)) or 'none'}")
     counts = [[kind, " ".join(map(str, cells))] for kind, cells in in_empty.items()]
     print_table("Cells in fields without any", ["field", "counted"], counts)
+    click.echo(empties.summary(in_empty))
     files.write(path, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
     files.write(path.with_suffix(".md"), markdown(document, path).encode())
 

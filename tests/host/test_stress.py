@@ -1,6 +1,7 @@
 """``benchmarks/stress.py`` as it is run, on a tiny dataset."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -46,15 +47,37 @@ def test_every_fault_is_scored_and_listed(stress, model, tiny_dataset, tmp_path)
     assert rows[0]["cells_counted"] == summaries["all"].cells_counted
     assert rows[0]["mean_count_error"] == round(summaries["all"].mean_count_error, 4)
     for row in rows[1:]:
+        fault = FAULTS[row["fault"].partition(",")[0]]
+        assert set(row["ap50"]) == {"all", fault.modality or "fluorescence", fault.modality or "histology"}
         for name, lost in row["drop"].items():
-            assert lost == pytest.approx(rows[0]["ap50"][name] - row["ap50"][name], abs=2e-4)
+            of_these = fault.modality or name  # all images of a row are of its modality, if it has one
+            assert lost == pytest.approx(rows[0]["ap50"][of_these] - row["ap50"][name], abs=2e-4)
     over = {r["fault"] for r in rows if r.get("strength") == "middle" and r["drop"]["all"] > 0.1}
     assert set(document["over_at_middle"]) == over
     assert all(len(cells) == 5 for cells in document["cells_in_empty_fields"].values())
     page = (tmp_path / "stress.md").read_text()
     assert f"{np.round(rows[5]['ap50']['all'], 3):.3f}" in page
     assert "| black | 0, 0, 0, 0, 0 |" in page
+    assert "of 50 fields without a false cell" in page
     assert "large nuclei, diameter given" in result.stdout
+
+
+@pytest.mark.slow
+def test_where_there_is_nothing_to_count_what_is_counted_is_listed(environment, model_path):
+    from cellseg_host.synth import empties, negatives
+
+    command = [sys.executable, str(SCRIPT.with_name("empties.py")), str(model_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    counted = dict(re.findall(r"^│ (\S[^│]*?) +│ +([\d ]+?) │$", done.stdout, re.MULTILINE))
+    assert list(counted) == [*empties.KINDS, *negatives.KINDS]
+    assert counted["black"] == "0 0 0 0 0"
+    free = [
+        sum(cells == "0" for kind in kinds for cells in counted[kind].split())
+        for kinds in (empties.KINDS, negatives.KINDS)
+    ]
+    said = [f"{free[0]} of 50 fields without a false cell", f"{free[1]} of 30 fields without a false cell"]
+    assert [line for line in done.stdout.splitlines() if " of " in line] == said
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ from cellseg_host.data.dataset import Entry, cells_in
 from cellseg_host.synth.settings import KINDS, STAINS, SynthSettings
 from cellseg_host.synth.write import write_empties, write_fields
 
-# Fields without a nucleus, of ten kinds, from dark noise to stripes
-EMPTY = "empty"
+# Fields without a nucleus: of ten kinds, from dark noise to stripes; and tissue, from holes to pen marks
+EMPTY, TISSUE = "empty", "tissue"
 
 
 def _size(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[int, int]:
@@ -33,7 +33,7 @@ def _size(_context: click.Context, _parameter: click.Parameter, value: str) -> t
     "Fields",
     click.option(
         "--kind",
-        type=click.Choice((*KINDS, EMPTY)),
+        type=click.Choice((*KINDS, EMPTY, TISSUE)),
         default="fluorescence",
         show_default=True,
         help="What the fields show.",
@@ -103,14 +103,17 @@ def synth(
       cellseg-host synth tissue --kind histology --stain he --size 1024x1024
       cellseg-host synth dark --cells 0 -n 3
       cellseg-host synth nuclei-data --kind empty -n 30 --seed 100 --split train --force
+      cellseg-host synth nuclei-data --kind tissue -n 30 --seed 100 --split train --force
 
     --kind empty makes in turn what a camera shows where there is no nucleus: dark noise, uneven background, debris, hot
-    pixels, tissue, bright field, white, black, stripes, glow. A model trained on such fields too counts 0 in them.
+    pixels, tissue, bright field, white, black, stripes, glow. --kind tissue makes H&E tissue without a nucleus, full of
+    what is mistaken for one: holes, fibres, red cells, folds, pen marks, dust and pigment. A model trained on such
+    fields too counts 0 in them.
     """
-    if kind == EMPTY:
+    if kind in (EMPTY, TISSUE):
         if cells or diameter or touching or stain:
-            raise InputError("--kind empty has no nuclei: leave out --cells, --diameter, --touching and --stain")
-        write: Callable[..., tuple[Entry, ...]] = partial(write_empties, out, size)
+            raise InputError(f"--kind {kind} has no nuclei: leave out --cells, --diameter, --touching and --stain")
+        write: Callable[..., tuple[Entry, ...]] = partial(write_empties, out, size, is_tissue=kind == TISSUE)
     else:
         write = partial(write_fields, out, SynthSettings(kind, *size, int(bits), cells, diameter, touching, stain))
     if sys.stderr.isatty():

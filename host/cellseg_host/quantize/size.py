@@ -16,7 +16,8 @@ from cellseg_device.pipeline.predict import LARGE_RATIO, predict_maps
 from cellseg_host.data.dataset import Dataset, Entry
 from cellseg_host.evaluation import metrics
 from cellseg_host.evaluation.evaluate import labelled
-from cellseg_host.synth.faults import Field, magnified
+from cellseg_host.synth.fault import Field
+from cellseg_host.synth.faults import magnified
 
 # Diameters over the median of the training cells: the first are those to compare with; the next is never too large,
 # since the training cells themselves vary as much

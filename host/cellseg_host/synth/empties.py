@@ -73,7 +73,7 @@ def _hot(rng: np.random.Generator, shape: Shape) -> Picture:
 
 def _tissue(rng: np.random.Generator, shape: Shape) -> Picture:
     """Stroma in haematoxylin and eosin, between the nuclei."""
-    settings = SynthSettings("histology", *shape, cells=0, diameter_px=24.0, stain="he")
+    settings = SynthSettings("histology", *shape, cells=0, diameter_px=24.0, stain="he", plain=True)
     return make_field(settings, int(rng.integers(2**32)))[0]
 
 

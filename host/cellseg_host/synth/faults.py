@@ -1,16 +1,12 @@
 """Faults of images, in three strengths each: pure functions that make a field harder, together with its truth.
 
-Values are counted in units of the image's own range: 0 is its 1st percentile and 1 its 99.9th, as for the device, which
-undoes any other scaling. So one strength means the same on an image of 20 grey levels and on one of 250, and each
-fault is that of a camera which is exposed well but for the fault.
+Those of the camera and the objective are here, those of the slide and of what lies beside the cells in `scene_faults`.
 """
 
 from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -19,60 +15,16 @@ import numpy.typing as npt
 
 from cellseg_device.cells import instances
 from cellseg_device.image import decode
-from cellseg_host.evaluation.metrics import Labels
+from cellseg_host.synth import scene_faults
+from cellseg_host.synth.fault import WHITE, Fault, Field, in_bytes, in_place, in_range
 
 STRENGTHS = ("mild", "middle", "strong")
 MAX_PX = 16_000_000  # an image that magnification would make larger is first cropped to its middle
 
-_LOW, _HIGH = 1.0, 99.9
-_BLACK, _WHITE = 32, 223  # 0 and 1 in 8 bits, with room for noise at both ends
 _ELECTRONS_A_LEVEL = 4.0
 _READ_NOISE_E = 2.0
 _FULL_WELL_E = 10_000.0
 _DARK_LEVELS = 4
-
-Floats = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Field:
-    """An image with its truth.
-
-    Attributes
-    ----------
-    pixels : ndarray of uint8 or uint16, shape (height, width) or (height, width, 3)
-        Grey or RGB, as decoded.
-    labels : ndarray of uint16, shape (height, width)
-        Numbered from 1 without gaps.
-    diameter_px : float
-        Median diameter of the cells; 0 without any.
-    """
-
-    pixels: npt.NDArray[Any]
-    labels: Labels
-    diameter_px: float
-
-
-Apply = Callable[[Field, float, np.random.Generator], Field]
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One fault.
-
-    Attributes
-    ----------
-    apply : callable
-        Returns the faulty field, given a field, a strength and a random generator.
-    strengths : tuple of float
-        Mild, medium, strong.
-    unit : str
-        The unit of a strength.
-    """
-
-    apply: Apply
-    strengths: tuple[float, float, float]
-    unit: str
 
 
 def faulty(field: Field, name: str, strength: int, image_id: str) -> Field:
@@ -156,7 +108,7 @@ def inverted(field: Field, taken: float, rng: np.random.Generator) -> npt.NDArra
     """
     passed = np.clip(1 - np.float32(taken) * in_range(field.pixels), 0, None)
     electrons = rng.poisson(_FULL_WELL_E * passed)
-    pixels: npt.NDArray[np.uint8] = np.clip(np.rint(electrons * (_WHITE / _FULL_WELL_E)), 0, 255).astype(np.uint8)
+    pixels: npt.NDArray[np.uint8] = np.clip(np.rint(electrons * (WHITE / _FULL_WELL_E)), 0, 255).astype(np.uint8)
     return pixels
 
 
@@ -168,29 +120,14 @@ def compressed(field: Field, quality: float, rng: np.random.Generator) -> npt.ND
     return decode.decode(data.tobytes()).pixels
 
 
-def in_range(pixels: npt.NDArray[Any]) -> Floats:
-    """Return values in units of the image's range: 0 at its 1st percentile, 1 at its 99.9th, at least a count apart."""
-    low, high = (np.float32(v) for v in np.percentile(pixels, (_LOW, _HIGH)))
-    return (pixels.astype(np.float32) - low) / max(high - low, np.float32(1))
-
-
-def in_bytes(values: Floats) -> npt.NDArray[np.uint8]:
-    """Return grey levels from values in units of the range; a sixth of the range beyond both ends is kept."""
-    return np.clip(np.rint(_BLACK + (_WHITE - _BLACK) * values), 0, 255).astype(np.uint8)
-
-
-def _in_place(change: Callable[[Field, float, np.random.Generator], npt.NDArray[Any]]) -> Apply:
-    """Make a fault from a change that leaves every cell where it is."""
-    return lambda field, strength, rng: Field(change(field, strength, rng), field.labels, field.diameter_px)
-
-
 FAULTS = {
     "small nuclei": Fault(magnified, (12, 10, 8), "px median diameter"),
     "large nuclei": Fault(magnified, (40, 65, 100), "px median diameter"),
-    "16 bit": Fault(_in_place(in_sixteen_bits), (65_535, 4_095, 1_023), "highest count"),
-    "dim": Fault(_in_place(dim), (64, 24, 10), "grey levels"),
-    "noisy": Fault(_in_place(noisy), (0.03, 0.08, 0.15), "of the range, standard deviation"),
-    "blurred": Fault(_in_place(blurred), (0.05, 0.1, 0.2), "median diameters, standard deviation"),
-    "inverted": Fault(_in_place(inverted), (0.8, 0.3, 0.12), "of the light taken by the brightest cells"),
-    "JPEG": Fault(_in_place(compressed), (70, 40, 15), "quality"),
+    "16 bit": Fault(in_place(in_sixteen_bits), (65_535, 4_095, 1_023), "highest count"),
+    "dim": Fault(in_place(dim), (64, 24, 10), "grey levels"),
+    "noisy": Fault(in_place(noisy), (0.03, 0.08, 0.15), "of the range, standard deviation"),
+    "blurred": Fault(in_place(blurred), (0.05, 0.1, 0.2), "median diameters, standard deviation"),
+    "inverted": Fault(in_place(inverted), (0.8, 0.3, 0.12), "of the light taken by the brightest cells"),
+    "JPEG": Fault(in_place(compressed), (70, 40, 15), "quality"),
+    **scene_faults.FAULTS,
 }

@@ -33,6 +33,8 @@ class SynthSettings:
         Share of the nuclei, 0 to 1, that touch another.
     stain : {"purple", "he", "giemsa"} or None
         Histology only: one-dye purple tissue, pink and blue H&E tissue, or a cell smear on near-white.
+    plain : bool
+        H&E only: one laboratory's stain on white glass, and nothing in the tissue but fibres.
 
     Raises
     ------
@@ -48,6 +50,7 @@ class SynthSettings:
     diameter_px: float | None = None
     touching: float | None = None
     stain: str | None = None
+    plain: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

@@ -67,6 +67,24 @@ def noise(rng: np.random.Generator, shape: Shape, scale: float) -> Canvas:
     )
 
 
+def bent(rng: np.random.Generator, canvas: Canvas, shift: float, scale: float) -> Canvas:
+    """Return a canvas whose shapes are out of true: each pixel is taken from beside it, by smooth noise.
+
+    Parameters
+    ----------
+    rng : Generator
+    canvas : ndarray, shape (height, width), float32
+    shift : float
+        Standard deviation of the shift in each direction, pixels.
+    scale : float
+        Its correlation length in pixels.
+    """
+    height, width = canvas.shape
+    rows, cols = np.indices((height, width), np.float32)
+    rows, cols = (at + np.float32(shift) * noise(rng, (height, width), scale) for at in (rows, cols))
+    return np.asarray(cv2.remap(canvas, cols, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT), np.float32)
+
+
 def flow(rng: np.random.Generator, shape: Shape, scale: float, bend: float = 0.35) -> tuple[Canvas, Canvas]:
     """Return coordinates along and across slowly turning fibres.
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from cellseg_device.errors import InputError, OutputError
 from cellseg_host.data.dataset import SPLITS, Entry, diameters_px, kind_of, load, save_png, write_manifest
 from cellseg_host.data.whole_folder import check_new, whole_folder
-from cellseg_host.synth import empties
+from cellseg_host.synth import empties, negatives
 from cellseg_host.synth.field import make_field
 from cellseg_host.synth.settings import SynthSettings
 from cellseg_host.synth.texture import Shape
@@ -74,23 +74,26 @@ def write_empties(
     n: int,
     seed: int,
     *,
+    is_tissue: bool = False,
     split: str = "test",
     progress: Callable[[int, int], None] | None = None,
     force: bool = False,
 ) -> tuple[Entry, ...]:
-    """Write n fields without a nucleus as a dataset, of each of `empties.KINDS` in turn.
+    """Write n fields without a nucleus as a dataset, of each of `empties.KINDS` in turn, or of `negatives.KINDS`.
 
-    Parameters and results are those of `write_fields`. The first of each kind has the seed ``seed``, those of the
-    n-th turn ``(seed, n)``; grey ones count as fluorescence, colour ones as histology.
+    Parameters and results are those of `write_fields`; with `is_tissue` all are tissue. The first of each kind has the
+    seed ``seed``, those of the n-th turn ``(seed, n)``; grey ones count as fluorescence, colour ones as histology.
     """
-    kinds = list(empties.KINDS)
+    name, kinds, make = "empty", list(empties.KINDS), empties.make_empty
+    if is_tissue:
+        name, kinds, make = "tissue", list(negatives.KINDS), negatives.make_negative
 
     def field(index: int) -> Field:
         kind = kinds[index % len(kinds)]
         turn = index // len(kinds)
-        image = empties.make_empty(kind, shape, (seed, turn) if turn else seed)
+        image = make(kind, shape, (seed, turn) if turn else seed)
         modality = "fluorescence" if image.ndim == 2 else "histology"
-        return f"empty-{seed}-{index:04d}-{kind.replace(' ', '-')}", modality, image, np.zeros(shape, np.uint16)
+        return f"{name}-{seed}-{index:04d}-{kind.replace(' ', '-')}", modality, image, np.zeros(shape, np.uint16)
 
     return _write(out, map(field, range(n)), n, seed, split=split, progress=progress, force=force)
 

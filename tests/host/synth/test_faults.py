@@ -7,9 +7,12 @@ import pytest
 from cellseg_device.image import normalise
 from cellseg_host.data.dataset import diameters_px
 from cellseg_host.synth import SynthSettings, faults, make_field
-from cellseg_host.synth.faults import FAULTS, STRENGTHS, Field, faulty
+from cellseg_host.synth.fault import Field, in_bytes, in_range
+from cellseg_host.synth.faults import FAULTS, STRENGTHS, faulty
+from cellseg_host.synth.scene_faults import beside_fibre, through_eyepiece
 
-IN_PLACE = [name for name, fault in FAULTS.items() if fault.apply is not faults.magnified]
+_MOVING = (faults.magnified, through_eyepiece, beside_fibre)
+IN_PLACE = [name for name, fault in FAULTS.items() if fault.apply not in _MOVING]
 
 
 def field(kind="fluorescence", bits=8, **settings):
@@ -25,7 +28,7 @@ def any_field(request):
 
 def unlike(a, b):
     """1 - correlation of two images."""
-    return 1 - np.corrcoef(faults.in_range(a).ravel(), faults.in_range(b).ravel())[0, 1]
+    return 1 - np.corrcoef(in_range(a).ravel(), in_range(b).ravel())[0, 1]
 
 
 @pytest.mark.parametrize("strength", range(len(STRENGTHS)), ids=STRENGTHS)
@@ -62,14 +65,14 @@ def test_chance_is_each_images_own(any_field, name):
 
 def test_noise_is_as_strong_as_said():
     flat = Field(np.tile(np.arange(200, dtype=np.uint8), (200, 1)), np.zeros((200, 200), np.uint16), 0)
-    added = faulty(flat, "noisy", 1, "id").pixels - faults.in_bytes(faults.in_range(flat.pixels)).astype(float)
+    added = faulty(flat, "noisy", 1, "id").pixels - in_bytes(in_range(flat.pixels)).astype(float)
     assert added[:, 20:-20].std() / 191 == pytest.approx(0.08, rel=0.03)
 
 
 def test_faults_do_not_depend_on_how_the_image_was_exposed():
-    one = field()
-    brighter = Field((one.pixels.astype(np.uint16) * 100 + 300), one.labels, one.diameter_px)
     for name in IN_PLACE:
+        one = field(FAULTS[name].modality or "fluorescence")
+        brighter = Field((one.pixels.astype(np.uint16) * 100 + 300), one.labels, one.diameter_px)
         a, b = (faulty(f, name, 1, "id").pixels.astype(int) for f in (one, brighter))
         assert np.mean(np.abs(a - b) <= 1) > 0.99, name
 
