@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-STEPS = ["decode", "normalise", "tiles", "invoke", "stitch", "instances", "measure", "write"]
+STEPS = ["decode", "normalise", "gate", "tiles", "invoke", "stitch", "instances", "measure", "write"]
 
 
 def test_bench_as_json(device):
@@ -27,7 +27,7 @@ def test_bench_as_json(device):
 def test_bench_of_an_image_as_text(device, tmp_path, write_image):
     result = device("bench", write_image(tmp_path / "a.png"), "--runs", "1", "--out", tmp_path)
     assert result.returncode == 0
-    assert [line.split()[0] for line in result.stdout.splitlines()[1:9]] == STEPS
+    assert [line.split()[0] for line in result.stdout.splitlines()[1:10]] == STEPS
     assert "128×96 px" in result.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 

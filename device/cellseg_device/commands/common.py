@@ -55,7 +55,8 @@ gate_option = click.option(
     type=PathOrNone(),
     metavar="FILE|none",
     help="A classifier, as a .tflite with a card, that says for each image with which model it is counted, or that it "
-    "is empty, or unlike what the models are made for.  [default: none]",
+    "is empty, or unlike what the models are made for.  [default: the bundled one, if there is one and --model is not "
+    "given]",
 )
 
 

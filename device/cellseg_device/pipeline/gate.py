@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from cellseg_device.errors import ModelError
 from cellseg_device.image.pixels import Image
+from cellseg_device.model import card as cards
 from cellseg_device.model.card import Gate, GateClass
 from cellseg_device.model.classifier import Classifier
 from cellseg_device.model.faults import as_model_faults
@@ -52,12 +53,19 @@ class Verdict:
 def open_gate(path: Path, threads: int = 1) -> Classifier:
     """Open a classifier as a gate.
 
+    Parameters
+    ----------
+    path : Path
+    threads : int
+        Threads of the network; one that sees the field made small has one, since it would wait for the others.
+
     Raises
     ------
     ModelError
         If it is not a classifier, its card does not say what follows, or it cannot be run here.
     """
-    classifier = Classifier(path, threads)
+    gate = cards.of_file(path).gate
+    classifier = Classifier(path, 1 if gate is not None and gate.sees == "field" else threads)
     of(classifier)
     return classifier
 

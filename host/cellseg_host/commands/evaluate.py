@@ -22,9 +22,16 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, file_okay=False),
     help="Write a page, index.html, with scores.csv, summary.json and gallery.jpg there.",
 )
+@click.option(
+    "--gate",
+    type=click.Path(path_type=Path),
+    help="A classifier that decides for each image as on the device: MODEL and this one are scored together.",
+)
 @click.option("--threads", type=click.IntRange(1), default=2, show_default=True, help="Threads of the network.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-def evaluate(*, model: Path, dataset: Path, split: str, out: Path | None, threads: int, as_json: bool) -> None:
+def evaluate(
+    *, model: Path, dataset: Path, split: str, out: Path | None, gate: Path | None, threads: int, as_json: bool
+) -> None:
     """Score a model file on DATASET, by the code that runs on the device.
 
     AP@t is TP / (TP + FP + FN) with cells matched at IoU above t; mean AP averages t = 0.50:0.05:0.95 (the DSB2018
@@ -40,10 +47,16 @@ def evaluate(*, model: Path, dataset: Path, split: str, out: Path | None, thread
     Of a classifier of kinds it prints how many images of each kind, and of each set, are taken for which kind, and how
     many are therefore handled otherwise than images of their kind.
 
+    With --gate, MODEL counts the images of which the gate says nothing else; other models that it names lie beside it.
+    Then there is also how often an image in which cells are counted shows some (PPV), one in which none are shows none
+    (NPV), one with cells has some counted (sensitivity) and one without has none (specificity), and what becomes of the
+    images of each class.
+
     \b
     Examples:
       cellseg-host evaluate nuclei.tflite nuclei-data --split test --out evaluation
       cellseg-host evaluate nuclei.tflite nuclei-data --json | jq .summary.all.ap50
+      cellseg-host evaluate nuclei.tflite all-data --gate presence.tflite
     """
     from cellseg_device.model import card as cards
     from cellseg_device.model.interpreter import Model
@@ -56,6 +69,9 @@ def evaluate(*, model: Path, dataset: Path, split: str, out: Path | None, thread
 
     if out:
         check_place(out)
+    if gate is not None:
+        _evaluate_gated(model, gate, load(dataset), split=split, out=out, threads=threads, as_json=as_json)
+        return
     loaded = load(dataset)
     if cards.read_from(cards.read_model_file(model)).output("kind"):
         _evaluate_kinds(model, loaded, split, out, threads, as_json=as_json)
@@ -82,6 +98,69 @@ def evaluate(*, model: Path, dataset: Path, split: str, out: Path | None, thread
     if out:
         click.echo(done.verdict()[0])
         click.echo(f"report: {out / write.PAGE}")
+
+
+def _evaluate_gated(
+    model: Path, gate: Path, dataset: Dataset, *, split: str, out: Path | None, threads: int, as_json: bool
+) -> None:
+    """Score a model behind a gate, and print and write what they make of the images together."""
+    from cellseg_device.pipeline import gate as gates
+    from cellseg_device.system import files
+    from cellseg_device.system.csv_text import csv_bytes
+    from cellseg_host.commands.console import print_summaries, print_table, tracked
+    from cellseg_host.evaluation import gated
+    from cellseg_host.evaluation.evaluate import by_group
+    from cellseg_host.json_text import to_json
+
+    models, name = gated.open_models(model, gate, threads), dataset.root.resolve().name
+    entries = dataset.labelled(split)
+    assert models.gate is not None
+    scores = list(tracked(gated.evaluate(models, dataset, entries), len(entries), "scoring"))
+    summaries = by_group([score.score for score in scores])
+    presence = gated.presence(scores)
+    classes = gated.by_class(scores, [found.name for found in gates.of(models.gate).classes])
+    document = {
+        "model": model.name,
+        "gate": gate.name,
+        "dataset": name,
+        "split": split,
+        "summary": summaries,
+        "presence": gated.shares(presence),
+        "classes": classes,
+    }
+    if out:
+        out.mkdir(parents=True, exist_ok=True)
+        rows = [score.row() for score in scores]
+        files.write(out / "scores.csv", csv_bytes([list(rows[0]), *(list(row.values()) for row in rows)]))
+        files.write(out / "summary.json", to_json(document).encode())
+    if as_json:
+        click.echo(to_json(document))
+        return
+    print_summaries(f"{model.name} behind {gate.name} on {name}, split {split}", "group", summaries)
+    columns = ["images", "with cells", "sensitivity", "specificity", "PPV", "NPV", "Dice"]
+    shares = (presence.sensitivity, presence.specificity, presence.ppv, presence.npv)
+    print_table(
+        "images in which cells are counted, against those that show some; Dice of all images",
+        columns,
+        [
+            [
+                str(len(scores)),
+                str(presence.sensitivity.of),
+                *map(gated.share_text, shares),
+                f"{summaries['all'].dice:.3f}",
+            ]
+        ],
+    )
+    print_table(
+        "what the gate takes images for",
+        ["class", "images", "with cells", "counted by", "cells", "counted"],
+        [
+            [title, *map(str, (c.images, c.with_cells, c.counted_by or "–", c.cells_true, c.cells_counted))]
+            for title, c in classes.items()
+        ],
+    )
+    if out:
+        click.echo(f"report: {out / 'scores.csv'}")
 
 
 def _evaluate_kinds(

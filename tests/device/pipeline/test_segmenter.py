@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import cv2
+import gates
 import numpy as np
 import pytest
 
@@ -139,3 +140,17 @@ assert all(getattr(cellseg_device, name).__name__ == name for name in cellseg_de
 assert not hasattr(cellseg_device, "segmentor")
 """
     subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=60)
+
+
+def test_a_gate_chooses_the_model_for_each_image(tmp_path, model_path, draw_blobs):
+    gates.write_model(tmp_path / "chamber.tflite", model_path)
+    segmenter = cellseg_device.Segmenter(gate=gates.write_gate(tmp_path / "tint.tflite"))
+    dark = draw_blobs()
+    plain = cellseg_device.Segmenter(gate="none")
+    found, alone = segmenter(dark), plain(dark)
+    assert np.array_equal(found.labels, alone.labels)
+    assert (found.counts.class_name, alone.counts.class_name) == ("fluorescence", "")
+    assert segmenter(255 - dark).counts.class_name == "chamber"
+    empty = segmenter(gates.tinted(90, 120, 220))
+    assert (empty.counts.count, empty.labels.any(), len(empty.cells)) == (0, False, 0)
+    assert empty.counts.flags.startswith("no cells looked for")
