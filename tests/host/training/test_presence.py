@@ -43,7 +43,7 @@ class FakeDataset:
     def __init__(self, *samples):
         self.samples = samples
 
-    def split(self, name):
+    def labelled(self, split):
         return [SimpleNamespace(id=f"image{i}", number=i) for i in range(len(self.samples))]
 
     def image(self, entry):
