@@ -158,6 +158,11 @@ class GateClass:
     model: str | None
     looks_like: str
 
+    @property
+    def is_segmented(self) -> bool:
+        """Whether cells are looked for in an image of this class."""
+        return self.follows != "empty"
+
 
 @dataclass(frozen=True)
 class Gate:

@@ -36,14 +36,9 @@ class Verdict:
     probability: float
 
     @property
-    def is_segmented(self) -> bool:
-        """Whether cells are looked for in the image."""
-        return self.found.follows != "empty"
-
-    @property
     def flag(self) -> str:
         """What the class is a reason to say of the count, in words; empty if nothing."""
-        if self.found.follows == "empty":
+        if not self.found.is_segmented:
             return f"no cells looked for: looks like {self.found.looks_like}"
         if self.found.follows == "flag":
             return f"unlike what the models are made for: looks like {self.found.looks_like}"

@@ -11,7 +11,7 @@ from typing import Literal
 
 from cellseg_device.errors import ModelError
 from cellseg_device.image.pixels import Image
-from cellseg_device.model.card import Card
+from cellseg_device.model.card import Card, GateClass
 from cellseg_device.model.classifier import Classifier
 from cellseg_device.model.interpreter import bundled_path
 from cellseg_device.pipeline import accelerator as accelerators
@@ -82,7 +82,7 @@ class Choice:
     @property
     def is_segmented(self) -> bool:
         """False for an image in which nothing is looked for."""
-        return self.verdict is None or self.verdict.is_segmented
+        return self.verdict is None or self.verdict.found.is_segmented
 
     @property
     def counter(self) -> Runnable | Classifier:
@@ -123,13 +123,15 @@ class Models:
         return None if self.gate is None else self.gate.sha256
 
     @property
-    def sha256s(self) -> frozenset[str]:
-        """Digests of all that an image may be counted by: a model, or the gate."""
-        return frozenset(part.sha256 for part in self.parts)
+    def counters(self) -> dict[str, str]:
+        """SHA-256 of what an image is counted by, a model or the gate, by its class; without a gate that is ""."""
+        if self.gate is None:
+            return {"": self.default.sha256}
+        return {found.name: self._counter(found, self.gate).sha256 for found in gates.of(self.gate).classes}
 
-    def have_made(self, model_sha256: str, gate_sha256: str | None) -> bool:
-        """Whether a count is as these would make it, from the digests of what it is by and of the gate."""
-        return gate_sha256 == self.gate_sha256 and model_sha256 in self.sha256s
+    def have_made(self, class_name: str, model_sha256: str, gate_sha256: str | None) -> bool:
+        """Whether a count is as these would make it, by its class and the digests of what counted it and the gate."""
+        return gate_sha256 == self.gate_sha256 and model_sha256 == self.counters.get(class_name)
 
     def choose(self, image: Image) -> Choice:
         """Return what an image is counted with; loads a model that is needed for the first time.
@@ -144,8 +146,15 @@ class Models:
         if self.gate is None:
             return Choice(self.default)
         verdict = gates.classify(image, self.gate)
-        other = self.others.get(verdict.found.model or "") if verdict.is_segmented else None
+        other = self._other(verdict.found)
         return Choice(self.default if other is None else other.loaded, self.gate, verdict)
+
+    def _counter(self, found: GateClass, gate: Classifier) -> Runnable | Classifier | LaterModel:
+        """Return what images of a class are counted by."""
+        return gate if not found.is_segmented else self._other(found) or self.default
+
+    def _other(self, found: GateClass) -> LaterModel | None:
+        return self.others.get(found.model or "") if found.is_segmented else None
 
 
 def load(model: Path | None, gate: GateChoice, threads: int, accelerator: str, warn: Warn) -> Models:

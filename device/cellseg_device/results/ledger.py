@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import itertools
 import json
 import os
 import sqlite3
@@ -153,17 +154,26 @@ class Ledger:
             beginnings = [value for text in TRIED_AGAIN for value in (len(text), text)]
             return self._connection.execute(query, (DONE, settings, *beginnings)).fetchall()
 
-    def count_made_otherwise(self, model_sha256s: Collection[str], gate_sha256: str | None, settings: str) -> int:
-        """Return how many images were done with another model file than these, another gate, or other settings."""
+    def count_made_otherwise(self, counters: Mapping[str, str], gate_sha256: str | None, settings: str) -> int:
+        """Return how many images were done with another model file, another gate, or other settings.
+
+        Parameters
+        ----------
+        counters : mapping of str to str
+            SHA-256 of what an image is counted by now, by its class; not empty.
+        gate_sha256 : str or None
+        settings : str
+            `counting.Counting.key`.
+        """
         query = f"""
             SELECT count(*) FROM images
             WHERE status = ? AND (
-                model_sha256 NOT IN ({", ".join("?" * len(model_sha256s))})
+                (class_name, model_sha256) NOT IN (VALUES {", ".join(["(?, ?)"] * len(counters))})
                 OR gate_sha256 IS NOT ? OR ifnull(settings, '{{}}') != ?
             )
         """
         with self._faults():
-            values = (DONE, *model_sha256s, gate_sha256, settings)
+            values = (DONE, *itertools.chain(*counters.items()), gate_sha256, settings)
             return int(self._connection.execute(query, values).fetchone()[0])
 
     def put(self, entry: Entry) -> None:

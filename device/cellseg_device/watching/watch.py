@@ -406,7 +406,7 @@ def open_output(worker: Worker, *, is_patient: bool = False) -> None:
 def note_counts_made_otherwise(worker: Worker) -> None:
     """Warn of counts in the open output folder that this worker would make in another way."""
     output = worker.output
-    others = output.ledger.count_made_otherwise(worker.models.sha256s, worker.models.gate_sha256, worker.settings)
+    others = output.ledger.count_made_otherwise(worker.models.counters, worker.models.gate_sha256, worker.settings)
     if others:
         output.warn(
             f"counts made with another model or other settings stay as they are ({others} in {output.folder}): "

@@ -204,7 +204,9 @@ class Worker:
             may_pass = entry.reason is not None and entry.reason.startswith(TRIED_AGAIN)
             is_tried_again = strict or may_pass or not has_same_settings
             return None if is_tried_again else Outcome(source.image, FAILED, reason=entry.reason)
-        is_same = has_same_settings and self.models.have_made(entry.model_sha256, entry.gate_sha256)
+        is_same = has_same_settings and self.models.have_made(
+            entry.counts.class_name, entry.model_sha256, entry.gate_sha256
+        )
         if (strict and not is_same) or not self.output.has_files(entry.stem):
             return None
         return _outcome(entry, entry.counts, UNCHANGED)

@@ -80,7 +80,7 @@ def test_a_model_by_the_user_counts_every_image(folder, model_path):
 
 def test_without_a_gate_there_is_one_model(folder):
     for loaded in (load(folder, gate=None), models.load(None, "none", 1, "cpu", print)):
-        assert (loaded.gate_sha256, loaded.sha256s) == (None, {digest(bundled_path())})
+        assert (loaded.gate_sha256, loaded.counters) == (None, {"": digest(bundled_path())})
         assert loaded.choose(RED) == models.Choice(loaded.default)
 
 
@@ -88,12 +88,14 @@ def test_a_count_is_as_it_would_be_made(folder):
     loaded, plain = load(folder), load(folder, gate=None)
     paths = folder / "tint.tflite", bundled_path(), folder / "chamber.tflite"
     gate, nuclei, chamber = map(digest, paths)
-    assert loaded.sha256s == {gate, nuclei, chamber}
-    assert [loaded.have_made(by, gate) for by in (nuclei, chamber, gate, "0" * 64)] == [True, True, True, False]
-    assert not loaded.have_made(nuclei, None)
-    assert not loaded.have_made(nuclei, "0" * 64)
-    assert plain.have_made(nuclei, None)
-    assert not plain.have_made(nuclei, gate)
+    assert loaded.counters == {"fluorescence": nuclei, "chamber": chamber, "smear": nuclei, "blank": gate}
+    assert loaded.have_made("chamber", chamber, gate)
+    assert not loaded.have_made("chamber", nuclei, gate)
+    assert not loaded.have_made("fluorescence", nuclei, None)
+    assert not loaded.have_made("fluorescence", nuclei, "0" * 64)
+    assert not loaded.have_made("", nuclei, gate)
+    assert plain.have_made("", nuclei, None)
+    assert not plain.have_made("fluorescence", nuclei, gate)
 
 
 def test_models_beside_the_gate_come_before_those_that_are_bundled(folder, model_path):

@@ -138,8 +138,21 @@ def test_another_second_model_concerns_its_images_alone(files, images, output, m
     worker.close()
 
 
+def test_a_class_that_has_another_model_now_is_done_again(files, images, output):
+    """Also where its former model is still that of other classes."""
+    worker = Worker(models.load(files / "chamber.tflite", files / "tint.tflite", 1, "cpu", print), output)
+    work_through(worker, images)
+    worker.close()
+    again = load(files)
+    worker = Worker(again, output)
+    assert others(output, again) == 2
+    again_too = [name for name, source in images.items() if worker.former(source, strict=True) is None]
+    assert again_too == ["fluorescence", "smear"]
+    worker.close()
+
+
 def others(output, loaded):
-    return output.ledger.count_made_otherwise(loaded.sha256s, loaded.gate_sha256, Counting().key())
+    return output.ledger.count_made_otherwise(loaded.counters, loaded.gate_sha256, Counting().key())
 
 
 def test_a_second_model_that_fails_to_load_fails_its_images_alone(files, images, output):
