@@ -39,6 +39,7 @@ _LONGEST_REASON = 200
 _passed = {
     "b8724ce98c42af44c42660315943d42de8afb0d647a8ddc26764fd5102cb4bf9",  # models/nuclei.tflite
     "7c4125db45c5fcf9496acefd6415fc0f510851c4b616936d96ade472c80f2cc7",  # models/nuclei-nano.tflite
+    "e5cea630555b90c0f685889458f0e89bc3676ade81f8c757201d62aca8188013",  # models/kind.tflite
 }
 
 # Signals are sent to all processes of a terminal or service: the first of them ends this one's parent after its image
