@@ -149,6 +149,17 @@ class Models:
         other = self._other(verdict.found)
         return Choice(self.default if other is None else other.loaded, self.gate, verdict)
 
+    def load_all(self) -> None:
+        """Load the models that no image has needed yet, so that no change of their files concerns them.
+
+        Raises
+        ------
+        ModelError, AcceleratorError
+            As from `choose`.
+        """
+        for other in self.others.values():
+            other.loaded  # noqa: B018
+
     def _counter(self, found: GateClass, gate: Classifier) -> Runnable | Classifier | LaterModel:
         """Return what images of a class are counted by."""
         return gate if not found.is_segmented else self._other(found) or self.default

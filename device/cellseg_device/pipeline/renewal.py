@@ -18,7 +18,7 @@ _State = tuple[tuple[int, int, int] | None, ...]  # inode, size, mtime_ns of eac
 
 
 class Renewal:
-    """Watches the files of the models in use.
+    """Watches the files of the models in use, which it loads all: a file may be gone when an image needs it.
 
     Parameters
     ----------
@@ -38,6 +38,7 @@ class Renewal:
         warn: Callable[[str], None],
         settle_s: float = 1.0,
     ) -> None:
+        models.load_all()
         self._models = models
         self._load = load
         self._warn = warn
@@ -62,6 +63,7 @@ class Renewal:
             return None
         try:
             models = self._load()
+            models.load_all()
         except ModelError as error:
             self._warn(f"{error.message}: counting goes on with the model as it was")
             return None

@@ -171,6 +171,21 @@ def test_a_gate_and_its_models_are_renewed(folder, model_path, warnings):
     ]
 
 
+def test_a_model_that_no_image_has_needed_is_as_safe_from_its_file(folder, warnings):
+    """What is refused, or gone, does not take the place of the one that was there at the start."""
+    path = folder / "chamber.tflite"
+    loaded = load(folder)
+    renewal = Renewal(loaded, lambda: load(folder), warnings.append, settle_s=0)
+    data = path.read_bytes()
+    path.write_bytes(cards.attach(b"\x18\0\0\0TFL3" + b"\0" * 64, cards.read_from(data)))
+    assert renewal.due() is None
+    assert "chamber.tflite" in warnings[0]
+    assert warnings[0].endswith(": counting goes on with the model as it was")
+    path.unlink()
+    assert renewal.due() is None
+    assert loaded.choose(BRIGHT).model.card.name == "chamber"
+
+
 def test_a_new_gate_without_its_models_is_refused_and_the_old_one_stays(folder, warnings):
     renewal = Renewal(load(folder), lambda: load(folder), warnings.append, settle_s=0)
     wanting = dataclasses.replace(gates.DARK, model="tissue")
