@@ -71,7 +71,7 @@ class Classifier(Network):
         if not any(self.card.output(quantity) for quantity in QUANTITIES):
             raise ModelError(
                 "predicts where cells are, not what an image shows: a gate is a classifier, as 'cellseg-host train' "
-                "makes with --arch densenet121"
+                "makes with --arch kind-net"
             )
 
     def _check_fit(self) -> None:

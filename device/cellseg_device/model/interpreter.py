@@ -38,7 +38,7 @@ _FLOAT_ZERO = {"logit": 0, "probability": -128}
 # Far from what a network for a small computer has: float32 with 160 channels over tiles of 1024 × 1024 px takes 0.7 GB
 _MOST_TENSOR_BYTES = 1 << 30
 _MOST_TILE_PX = 4096 * 4096
-NO_MAPS = "only says what an image shows, not where: counting needs a model with maps"
+NO_MAPS = "only says what an image shows, not where: counting needs a model with maps; this one is for --gate"
 _HELD = 0.4  # of the memory for its largest input, what the runtime holds at least (benchmarks/memory.py)
 
 
