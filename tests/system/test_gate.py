@@ -124,7 +124,7 @@ def test_doctor_tries_the_gate_and_its_models(device, files):
     result = device("doctor", "--gate", files / "tint.tflite", "--json")
     found = {finding["name"]: finding for finding in json.loads(result.stdout)["findings"]}
     assert found["gate"]["state"] == "ok"
-    assert found["gate"]["text"] == "tint of 4 classes, which chooses between nuclei and chamber"
+    assert found["gate"]["text"] == "tint: 4 classes, counted with nuclei or chamber"
     result = device("doctor", "--json")
     found = {finding["name"]: finding for finding in json.loads(result.stdout)["findings"]}
     assert found["gate"]["state"] == "absent"

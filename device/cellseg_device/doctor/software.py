@@ -129,9 +129,10 @@ def gate(subject: Subject) -> Finding:
     except ModelError as error:
         return Finding("gate", PROBLEM, error.message, "name another --gate, or install cellseg-device again")
     if warnings:
-        return Finding("gate", PROBLEM, warnings[0], "install ai-edge-litert; in a chroot, mount /proc and /sys")
-    chosen = f", which chooses between {' and '.join(named)}" if len(named) > 1 else ""
-    return Finding("gate", OK, f"{opened.card.name} of {len(gate.of(opened).classes)} classes{chosen}")
+        text, _, fix = warnings[0].rpartition(": ")
+        return Finding("gate", PROBLEM, text, fix)
+    counted = f", counted with {' or '.join(named)}" if named else ""
+    return Finding("gate", OK, f"{opened.card.name}: {len(gate.of(opened).classes)} classes{counted}")
 
 
 def _version(package: str) -> str:
