@@ -294,7 +294,7 @@ def _with_gate(card: Card, tile: Tile | None, classes: Classes) -> Card:
     known = [found.name for found in gate.classes]
     for name in classes:
         if name not in known:
-            raise InputError(f"--follow: there is {unknown('class', name, known)}")
+            raise InputError(f"--follow or --looks-like: there is {unknown('class', name, known)}")
     return dataclasses.replace(
         card,
         gate=dataclasses.replace(
