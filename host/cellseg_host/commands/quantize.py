@@ -259,6 +259,8 @@ def _classes(follow: Iterable[str], looks_like: Iterable[str]) -> dict[str, dict
             follows, _, model = value.partition(":")
             if follows not in FOLLOWS:
                 raise InputError(f"{flag} {text}: there is {unknown('answer', follows, FOLLOWS)}")
+            if model and follows == "empty":
+                raise InputError(f"{flag} {text}: no model segments what counts as empty: leave out ':{model}'")
             changes |= {"follows": follows, "model": model or None}
     return found
 

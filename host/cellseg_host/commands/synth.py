@@ -129,16 +129,17 @@ def synth(
             entries = write(number, seed, split=split, progress=lambda *_: bar.update(1), force=force)
     else:
         entries = write(number, seed, split=split, force=force)
-    click.echo(f"{len(entries)} {kind} fields with {cells_in(entries)} cells in {out}")
+    cells_made = f"with {cells_in(entries)} cells" if entries[0].is_labelled else "without labels"
+    click.echo(f"{len(entries)} {kind} fields {cells_made} in {out}")
     _print_next(out)
 
 
 def _print_next(out: Path) -> None:
-    """Print the command that trains on the dataset, or, if it is not for that, the one that counts its cells."""
+    """Print the command that trains on the labelled fields, or, if they are not for that, one that looks at them."""
     from cellseg_host.commands.console import print_next
     from cellseg_host.data.dataset import load
 
-    if {"train", "val"} <= {entry.split for entry in load(out).entries}:
+    if {"train", "val"} <= {entry.split for entry in load(out).entries if entry.is_labelled}:
         print_next("cellseg-host", "train", out, "--out", Path("runs") / out.resolve().name)
     else:
         print_next("cellseg-device", "run", out / "images")

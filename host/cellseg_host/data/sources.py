@@ -133,7 +133,10 @@ def _source(
     """Return one image of the folder `root`, with what the manifest says of it."""
     row = manifest.get(identity, {})
     split, modality, kind = (row.get(column) or None for column in ("split", "modality", "kind"))
-    return Source(identity, row.get("set") or root.resolve().name, tuple(images), read_labels, split, modality, kind)
+    name = row.get("set") or root.resolve().name
+    if "/" in name:  # it may become part of a file's name
+        raise InputError(f"{root / 'manifest.csv'}: the set '{name}' has a '/': call it otherwise")
+    return Source(identity, name, tuple(images), read_labels, split, modality, kind)
 
 
 def _labels_of(paths: list[Path], shape: tuple[int, int]) -> Labels:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cellseg_device.cells.counting import Counting
+from cellseg_device.errors import InputError
 from cellseg_device.model.card import Gate
 from cellseg_device.model.classifier import Classifier
 from cellseg_device.pipeline import gate as gates
@@ -67,7 +68,7 @@ class KindSummary:
     loss : float
         Mean cross-entropy.
     recall : dict of str to float
-        By kind: share of its images that are found to be of it; NaN of a kind that does not occur.
+        By kind that occurs: share of its images that are found to be of it.
     confusion : dict of str to dict of str to int
         Number of images by their kind, then by the kind that is found.
     """
@@ -103,9 +104,20 @@ class Handling:
 
 
 def evaluate(gate: Classifier, dataset: Dataset, entries: Iterable[Entry]) -> Iterator[KindScores]:
-    """Yield what a classifier of kinds makes of each image, one after the other."""
+    """Yield what a classifier of kinds makes of each image, one after the other.
+
+    Raises
+    ------
+    InputError
+        If an image is of a kind that the classifier does not know.
+    """
     kinds = tuple(found.name for found in gates.of(gate).classes)
     for entry in entries:
+        if entry.kind not in kinds:
+            raise InputError(
+                f"{dataset.root}: {entry.id} is of the kind '{entry.kind}', but the model tells {', '.join(kinds)} "
+                "apart: correct the column 'kind' of manifest.csv"
+            )
         (view,) = gates.seen(Counting().applied(dataset.image(entry)), gate)
         yield KindScores(entry.id, entry.set, entry.kind, kinds, tuple(map(float, gate.probabilities(view))))
 
@@ -117,11 +129,11 @@ def summarise(scores: Sequence[KindScores]) -> KindSummary:
     for score in scores:
         confusion[score.kind][score.found] += 1
     totals = {kind: sum(row.values()) for kind, row in confusion.items()}
-    recall = {kind: confusion[kind][kind] / totals[kind] if totals[kind] else math.nan for kind in kinds}
+    recall = {kind: confusion[kind][kind] / total for kind, total in totals.items() if total}
     return KindSummary(
         images=len(scores),
         accuracy=float(np.mean([s.found == s.kind for s in scores])),
-        balanced_accuracy=float(np.nanmean(list(recall.values()))),
+        balanced_accuracy=float(np.mean(list(recall.values()))),
         loss=float(np.mean([s.loss for s in scores])),
         recall=recall,
         confusion=confusion,

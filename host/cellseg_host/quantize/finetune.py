@@ -68,6 +68,7 @@ class Tuning:
             patience=self.epochs,
             rounds=1,
             swa=0,
+            moving_average=0.0,
             **given,
         )
 

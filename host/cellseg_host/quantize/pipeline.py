@@ -187,18 +187,15 @@ def quantize(
     data = source.model(mode, tile, images if source is before else None)
     if mode == "int8":
         _check_full_int8(data)
-    say("choosing the float network's thresholds on the validation split")
-    float_data = _tuned(float_data, dataset)
     if like is None:
+        say("choosing the float network's thresholds on the validation split")
+        float_data = _tuned(float_data, dataset)
         say(f"choosing the {mode} network's thresholds")
         data = _tuned(data, dataset)
         say("looking for the largest cells that it copes with")
         data = _sized(data, dataset)
     else:
-        card = dataclasses.replace(
-            cards.read_from(data), separation=like.separation, cell_diameter_px=like.cell_diameter_px
-        )
-        data = cards.attach(data, card)
+        float_data, data = _like(float_data, like), _like(data, like)
     say("scoring the float network")
     first = score(float_data, dataset)
     say(f"scoring the {mode} network")
@@ -262,6 +259,13 @@ def _tuned(data: bytes, dataset: Dataset) -> bytes:
     return cards.attach(data, dataclasses.replace(card, separation=separation))
 
 
+def _like(data: bytes, like: Card) -> bytes:
+    """Return the model with the thresholds, and the size of cells, of another one of the same network."""
+    card = cards.read_from(data)
+    card = dataclasses.replace(card, separation=like.separation, cell_diameter_px=like.cell_diameter_px)
+    return cards.attach(data, card)
+
+
 def _sized(data: bytes, dataset: Dataset) -> bytes:
     """Return the model with the size of cells that it copes with in its card, by the val split."""
     card = cards.read_from(data)
@@ -290,7 +294,7 @@ def _with_gate(card: Card, tile: Tile | None, classes: Classes) -> Card:
     known = [found.name for found in gate.classes]
     for name in classes:
         if name not in known:
-            raise InputError(f"--follow: there is {unknown('class', name, known)}")
+            raise InputError(f"--follow or --looks-like: there is {unknown('class', name, known)}")
     return dataclasses.replace(
         card,
         gate=dataclasses.replace(

@@ -86,6 +86,12 @@ class MovingAverage:
         for mean, weight in zip(self._means, self._network.weights, strict=True):
             mean.assign(decay * mean + (1 - decay) * weight)
 
+    def restart(self) -> None:
+        """Forget what it has, as after the network was given other weights."""
+        self._steps.assign(0.0)
+        for mean, weight in zip(self._means, self._network.weights, strict=True):
+            mean.assign(weight)
+
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Give the network the averaged weights, batch statistics among them, meanwhile."""

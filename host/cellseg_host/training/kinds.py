@@ -8,7 +8,6 @@ other laboratories' fields are of other sizes.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -168,12 +167,11 @@ class Validation:
             for e, p in zip(self.entries, probabilities, strict=True)
         ]
         found = summarise(scores)
-        recalls = {f"recall_{kind}": recall for kind, recall in found.recall.items() if not math.isnan(recall)}
         return {
             "val_loss": found.loss,
             "balanced_accuracy": found.balanced_accuracy,
             "accuracy": found.accuracy,
-            **recalls,
+            **{f"recall_{kind}": recall for kind, recall in found.recall.items()},
         }
 
 

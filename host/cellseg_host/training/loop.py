@@ -117,6 +117,8 @@ def fit(
                 runs.load_weights(network, path / runs.NETWORK)
                 for variable in optimizer.variables:
                     variable.assign(tf.zeros_like(variable))
+                if moving:
+                    moving.restart()
             while not _over(settings, number, past):
                 epoch_number = len(history) + (not job.trained)
                 progress = [e.best for e in past]

@@ -28,7 +28,10 @@ def plan(dataset: Dataset, settings: TrainSettings, path: Path) -> list[str]:
     frozen = {"none": "", "encoder": ", its encoder kept", "all-but-head": ", all but its head kept"}[settings.freeze]
     rounds = f"{settings.rounds} rounds of " if settings.rounds > 1 else ""
     averaged = f", then {settings.swa} to average" if settings.swa else ""
-    views = f"{settings.batch} views of {settings.side} x {settings.side} px"
+    small = f"fields made small to at most {settings.side} px"
+    views = f"{settings.batch} views of " + (
+        small if settings.learns_kinds else f"{settings.side} x {settings.side} px"
+    )
     return [
         f"network: {settings.arch}{start}{frozen}",
         f"images: {len(train):,} to train on, with {cells:,} cells, and {len(val):,} to validate with ({dataset.root})",

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 from click.testing import CliRunner
@@ -60,11 +61,20 @@ def test_evaluate_prints_and_writes_what_follows(kind_model, light_and_dark, tmp
     [
         (("--follow", "smear"), "--follow smear: write KIND=segment|empty|flag"),
         (("--follow", "smear=flga"), "there is no answer 'flga': did you mean 'flag'?"),
+        (("--follow", "smear=empty:nuclei"), "no model segments what counts as empty: leave out ':nuclei'"),
         (("--looks-like", "smear="), "--looks-like smear=: write KIND=TEXT"),
     ],
 )
 def test_answers_that_are_none_are_refused(kind_run, light_and_dark, flags, words):
     assert words in run(quantize, kind_run[0], "--data", light_and_dark.root, *flags, code=2)
+
+
+def test_a_kind_that_it_does_not_know_is_refused(kind_model, light_and_dark, tmp_path):
+    data = shutil.copytree(light_and_dark.root, tmp_path / "data")
+    manifest = (data / "manifest.csv").read_text()
+    assert ",other," in manifest
+    (data / "manifest.csv").write_text(manifest.replace(",other,", ",dust,"))
+    assert "is of the kind 'dust', but the model tells other, smear apart" in run(evaluate, kind_model[0], data, code=2)
 
 
 def test_compare_refuses_it(kind_model, tiny_dataset, tmp_path):

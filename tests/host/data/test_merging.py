@@ -164,3 +164,12 @@ def test_images_alone_are_said_to_be_for_classifiers(tmp_path, folders):
         load(tmp_path / "out").image(load(tmp_path / "out").entries[0]).pixels,
         cv2.imread(str(smears / "images" / "s1.png"))[..., ::-1],
     )
+
+
+def test_a_set_cannot_lead_out_of_the_dataset(tmp_path, folders):
+    nuclei, tissue, _ = folders
+    (nuclei / "manifest.csv").write_text("id,set\nf1,../../outside\nf2,../../outside\n")
+    result = run("--format", "labels", nuclei, tissue, tmp_path / "merged")
+    assert result.exit_code == 2, result.output
+    assert "the set '../../outside' has a '/': call it otherwise" in result.output
+    assert not (tmp_path / "merged").exists()

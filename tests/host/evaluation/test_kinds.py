@@ -54,7 +54,7 @@ def test_accuracy_is_over_images_and_balanced_over_the_kinds_that_occur():
     found = kinds.summarise(SCORES)
     assert found.accuracy == pytest.approx(3 / 6)
     assert found.recall["chamber"] == found.recall["smear"] == 0.5
-    assert math.isnan(found.recall["tissue"])
+    assert "tissue" not in found.recall, "no image is of it, and JSON has no NaN"
     assert found.balanced_accuracy == pytest.approx(0.5)
     assert found.confusion["smear"] == {"chamber": 1, "smear": 2, "tissue": 1}
     assert found.loss == pytest.approx((3 * -math.log(0.8) + 3 * -math.log(0.1)) / 6)

@@ -16,6 +16,7 @@ from cellseg_host.quantize import calibrate, finetune, qat
 from cellseg_host.quantize.fold import folded
 from cellseg_host.quantize.with_card import open_graph, real, run_graph
 from cellseg_host.training import runs
+from cellseg_host.training.settings import TrainSettings
 
 SMALL = {
     "edge-unet": {},
@@ -108,3 +109,8 @@ def test_the_command_fine_tunes_and_converts(tiny_run, tiny_dataset, tmp_path):
     assert Model(out).input_dtype is np.int8
     assert (path / "qat" / "history.csv").is_file()
     assert (path / "qat" / "model.keras").is_file()
+
+
+def test_fine_tuning_averages_no_weights():
+    settings = quantize.Tuning().settings(TrainSettings(swa=2, moving_average=0.99))
+    assert (settings.swa, settings.moving_average) == (0, 0)

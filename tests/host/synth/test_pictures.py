@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from cellseg_device.errors import InputError
+from cellseg_host.commands.synth import synth
 from cellseg_host.data.dataset import load
 from cellseg_host.synth.write import PICTURES, write_pictures
 
@@ -48,3 +50,12 @@ def test_they_are_written_as_images_without_labels(tmp_path):
     assert dataset.image(entries[1]).pixels.shape == (40, 50, 3)
     with pytest.raises(InputError, match="no image in the split 'val' has labels"):
         dataset.labelled("val")
+
+
+def test_command_does_not_propose_to_train_on_them(tmp_path):
+    arguments = [str(tmp_path / "data"), "--kind", "phase", "-n", "1", "--size", "50x40", "--force", "--seed"]
+    for seed, split in enumerate(("train", "val")):
+        result = CliRunner().invoke(synth, [*arguments, str(seed), "--split", split])
+        assert result.exit_code == 0, result.output
+    assert "1 phase fields without labels" in result.output
+    assert result.output.splitlines()[-1].startswith("next: cellseg-device run")

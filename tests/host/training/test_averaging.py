@@ -57,6 +57,18 @@ def test_the_moving_average_forgets_the_start_and_follows_the_weights():
     assert all(np.allclose(a, b + 300, atol=1e-3) for a, b in zip(net.get_weights(), start, strict=True))
 
 
+def test_the_moving_average_starts_anew_from_other_weights():
+    net = network()
+    moving = MovingAverage(net, 0.9)
+    for _ in range(50):
+        moving.add()
+    net.set_weights([w + 100 for w in net.get_weights()])
+    other = net.get_weights()
+    moving.restart()
+    with moving.applied():
+        assert all(np.array_equal(a, b) for a, b in zip(net.get_weights(), other, strict=True))
+
+
 def test_statistics_are_the_plain_mean_over_the_batches():
     net, rng = network(), np.random.default_rng(1)
     batches = [rng.normal(3, 2, (2, 16, 16, 3)).astype(np.float32) for _ in range(4)]

@@ -34,6 +34,12 @@ def test_the_plan_says_how_often_each_of_several_sets_is_drawn(tiny_dataset, tmp
     ]
 
 
+def test_the_plan_of_a_classifier_of_kinds_says_what_it_sees(tiny_dataset, tmp_path):
+    lines = progress.plan(tiny_dataset, TrainSettings(arch="kind-net", batch=8, side=192), tmp_path)
+    assert lines[2].startswith("views: 50.0% of the kind fluorescence (")
+    assert lines[-2].endswith("a step is 8 views of fields made small to at most 192 px")
+
+
 def test_without_labels_there_is_nothing_to_learn(tiny_dataset, tmp_path):
     entries = [e if e.split == "train" else dataclasses.replace(e, cells=None) for e in tiny_dataset.entries]
     with pytest.raises(InputError, match="no image in the split 'val' has labels"):
