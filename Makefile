@@ -51,7 +51,7 @@ $(VENV)/ready: setup.cfg device/setup.cfg pyproject.toml
 	touch $@
 
 # What the demo installs is what a Raspberry Pi gets: no TensorFlow
-$(DEMO_VENV)/ready: device/setup.cfg device/cellseg_device/*.py device/cellseg_device/*/*.py models/nuclei.tflite
+$(DEMO_VENV)/ready: device/setup.cfg device/cellseg_device/*.py device/cellseg_device/*/*.py models/*.tflite
 	$(PYTHON) -c $(CHECK_PYTHON)
 	$(PYTHON) -m venv $(DEMO_VENV)
 	rm -rf device/build  # else modules that are gone would be installed again

@@ -202,7 +202,7 @@ def test_a_folder_is_played_and_counted_as_its_files_are(device, folder, tmp_pat
     assert about == f"camera: {folder}, 3 images"
     assert taking == "taking one image after the other, until stopped"
     assert results == f"results: {out}"
-    assert model.startswith("model: nuclei (bundled), on ")
+    assert model.startswith("model: nuclei or chamber, by the gate kind (bundled), on ")
     assert device("run", *sorted(folder.iterdir()), "--out", direct).returncode == 0
     captures = names(out)
     assert [name.rpartition("-")[2] for name in captures] == ["000001.png", "000002.png", "000003.png"]

@@ -42,7 +42,7 @@ def test_watch_needs_nothing_but_the_folder(device, tmp_path, write_image, check
     about, results, model = result.stderr.splitlines()
     assert about == f"images in {tmp_path}: 3 images, 0 done, 3 to do"
     assert results == f"results: {tmp_path / 'cellseg-results'}"
-    assert model.startswith("model: nuclei (bundled), on ")
+    assert model.startswith("model: nuclei or chamber, by the gate kind (bundled), on ")
     check_results(tmp_path / "cellseg-results", ["a.tif", "b.png", "c.jpg"])
     again = device("watch", tmp_path, "--once")
     assert again.returncode == 0

@@ -150,7 +150,7 @@ def test_a_watch_says_what_it_does_and_what_it_did(watching, captures, write_ima
     first, results, model, *others, last = watch.stderr.splitlines()
     assert first == f"watching {captures}: 3 images, 0 done, 3 to do"
     assert results == f"results: {out}"
-    assert model.startswith("model: nuclei (bundled), on ")
+    assert model.startswith("model: nuclei or chamber, by the gate kind (bundled), on ")
     assert sorted(others) == [
         "error: bad.png: is not a PNG, JPEG or TIFF image: convert it, or move it away",
         "warning: 1 image file is passed over, since .nd2 cannot be read: save it as TIFF",

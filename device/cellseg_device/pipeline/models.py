@@ -24,7 +24,6 @@ Warn = Callable[[str], None]
 GateChoice = Path | Literal["none"] | None  # none by the user's word; None for the bundled one where no model is named
 
 NO_GATE: Literal["none"] = "none"
-USES_BUNDLED_GATE = False  # True from the release of `_BUNDLED_GATE` and of the models that it names
 _BUNDLED_GATE = "kind"
 
 
@@ -203,7 +202,7 @@ def gate_path(model: Path | None, gate: GateChoice) -> Path | None:
     """Return the file of the gate that goes with these choices; None for no gate. Parameters as of `load`."""
     if gate is not None:
         return None if gate == NO_GATE else gate
-    return bundled_path(_BUNDLED_GATE) if USES_BUNDLED_GATE and model is None else None
+    return bundled_path(_BUNDLED_GATE) if model is None else None
 
 
 def named_models(card: Card, path: Path) -> dict[str, Path]:

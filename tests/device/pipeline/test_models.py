@@ -136,8 +136,7 @@ def test_the_models_of_a_gate_have_to_be_compiled_where_only_an_edge_tpu_will_do
     assert [*models.LaterModel(folder / "chamber.tflite", 1, "cpu", print).files] == [folder / "chamber.tflite"]
 
 
-def test_the_bundled_gate_is_for_those_who_name_nothing(monkeypatch, tmp_path):
-    monkeypatch.setattr(models, "USES_BUNDLED_GATE", True)
+def test_the_bundled_gate_is_for_those_who_name_nothing(tmp_path):
     assert models.gate_path(None, None) == bundled_path("kind")
     assert models.gate_path(tmp_path / "mine.tflite", None) is None
     assert models.gate_path(None, "none") is None
