@@ -96,13 +96,13 @@ def field(content: str, side: int) -> npt.NDArray[np.uint8]:
 
 
 def _crowd(rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """Discs that touch everywhere."""
+    """Discs so close together that many touch; hardly any is found of those that all overlap."""
     step, count = 22, 20
     tile = np.full((step * count, step * count), 15, np.float32)
     for row in range(-1, count + 2):
         for col in range(-1, count + 2):
             centre = col * step + row % 2 * step // 2 + int(rng.integers(-2, 3)), row * step + int(rng.integers(-2, 3))
-            cv2.circle(tile, centre, 12, float(rng.integers(90, 200)), -1)
+            cv2.circle(tile, centre, 10, float(rng.integers(90, 200)), -1)
     return np.clip(cv2.GaussianBlur(tile, (0, 0), 1.5) + rng.normal(0, 2, tile.shape), 0, 255).astype(np.uint8)
 
 

@@ -29,6 +29,7 @@ from cellseg_device.errors import OutputError
 from cellseg_device.image.pixels import Image
 from cellseg_device.model.interpreter import Model
 from cellseg_device.pipeline import predict
+from cellseg_device.pipeline.models import Models
 from cellseg_device.system import files
 from cellseg_host.commands.console import print_table, tracked
 from cellseg_host.data.dataset import Dataset, Entry, load
@@ -245,7 +246,7 @@ def main(model: Path, dataset: Path, split: str, processes: int, path: Path) -> 
     if not os.access(path.resolve().parent, os.W_OK):
         raise OutputError(f"{path}: its folder does not exist or may not be written to: name another")
     by_image = list(tracked(all_scores(model, loaded, entries, processes), len(entries), "scoring"))
-    in_empty = empties.in_empty_fields(runner)
+    in_empty = empties.in_empty_fields(Models(runner))
     rows = rows_of(by_image)
     document = {
         "model": model.name,

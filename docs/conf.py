@@ -26,7 +26,14 @@ NAVIGATION = {
     "Count": ["docs/start", "docs/results", "docs/counting", "docs/formats", "docs/troubleshooting"],
     "On the Pi": ["docs/camera", "docs/unattended", "docs/edge-tpu"],
     "On the workstation": ["docs/train", "docs/python-api"],
-    "Models": ["models/nuclei", "models/nuclei-nano", "What was tried </models/NOTES>", "models/samples/README"],
+    "Models": [
+        "models/nuclei",
+        "models/nuclei-nano",
+        "models/chamber",
+        "models/kind",
+        "What was tried </models/NOTES>",
+        "models/samples/README",
+    ],
     "How good, how fast": [
         "docs/benchmarks",
         "Peers, all columns </benchmarks/README>",

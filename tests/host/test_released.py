@@ -19,7 +19,7 @@ from cellseg_host.report.cost import cost
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
 # bytes, multiply-adds per input pixel
-LARGEST = {"nuclei": (400_000, 4_000), "nuclei-nano": (150_000, 1_200)}
+LARGEST = {"nuclei": (300_000, 2_700), "chamber": (300_000, 2_700), "nuclei-nano": (150_000, 1_200)}
 TILES = (256, 512)
 FILES = [MODELS / f"{name}.tflite" for name in LARGEST]
 KIND = MODELS / "kind.tflite"
@@ -94,11 +94,12 @@ def test_a_fixed_size_sees_the_same(path, samples):
     if tile == "256":
         assert all(np.array_equal(tiled.maps[quantity], values) for quantity, values in whole.maps.items())
         assert np.array_equal(labels, others)
-    assert foreground_iou(labels > 0, others > 0) > 0.95
+    # Tissue is nothing that chamber has seen, so its maps are vague there
+    assert foreground_iou(labels > 0, others > 0) > (0.9 if name == "chamber" else 0.95)
     assert int(others.max()) == pytest.approx(int(labels.max()), rel=0.05)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [f for f in FILES if f.stem != "chamber"], ids=lambda path: path.stem)
 def test_the_samples_are_counted_nearly_right(path, samples):
     model = Model(path)
     for truth in sorted((samples / "truth").glob("*.png")):

@@ -12,6 +12,7 @@ NAMES = (
     "runtime",
     "processor",
     "model",
+    "gate",
     "camera",
     "edge tpu",
     "rights",
@@ -32,7 +33,7 @@ def test_every_finding_is_reported_with_what_to_do(device, tmp_path):
         assert set(finding) == {"name", "state", "text", "fix"}
         assert finding["state"] in ("ok", "warning", "problem", "absent")
         assert finding["fix"] or finding["state"] in ("ok", "absent")
-    for name in ("python", "runtime", "processor", "model", "writing"):
+    for name in ("python", "runtime", "processor", "model", "gate", "writing"):
         assert findings[name]["state"] == "ok", findings[name]
     assert "every pixel as expected" in findings["model"]["text"]
     assert not list(tmp_path.iterdir())

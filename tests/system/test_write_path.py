@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cellseg_device.pipeline.models import Models
+from cellseg_device.pipeline import models
 from cellseg_device.results.folder import Output
 from cellseg_device.system import files
 from cellseg_device.watching import watch
@@ -44,12 +44,14 @@ def strace():
 
 
 @pytest.fixture(scope="module")
-def once(model):
+def once():
     """Do what is to be done, in this process, as a restart would: what was known before, and the outcomes."""
+    # Those of the command, so that what it leaves and what is made here are alike
+    bundled = models.load(None, None, 1, "auto", lambda line: None)
 
     def do(out, images):
         output = Output(out, lambda line: None)
-        worker = Worker(Models(model), output, extras=("overlay",))
+        worker = Worker(bundled, output, extras=("overlay",))
         try:
             output.open()
             known = dict(output.known)

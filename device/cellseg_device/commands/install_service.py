@@ -284,13 +284,15 @@ def _wants_edgetpu(accelerator: str, model: Path | None, gate: GateChoice) -> bo
     """Return whether the work may run on an Edge TPU, even one that is plugged in later."""
     if accelerator != "auto":
         return accelerator == "edgetpu"
+    if model is None and gate is None:
+        return False  # the bundled models are not compiled for one
     from cellseg_device.model import card as cards
     from cellseg_device.pipeline import models
     from cellseg_device.pipeline.accelerator import is_pair
 
     if model is not None:
         return is_pair(model)
-    path = models.gate_path(model, gate)  # the bundled models are not compiled for one
+    path = models.gate_path(model, gate)
     return path is not None and any(map(is_pair, models.named_models(cards.of_file(path), path).values()))
 
 

@@ -70,7 +70,7 @@ class Segmenter:
     >>> segmenter = cellseg_device.Segmenter()
     >>> result = segmenter(field)
     >>> result.labels.shape, result.labels.dtype, result.counts.count
-    ((256, 256), dtype('uint16'), 36)
+    ((256, 256), dtype('uint16'), 35)
 
     The table of cells is a dictionary of columns, which ``pandas.DataFrame`` takes as it is:
 
@@ -78,7 +78,7 @@ class Segmenter:
     >>> list(table)[:4]
     ['label', 'centroid_row_px', 'centroid_col_px', 'area_px']
     >>> len(table["area_px"])
-    36
+    35
 
     An array works as well, and `Counting` says how to count:
 
@@ -86,7 +86,7 @@ class Segmenter:
     >>> pixels = cv2.imread(str(field), cv2.IMREAD_GRAYSCALE)
     >>> counting = cellseg_device.Counting(pixel_size_um=0.65, min_diameter=cellseg_device.Length(8, "um"))
     >>> segmenter(pixels, counting=counting).counts.left_out
-    1
+    2
     """
 
     def __init__(

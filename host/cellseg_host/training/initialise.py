@@ -57,8 +57,8 @@ def initialise(network: keras.Model, source: Path, heads: Sequence[str], images:
     return f"started from {source}: the weights of {taken} layers"
 
 
-def options_of(source: Path) -> Mapping[str, Any]:
-    """Return the options of the architecture that a run or a .tflite model was made with, as far as it says them.
+def options_of(source: Path, arch: str) -> Mapping[str, Any]:
+    """Return the options that a run or a .tflite model was made with; none if it is of another architecture.
 
     Raises
     ------
@@ -66,10 +66,13 @@ def options_of(source: Path) -> Mapping[str, Any]:
         If it cannot be read.
     """
     if source.is_file() and source.suffix == ".tflite":
-        settings = cards.read_from(cards.read_model_file(source)).provenance.get("settings")
-        options = settings.get("options") if isinstance(settings, dict) else None
-        return options if isinstance(options, dict) else {}
-    return runs.open_run(source).settings.options
+        with as_model_faults(source):
+            settings = cards.read_from(cards.read_model_file(source)).provenance.get("settings")
+        is_known = isinstance(settings, dict) and settings.get("arch") == arch
+        options = settings.get("options") if is_known else None
+        return {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()} if options else {}
+    older = runs.open_run(source).settings
+    return older.options if older.arch == arch else {}
 
 
 def freeze(network: keras.Model, what: str) -> None:
@@ -166,6 +169,8 @@ def _from_flatbuffer(network: keras.Model, data: bytes, source: Path, images: Ca
             continue
         layer.set_weights([kernel])
         if layer.name not in norms:
+            if not bias.any():  # nothing was folded in
+                continue
             raise InputError(f"--init {source}: batch normalisation cannot be undone after '{layer.name}': use its run")
         norm = norms[layer.name]
         _, _, mean, variance = norm.get_weights()

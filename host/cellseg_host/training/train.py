@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -76,6 +77,7 @@ def train(
         settings = run.settings
     else:
         check_new(path, OR_RESUME)
+        settings = _with_options_of_init(settings)
     arch = find_architecture(settings.arch, settings.heads, settings.options)
     heads = tuple(settings.heads) or arch.heads
     check(settings, arch)
@@ -198,6 +200,14 @@ def _network(arch: Architecture, heads: Sequence[str], settings: TrainSettings) 
     return arch.network(heads, **options)
 
 
+def _with_options_of_init(settings: TrainSettings) -> TrainSettings:
+    """Return the settings with the options that the network has which is gone on with; given ones go first."""
+    if not settings.init:
+        return settings
+    options = initialise.options_of(Path(settings.init), settings.arch)
+    return dataclasses.replace(settings, options={**options, **settings.options})
+
+
 def _start(
     arch: Architecture,
     network: keras.Model,
@@ -207,7 +217,7 @@ def _start(
 ) -> str:
     """Give the network the weights of ``settings.init``, factorised where only the network is of low rank."""
     source = Path(str(settings.init))
-    if not settings.options.get(_LOW_RANK) or initialise.options_of(source).get(_LOW_RANK):
+    if not settings.options.get(_LOW_RANK) or initialise.options_of(source, settings.arch).get(_LOW_RANK):
         return initialise.initialise(network, source, heads, images)
     plain = arch.network(heads, **{**settings.options, _LOW_RANK: False})
     line = initialise.initialise(plain, source, heads, images)

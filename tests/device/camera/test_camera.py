@@ -24,6 +24,7 @@ from cellseg_device.camera.timelapse import Ticks
 from cellseg_device.errors import CameraError, InputError, OutputError
 from cellseg_device.image import decode as decoding
 from cellseg_device.image.sandbox import Decoder
+from cellseg_device.pipeline.models import Models
 from cellseg_device.results import tables
 from cellseg_device.results.capture_names import capture_time
 from cellseg_device.results.folder import Output
@@ -172,7 +173,7 @@ def test_tables_are_brought_up_to_date_before_a_tick_that_is_far_off(model, tmp_
     monkeypatch.setattr(tables, "_REST_S", 0.2)
     monkeypatch.setattr(tables, "_BUSY_PER_WRITING", math.inf)
     output = Output(tmp_path / "out", pytest.fail)
-    worker, captures, stop = Worker(model, output), Captures(output.folder, keep=True), StopSignal()
+    worker, captures, stop = Worker(Models(model), output), Captures(output.folder, keep=True), StopSignal()
     output.open()
     field = captures.write(np.zeros((40, 50), np.uint8), time.time_ns())
     for _ in range(2):  # the second time its row has to be replaced

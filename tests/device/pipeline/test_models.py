@@ -34,6 +34,12 @@ def load(folder, model=None, gate="tint.tflite", **options):
     return loaded
 
 
+def write_wanting(folder):
+    """A gate that names a model which is neither beside it nor bundled."""
+    wanting = dataclasses.replace(gates.DARK, model="tissue")
+    gates.write_gate(folder / "tint.tflite", gates.kinds_gate([wanting, gates.BRIGHT, gates.RED, gates.BLUE]))
+
+
 def digest(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -79,13 +85,13 @@ def test_a_model_by_the_user_counts_every_image(folder, model_path):
 
 
 def test_without_a_gate_there_is_one_model(folder):
-    for loaded in (load(folder, gate=None), models.load(None, "none", 1, "cpu", print)):
+    for loaded in (load(folder, model=bundled_path(), gate=None), models.load(None, "none", 1, "cpu", print)):
         assert (loaded.gate_sha256, loaded.counters) == (None, {"": digest(bundled_path())})
         assert loaded.choose(RED) == models.Choice(loaded.default)
 
 
 def test_a_count_is_as_it_would_be_made(folder):
-    loaded, plain = load(folder), load(folder, gate=None)
+    loaded, plain = load(folder), load(folder, model=bundled_path(), gate=None)
     paths = folder / "tint.tflite", bundled_path(), folder / "chamber.tflite"
     gate, nuclei, chamber = map(digest, paths)
     assert loaded.counters == {"fluorescence": nuclei, "chamber": chamber, "smear": nuclei, "blank": gate}
@@ -114,7 +120,10 @@ def test_models_beside_the_gate_come_before_those_that_are_bundled(folder, model
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (lambda path: path.unlink(), "tint.tflite needs the model chamber: put chamber.tflite beside it, or name one"),
+        (
+            lambda path: write_wanting(path.parent),
+            "tint.tflite needs the model tissue: put tissue.tflite beside it, or name one",
+        ),
         (lambda path: path.write_bytes(b"no model"), "chamber.tflite is not a .tflite model"),
         (lambda path: gates.write_gate(path), "chamber.tflite: only says what an image shows, not where"),
     ],
@@ -187,8 +196,7 @@ def test_a_model_that_no_image_has_needed_is_as_safe_from_its_file(folder, warni
 
 def test_a_new_gate_without_its_models_is_refused_and_the_old_one_stays(folder, warnings):
     renewal = Renewal(load(folder), lambda: load(folder), warnings.append, settle_s=0)
-    wanting = dataclasses.replace(gates.DARK, model="tissue")
-    gates.write_gate(folder / "tint.tflite", gates.kinds_gate([wanting, gates.BRIGHT, gates.RED, gates.BLUE]))
+    write_wanting(folder)
     assert renewal.due() is None
     (line,) = warnings
     assert "needs the model tissue" in line

@@ -551,7 +551,7 @@ def test_a_ledger_of_the_first_version_is_brought_up_to_date(tmp_path):
     out.open()
     former = out.ledger.get("a.png")
     assert (former.counts.count, former.counts.flags, former.settings) == (None, "", None)
-    assert out.ledger.count_made_otherwise({"ff"}, None, "{}") == 0
+    assert out.ledger.count_made_otherwise({"": "ff"}, None, "{}") == 0
     assert out.known == {"a.png": (5, 7)}
     out.record(done("b.png", "b"))
     assert out.ledger.get("b.png") == done("b.png", "b")

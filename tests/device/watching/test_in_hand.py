@@ -42,7 +42,7 @@ class Machine:
     def start(self, do=watch.once, *names):
         """Returns the outcomes; None if it was killed."""
         output = Output(self.out, lambda line: None, watched=self.folder)
-        worker = Worker(self._model, output)
+        worker = Worker(Models(self._model), output)
         begin = worker._prefetcher.take
 
         def take(source, *arguments, following):

@@ -15,6 +15,7 @@ from cellseg_device.image import source as sources
 from cellseg_device.image.sandbox import decode_here
 from cellseg_device.image.source import source_at
 from cellseg_device.pipeline import predict, segment
+from cellseg_device.pipeline.models import Models
 from cellseg_device.pipeline.stopwatch import Stopwatch
 from cellseg_device.results import image_files
 from cellseg_device.results.entry import DONE, FAILED
@@ -199,7 +200,7 @@ def test_labels_are_the_same_whether_begun_ahead_or_not(work, model, tmp_path, w
         work.process(source, following=following)
     alone = Output(tmp_path / "alone", print)
     for source in sources:
-        worker = Worker(model, alone)
+        worker = Worker(Models(model), alone)
         worker.process(source)
         worker.close()
     alone.close()

@@ -92,7 +92,8 @@ def test_a_run_takes_part_as_its_float_model(tiny_dataset, tiny_run, model_path,
     assert [run.name, model.name] == ["tiny", "nuclei"]
     assert run.card.quantization == "float32"
     assert run.size_bytes == len(run.file.read_bytes()) > 3 * model.size_bytes
-    assert run.cost == model.cost
+    assert run.cost.macs_per_px == pytest.approx(3922.75)  # a plain edge-unet; the released one is of low rank
+    assert model.cost.macs_per_px == pytest.approx(2666)
     assert len(run.epochs) == 2
     assert model.epochs == ()
     assert any(str(tiny_run) in line for line in said)

@@ -65,8 +65,8 @@ def test_a_batch_normalisation_that_cannot_be_folded_counts():
 
 def test_the_released_model(model_path):
     found = cost(model_path.read_bytes())
-    assert found.parameters == 232_245
-    assert found.macs_per_px == pytest.approx(3923, abs=1)
+    assert found.parameters == 147_301
+    assert found.macs_per_px == pytest.approx(2666, abs=1)
 
 
 def test_a_graph_that_is_none_is_refused(model_path):

@@ -65,7 +65,7 @@ def test_the_released_model_can_be_gone_on_with(model_path, images, draw_blobs, 
     from cellseg_device.pipeline.predict import predict_maps
     from cellseg_host.training import keras_maps
 
-    network = start(model_path, images)
+    network = start(model_path, images, **initialise.options_of(model_path, "edge-unet"))
     image = Image(draw_blobs(96, 128))
     outputs = architectures.outputs_of(network, ("foreground", "distance"))
     maps = keras_maps.predict(network, outputs, 16, keras_maps.levels(image, model.card))
