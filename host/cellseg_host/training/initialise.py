@@ -68,9 +68,9 @@ def options_of(source: Path, arch: str) -> Mapping[str, Any]:
     if source.is_file() and source.suffix == ".tflite":
         with as_model_faults(source):
             settings = cards.read_from(cards.read_model_file(source)).provenance.get("settings")
-        is_known = isinstance(settings, dict) and settings.get("arch") == arch
-        options = settings.get("options") if is_known else None
-        return {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()} if options else {}
+        if not isinstance(settings, dict) or settings.get("arch") != arch:
+            return {}
+        return {k: tuple(v) if isinstance(v, list) else v for k, v in (settings.get("options") or {}).items()}
     older = runs.open_run(source).settings
     return older.options if older.arch == arch else {}
 
