@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -105,8 +106,6 @@ def _evaluate_gated(
 ) -> None:
     """Score a model behind a gate, and print and write what they make of the images together."""
     from cellseg_device.pipeline import gate as gates
-    from cellseg_device.system import files
-    from cellseg_device.system.csv_text import csv_bytes
     from cellseg_host.commands.console import print_summaries, print_table, tracked
     from cellseg_host.evaluation import gated
     from cellseg_host.evaluation.evaluate import by_group
@@ -129,10 +128,7 @@ def _evaluate_gated(
         "classes": classes,
     }
     if out:
-        out.mkdir(parents=True, exist_ok=True)
-        rows = [score.row() for score in scores]
-        files.write(out / "scores.csv", csv_bytes([list(rows[0]), *(list(row.values()) for row in rows)]))
-        files.write(out / "summary.json", to_json(document).encode())
+        _write_scores(out, [score.row() for score in scores], document)
     if as_json:
         click.echo(to_json(document))
         return
@@ -168,8 +164,6 @@ def _evaluate_kinds(
 ) -> None:
     """Score a classifier of kinds, and print and write what it makes of the images."""
     from cellseg_device.pipeline import gate as gates
-    from cellseg_device.system import files
-    from cellseg_device.system.csv_text import csv_bytes
     from cellseg_host.commands.console import print_confusion, print_table, tracked
     from cellseg_host.evaluation import kinds
     from cellseg_host.json_text import to_json
@@ -180,10 +174,7 @@ def _evaluate_kinds(
     summary, handled = kinds.summarise(scores), kinds.handling(scores, gates.of(gate))
     document = {"model": model.name, "dataset": name, "split": split, "summary": summary, "handling": handled}
     if out:
-        out.mkdir(parents=True, exist_ok=True)
-        rows = [score.row() for score in scores]
-        files.write(out / "scores.csv", csv_bytes([list(rows[0]), *(list(row.values()) for row in rows)]))
-        files.write(out / "summary.json", to_json(document).encode())
+        _write_scores(out, [score.row() for score in scores], document)
     if as_json:
         click.echo(to_json(document))
         return
@@ -200,3 +191,14 @@ def _evaluate_kinds(
     )
     if out:
         click.echo(f"report: {out / 'scores.csv'}")
+
+
+def _write_scores(out: Path, rows: Sequence[Mapping[str, object]], document: Mapping[str, object]) -> None:
+    """Write a row for each image, and the summary, into a folder that is made if it is not there."""
+    from cellseg_device.system import files
+    from cellseg_device.system.csv_text import csv_bytes
+    from cellseg_host.json_text import to_json
+
+    out.mkdir(parents=True, exist_ok=True)
+    files.write(out / "scores.csv", csv_bytes([list(rows[0]), *(list(row.values()) for row in rows)]))
+    files.write(out / "summary.json", to_json(document).encode())

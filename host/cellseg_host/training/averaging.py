@@ -48,13 +48,9 @@ class Average:
     @contextmanager
     def applied(self, images: Iterable[Any]) -> Iterator[None]:
         """Give the network the mean weights meanwhile, with batch statistics measured on `images`."""
-        present = [w.numpy() for w in self.network.weights]
-        self.network.set_weights([v.numpy() for v in self.variables])
-        restate_statistics(self.network, images)
-        try:
+        with _with_weights(self.network, self.variables):
+            restate_statistics(self.network, images)
             yield
-        finally:
-            self.network.set_weights(present)
 
 
 class MovingAverage:
@@ -95,12 +91,19 @@ class MovingAverage:
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Give the network the averaged weights, batch statistics among them, meanwhile."""
-        present = [w.numpy() for w in self._network.weights]
-        self._network.set_weights([mean.numpy() for mean in self._means])
-        try:
+        with _with_weights(self._network, self._means):
             yield
-        finally:
-            self._network.set_weights(present)
+
+
+@contextmanager
+def _with_weights(network: keras.Model, variables: Sequence[tf.Variable]) -> Iterator[None]:
+    """Give a network these weights meanwhile, and its own back."""
+    present = network.get_weights()
+    network.set_weights([variable.numpy() for variable in variables])
+    try:
+        yield
+    finally:
+        network.set_weights(present)
 
 
 def restate_statistics(network: keras.Model, images: Iterable[Any]) -> None:
