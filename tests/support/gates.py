@@ -11,7 +11,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from cellseg_device.model import card as cards
-from cellseg_device.model.card import Card, Gate, GateClass, Output
+from cellseg_device.model.card import Card, Output
+from cellseg_device.model.gate_card import Gate, GateClass
 
 STRIDE = 8
 

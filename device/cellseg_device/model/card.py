@@ -10,7 +10,6 @@ import dataclasses
 import io
 import json
 import os
-import re
 import stat
 import zipfile
 from dataclasses import dataclass, field
@@ -18,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from cellseg_device.errors import ModelError
-from cellseg_device.model import faults, fields
+from cellseg_device.model import faults, fields, gate_card
 from cellseg_device.model.fields import Fields
+from cellseg_device.model.gate_card import LONGEST_NAME, Gate
 
 CARD_NAME = "cellseg.json"
 CARD_FORMAT = 3
@@ -28,17 +28,10 @@ MAX_MODEL_BYTES = 256 << 20  # the host's largest networks take 117 MB as float3
 QUANTIZATIONS = ("int8", "dynamic", "float16", "float32")
 QUANTITIES = ("foreground", "distance", "centre", "outline", "presence", "kind")
 SCALES = ("logit", "probability")
-FOLLOWS = ("segment", "empty", "flag")
-SEES = ("field", "squares")
-PRESENCE_CLASSES = 2  # no cell, a cell
 
 _KEYS = {"prominence": "rise"}  # fields whose key in the card has another name
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # those of zipfile that need little memory to read
 _MOST_ZIP_BYTES = 2 * MAX_CARD_BYTES
-_LONGEST_NAME = 255  # as that of a file, after which models are named
-_MOST_CLASSES = 64
-_SIDE_PX = 16, 4096  # of what a gate sees
-_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _PROBABILITY = 1e-6, 1 - 1e-6
 
 
@@ -137,55 +130,6 @@ class KnownAnswer:
 
 
 @dataclass(frozen=True)
-class GateClass:
-    """What follows if an image is of this class.
-
-    Attributes
-    ----------
-    name : str
-        Goes into ``counts.csv``.
-    follows : str
-        ``"segment"``; ``"empty"``: nothing is segmented, the count is 0, which the flags say; or ``"flag"``: segment,
-        and flag the image as unlike what the models are made for.
-    model : str or None
-        Name of the model that an image of this class is segmented with; None for the default one.
-    looks_like : str
-        What an image of this class looks like, in words that a flag can end with, as "a blood smear".
-    """
-
-    name: str
-    follows: str
-    model: str | None
-    looks_like: str
-
-    @property
-    def is_segmented(self) -> bool:
-        """Whether cells are looked for in an image of this class."""
-        return self.follows != "empty"
-
-
-@dataclass(frozen=True)
-class Gate:
-    """How a classifier is used before the segmentation.
-
-    Attributes
-    ----------
-    classes : tuple of GateClass
-        In the order of the output's channels. Of a presence output, with its one channel, the class without a cell and
-        the class with one.
-    side_px : int
-        See `sees`.
-    sees : str
-        ``"field"``: the image as a whole, made small until its longer side is at most `side_px`; or ``"squares"``:
-        squares of this side, which together cover it.
-    """
-
-    classes: tuple[GateClass, ...]
-    side_px: int
-    sees: str
-
-
-@dataclass(frozen=True)
 class Card:
     """Everything needed to run a model, and where it came from.
 
@@ -274,7 +218,7 @@ def parse(text: str | bytes) -> Card:
 def _card(raw: Fields) -> Card:
     """Return the card in these fields; the limits are far from what any network or microscope has."""
     card = Card(
-        name=raw.line("name", _LONGEST_NAME),
+        name=raw.line("name", LONGEST_NAME),
         quantization=raw.word("quantization", QUANTIZATIONS),
         outputs=_outputs(raw.take("outputs")),
         stride=raw.whole("stride", 1, 256),  # a graph of any size is first run at four times this
@@ -285,7 +229,7 @@ def _card(raw: Fields) -> Card:
         separation=_separation(raw.take("separation")),
         cell_diameter_um=raw.number("cell_diameter_um", 1e-3, 1e6) if raw.has("cell_diameter_um") else None,
         known_answer=_known_answer(raw.take("known_answer")) if raw.has("known_answer") else None,
-        gate=_gate(raw.take("gate")) if raw.has("gate") else None,
+        gate=gate_card.parse(raw.take("gate")) if raw.has("gate") else None,
         provenance=raw.mapping("provenance"),
         metrics=raw.mapping("metrics"),
     )
@@ -295,7 +239,7 @@ def _card(raw: Fields) -> Card:
     if card.low_percentile >= card.high_percentile:
         raise ValueError(f"the percentiles {card.low_percentile:g} and {card.high_percentile:g} are out of order")
     if card.gate is not None:
-        _check_gate(card, card.gate)
+        gate_card.check(card.gate, {output.quantity for output in card.outputs})
     return card
 
 
@@ -346,42 +290,6 @@ def _known_answer(raw: object) -> KnownAnswer:
     )
     given.end()
     return answer
-
-
-def _gate(raw: object) -> Gate:
-    given = Fields(raw, "'gate'")
-    classes = given.take("classes")
-    if not isinstance(classes, list) or not 2 <= len(classes) <= _MOST_CLASSES:
-        raise ValueError(f"'classes' is not a list of 2 to {_MOST_CLASSES}")
-    gate = Gate(tuple(map(_gate_class, classes)), given.whole("side_px", *_SIDE_PX), given.word("sees", SEES))
-    given.end()
-    return gate
-
-
-def _gate_class(raw: object) -> GateClass:
-    given = Fields(raw, "a class")
-    found = GateClass(
-        given.line("name", _LONGEST_NAME),
-        given.word("follows", FOLLOWS),
-        given.line("model", _LONGEST_NAME) if given.has("model") else None,
-        given.line("looks_like", _LONGEST_NAME),
-    )
-    given.end()
-    if found.model is not None and not _MODEL_NAME.fullmatch(found.model):
-        raise ValueError("'model' is not a name of letters, digits, '-', '_' and '.'")  # it becomes that of a file
-    return found
-
-
-def _check_gate(card: Card, gate: Gate) -> None:
-    """Raise for a gate that no classifier with this card can be."""
-    if card.output("foreground") is not None:
-        raise ValueError("a model with maps is no gate")
-    if len({found.name for found in gate.classes}) < len(gate.classes):
-        raise ValueError("two classes of one name")
-    if card.output("kind") is None and len(gate.classes) != PRESENCE_CLASSES:
-        raise ValueError("a gate that says whether there is a cell has two classes")
-    if card.output("kind") is not None and gate.sees != "field":
-        raise ValueError("a gate that sees squares only says whether there is a cell")
 
 
 def attach(flatbuffer: bytes, card: Card) -> bytes:

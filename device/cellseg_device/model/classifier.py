@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from cellseg_device.errors import ModelError
 from cellseg_device.model import card as cards
-from cellseg_device.model.card import PRESENCE_CLASSES, Output
+from cellseg_device.model.card import Output
+from cellseg_device.model.gate_card import PRESENCE_CLASSES
 from cellseg_device.model.interpreter import Model, Network
 
 QUANTITIES = ("kind", "presence")

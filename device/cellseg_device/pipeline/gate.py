@@ -13,9 +13,9 @@ import numpy.typing as npt
 from cellseg_device.errors import ModelError
 from cellseg_device.image.pixels import Image
 from cellseg_device.model import card as cards
-from cellseg_device.model.card import Gate, GateClass
 from cellseg_device.model.classifier import Classifier
 from cellseg_device.model.faults import as_model_faults
+from cellseg_device.model.gate_card import Gate, GateClass
 from cellseg_device.pipeline import predict
 
 Levels = npt.NDArray[np.uint8]

@@ -11,8 +11,9 @@ from typing import Literal
 
 from cellseg_device.errors import ModelError
 from cellseg_device.image.pixels import Image
-from cellseg_device.model.card import Card, GateClass
+from cellseg_device.model.card import Card
 from cellseg_device.model.classifier import Classifier
+from cellseg_device.model.gate_card import GateClass
 from cellseg_device.model.interpreter import bundled_path
 from cellseg_device.pipeline import accelerator as accelerators
 from cellseg_device.pipeline import gate as gates

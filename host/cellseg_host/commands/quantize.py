@@ -12,7 +12,7 @@ import click
 
 from cellseg_device.command_line import Command, section
 from cellseg_device.errors import InputError
-from cellseg_device.model.card import FOLLOWS
+from cellseg_device.model.gate_card import FOLLOWS
 from cellseg_device.suggestions import unknown
 
 if TYPE_CHECKING:  # importing these costs TensorFlow's seconds

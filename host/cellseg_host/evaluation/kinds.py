@@ -11,8 +11,8 @@ import numpy as np
 
 from cellseg_device.cells.counting import Counting
 from cellseg_device.errors import InputError
-from cellseg_device.model.card import Gate
 from cellseg_device.model.classifier import Classifier
+from cellseg_device.model.gate_card import Gate
 from cellseg_device.pipeline import gate as gates
 from cellseg_host.data.dataset import Dataset, Entry
 

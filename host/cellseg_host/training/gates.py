@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cellseg_device.model.card import Gate, GateClass
+from cellseg_device.model.gate_card import Gate, GateClass
 
 # A presence classifier's classes, in the order in which the device has their probabilities
 _PRESENCE = (GateClass("empty", "empty", None, "a field without a cell"), GateClass("cells", "segment", None, "cells"))

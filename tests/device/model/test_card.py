@@ -13,7 +13,8 @@ import pytest
 
 from cellseg_device.errors import ModelError
 from cellseg_device.model import card as cards
-from cellseg_device.model.card import Card, Gate, GateClass, Join, KnownAnswer, Output, Separation
+from cellseg_device.model.card import Card, Join, KnownAnswer, Output, Separation
+from cellseg_device.model.gate_card import Gate, GateClass
 
 FLATBUFFER = b"\x1c\0\0\0TFL3" + bytes(range(256)) * 8
 CARD = Card(

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from cellseg_device.model.card import Gate, GateClass
+from cellseg_device.model.gate_card import Gate, GateClass
 from cellseg_host.evaluation import kinds
 from cellseg_host.evaluation.kinds import KindScores
 

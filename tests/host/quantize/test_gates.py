@@ -4,6 +4,7 @@ import pytest
 
 from cellseg_device.errors import InputError
 from cellseg_device.model import card as cards
+from cellseg_device.model.gate_card import GateClass
 from cellseg_device.pipeline import gate as gates
 from cellseg_device.pipeline import selftest
 from cellseg_host.quantize import pipeline
@@ -20,8 +21,8 @@ def made(kind_run, light_and_dark):
 def test_the_card_says_what_follows_for_each_kind(made):
     card = cards.read_from(made.data)
     assert card.gate.classes == (
-        cards.GateClass("other", "segment", None, "other"),
-        cards.GateClass("smear", "flag", "nuclei", "a blood smear"),
+        GateClass("other", "segment", None, "other"),
+        GateClass("smear", "flag", "nuclei", "a blood smear"),
     )
     assert card.quantization == "int8"
     assert not [o for o in made.operators if "float" in " ".join(o.dtypes)]
