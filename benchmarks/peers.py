@@ -2,7 +2,7 @@
 
 \b
     cellseg-host data import --format labels DSB2018 nuclei-data
-    python benchmarks/peers.py nuclei-data --split test --train-unet --train-stardist 25
+    python benchmarks/peers.py nuclei-data --split test --train-unet 400 --train-stardist 400
 
 Every peer is a process in a virtual environment of its own, which this script makes and keeps; one that cannot be
 installed is left out with the reason. Each writes its label images to a folder, and one code scores all:
@@ -37,6 +37,9 @@ JSON, README = "peers.json", "README.md"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cellseg-peers"
 MODELS = tuple(ROOT / "models" / name for name in ("nuclei.tflite", "nuclei-nano.tflite"))
 PEERS = ("cellseg", "otsu", "unet", "stardist", "cellpose")  # the others are measured by the first
+# U-Net's: until the validation loss has not fallen for so many epochs, halving the rate meanwhile
+UNET_BUDGET = ("--steps", "50", "--batch", "16", "--side", "128", "--learning-rate", "1e-3")
+UNTIL_FLAT = ("--schedule", "plateau", "--monitor", "val_loss", "--patience", "20")
 UNET_ROADS = ("dynamic", "int8")  # the first as published, the second faster
 # Of a fixed size the runtime's fast kernels also take what is computed in float
 UNET_VIEWS = {"the field at once": (), f"tiles of {pipeline.TILE}": ("--tile", pipeline.TILE)}
@@ -65,11 +68,11 @@ def cellseg_peers(models: tuple[Path, ...]) -> list[Peer]:
     ]
 
 
-def unet_peers(given: Path | None, data: Path, work: Path, *, train: bool) -> list[Peer]:
-    """The baseline U-Net: trained now, or a run or a model file that is given, or with random weights."""
+def unet_peers(given: Path | None, data: Path, work: Path, *, epochs: int | None) -> list[Peer]:
+    """The baseline U-Net: trained now to so many epochs at most, or a run or model that is given, or random weights."""
     what = "1,941,105 parameters"
-    if train:
-        given = architectures.trained(architectures.UNET, data, work)
+    if epochs is not None:
+        given = trained_unet(epochs, data, work)
     if given is None:
         path = pipeline.baseline(work).resolve()
         about = f"{what}; its weights are random, so that its labels are not scored"
@@ -84,6 +87,17 @@ def unet_peers(given: Path | None, data: Path, work: Path, *, train: bool) -> li
     else:
         models, about = {"baseline U-Net": given}, f"{what}; `{given.name}`"
     return [Peer(name, about, CELLSEG, (*ONCE, str(path.resolve()))) for name, path in models.items()]
+
+
+def trained_unet(epochs: int, data: Path, work: Path) -> Path:
+    """The run folder of the baseline U-Net, trained until its validation loss is flat."""
+    run, done = work / "unet-run", work / "unet-trained"
+    if not done.exists():
+        how = ("--resume",) if (run / "run.json").exists() else ()
+        budget = ("--epochs", epochs, *UNET_BUDGET, *UNTIL_FLAT)
+        architectures.host("train", data, "--out", run, *architectures.UNET.flags, *budget, *how)
+        done.touch()
+    return run
 
 
 def quantized(run: Path, kind: str, flags: tuple[object, ...], data: Path, work: Path) -> Path:
@@ -134,6 +148,7 @@ CELLPOSE_PEER = Peer(
 OTSU_PEER = Peer("Otsu + watershed", "OpenCV's tutorial; dark nuclei as well", OTSU, ("run_otsu.py",))
 PATH = click.Path(path_type=Path)
 EXISTING = click.Path(path_type=Path, exists=True)
+EPOCHS = click.IntRange(1)
 
 
 @click.command(help=__doc__)
@@ -142,8 +157,8 @@ EXISTING = click.Path(path_type=Path, exists=True)
 @click.option("--split", default="val", show_default=True, help="Images to score.")
 @click.option("--model", "models", type=EXISTING, multiple=True, help="Of cellseg.  [default: those in models/]")
 @click.option("--unet", type=EXISTING, help="The baseline U-Net: a run, or a .tflite.  [default: random weights]")
-@click.option("--train-unet", is_flag=True, help="Train it, with the budget of architectures.py.")
-@click.option("--train-stardist", type=click.IntRange(1), help="Train StarDist to so many epochs of 50 steps.")
+@click.option("--train-unet", type=EPOCHS, help="Train it until its validation loss is flat, at most so many epochs.")
+@click.option("--train-stardist", type=EPOCHS, help="Likewise StarDist; an epoch is of 50 steps.")
 @click.option("--threads", type=click.IntRange(1), multiple=True, default=(1, 2), show_default=True)
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
 @click.option(
@@ -158,7 +173,7 @@ def main(
     split: str,
     models: tuple[Path, ...],
     unet: Path | None,
-    train_unet: bool,
+    train_unet: int | None,
     train_stardist: int | None,
     threads: tuple[int, ...],
     rounds: int,
@@ -173,14 +188,14 @@ def main(
     if max(threads) > cores:
         raise InputError(f"--threads {max(threads)}: this computer has {cores} cores")
     work.mkdir(parents=True, exist_ok=True)
-    if unet is not None and train_unet:
+    if unet is not None and train_unet is not None:
         raise InputError("--unet and --train-unet: give one of them")
     if unet is not None and unet.is_dir() and not (unet / "run.json").is_file():
         raise InputError(f"--unet: {unet} is no training run (no run.json)")
     makers: dict[str, Callable[[], list[Peer]]] = {
         "cellseg": lambda: cellseg_peers(models),
         "otsu": lambda: [OTSU_PEER],
-        "unet": lambda: unet_peers(unet, data, work, train=train_unet),
+        "unet": lambda: unet_peers(unet, data, work, epochs=train_unet),
         "stardist": lambda: [stardist_peer(train_stardist, data, environments, work)],
         "cellpose": lambda: [CELLPOSE_PEER],
     }
@@ -194,7 +209,8 @@ def main(
     if not contest.reached:
         raise InputError("no peer could take part, for the reasons above: nothing is written")
     command = f"python benchmarks/peers.py {data.resolve().name} --split {split}"
-    command += " --train-unet" * train_unet + (f" --train-stardist {train_stardist}" if train_stardist else "")
+    for name, epochs in (("unet", train_unet), ("stardist", train_stardist)):
+        command += f" --train-{name} {epochs}" if epochs else ""
     document = {
         "made": f"{date.today():%Y-%m-%d}",
         "command": command,

@@ -1,4 +1,7 @@
-"""Trains StarDist on an imported dataset, in StarDist's environment; goes on where it was stopped."""
+"""Trains StarDist on an imported dataset, in StarDist's environment, until its validation loss is flat.
+
+It goes on where it was stopped.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import stardist_data
 from stardist.models import StarDist2D
 
 CHECKPOINT = "weights_now.h5"
+PATIENCE = 20  # epochs in which the validation loss has not fallen, as of the U-Net (peers.py)
 
 
 def augmenter(seed: int) -> Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
@@ -33,26 +37,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path, help="the model's folder")
-    parser.add_argument("--epochs", type=int, required=True)
+    parser.add_argument("--epochs", type=int, required=True, help="at most")
     arguments = parser.parse_args()
     folder, epochs = arguments.out, arguments.epochs
-    progress = folder / "epochs.txt"
+    progress, flat = folder / "epochs.txt", folder / "flat"
     done = int(progress.read_text()) if progress.exists() else 0
-    if done >= epochs and (folder / "thresholds.json").exists():
+    over = done >= epochs or flat.exists()
+    if over and (folder / "thresholds.json").exists():
         return
     model = StarDist2D(stardist_data.configuration(), name=folder.name, basedir=str(folder.parent))
     train, val = (stardist_data.pairs(arguments.data, split) for split in ("train", "val"))
-    if done < epochs:
+    if not over:
         model.prepare_for_training()
         if done:  # the optimizer's state begins anew
             kept = CHECKPOINT if (folder / CHECKPOINT).exists() else "weights_last.h5"
             model.load_weights(kept)
-        from tensorflow.keras.callbacks import LambdaCallback
+        from tensorflow.keras.callbacks import EarlyStopping, LambdaCallback
 
         # After the checkpoint's own callback, which stands before it in the list
         count = LambdaCallback(on_epoch_end=lambda epoch, _: progress.write_text(str(done + epoch + 1)))
-        model.callbacks.append(count)
+        stop = EarlyStopping("val_loss", patience=PATIENCE)
+        model.callbacks += [count, stop]
         model.train(*train, validation_data=val, augmenter=augmenter(done), epochs=epochs - done, seed=done)
+        if stop.stopped_epoch:
+            flat.touch()
     else:
         model.load_weights("weights_best.h5")
     model.optimize_thresholds(*val)
