@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -128,7 +127,9 @@ def _evaluate_gated(
         "classes": classes,
     }
     if out:
-        _write_scores(out, [score.row() for score in scores], document)
+        from cellseg_host.report.write import write_scores
+
+        write_scores(out, [score.row() for score in scores], document)
     if as_json:
         click.echo(to_json(document))
         return
@@ -174,7 +175,9 @@ def _evaluate_kinds(
     summary, handled = kinds.summarise(scores), kinds.handling(scores, gates.of(gate))
     document = {"model": model.name, "dataset": name, "split": split, "summary": summary, "handling": handled}
     if out:
-        _write_scores(out, [score.row() for score in scores], document)
+        from cellseg_host.report.write import write_scores
+
+        write_scores(out, [score.row() for score in scores], document)
     if as_json:
         click.echo(to_json(document))
         return
@@ -191,14 +194,3 @@ def _evaluate_kinds(
     )
     if out:
         click.echo(f"report: {out / 'scores.csv'}")
-
-
-def _write_scores(out: Path, rows: Sequence[Mapping[str, object]], document: Mapping[str, object]) -> None:
-    """Write a row for each image, and the summary, into a folder that is made if it is not there."""
-    from cellseg_device.system import files
-    from cellseg_device.system.csv_text import csv_bytes
-    from cellseg_host.json_text import to_json
-
-    out.mkdir(parents=True, exist_ok=True)
-    files.write(out / "scores.csv", csv_bytes([list(rows[0]), *(list(row.values()) for row in rows)]))
-    files.write(out / "summary.json", to_json(document).encode())

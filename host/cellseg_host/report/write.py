@@ -14,6 +14,8 @@ from cellseg_device.system import csv_text, files
 from cellseg_host.json_text import to_json
 from cellseg_host.report.build import Report
 
+Rows = Sequence[Mapping[str, Any]]
+
 PAGE, SUMMARY, SCORES = "index.html", "summary.json", "scores.csv"
 
 
@@ -25,8 +27,16 @@ def write(folder: Path, report: Report) -> None:
     OutputError
         If the folder cannot be written.
     """
-    contents = {PAGE: report.page.encode(), SUMMARY: json_bytes(report.document)}
-    contents |= {name: csv_bytes(rows) for name, rows in report.tables.items()}
+    _write(folder, {PAGE: report.page.encode()}, report.tables, report.document)
+
+
+def write_scores(folder: Path, rows: Rows, document: Mapping[str, Any]) -> None:
+    """Write scores.csv and summary.json, where there is no page; raises OutputError as `write`."""
+    _write(folder, {}, {SCORES: rows}, document)
+
+
+def _write(folder: Path, contents: dict[str, bytes], tables: Mapping[str, Rows], document: Mapping[str, Any]) -> None:
+    contents = {**contents, SUMMARY: json_bytes(document), **{name: csv_bytes(rows) for name, rows in tables.items()}}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         files.write_all(folder, {name: partial(_put, data) for name, data in contents.items()})
@@ -34,7 +44,7 @@ def write(folder: Path, report: Report) -> None:
         raise OutputError(f"{folder}: the report cannot be written ({error.strerror}): choose another --out") from None
 
 
-def csv_bytes(rows: Sequence[Mapping[str, Any]]) -> bytes:
+def csv_bytes(rows: Rows) -> bytes:
     """Return a table as CSV: fractions with six decimals, nothing where a number is undefined."""
     return csv_text.csv_bytes([list(rows[0]), *([_cell(row.get(k)) for k in rows[0]] for row in rows)])
 
