@@ -118,9 +118,7 @@ def _bundled(card: Card | None) -> Path:
         return default
     bundled = {path.stem: path for path in default.parent.glob("*.tflite")}
     if card.name not in bundled:
-        raise InputError(
-            f"the corrected labels are by the model '{card.name}', which is not bundled: name it by --model"
-        )
+        raise InputError(f"the labels were made by the model {card.name}, which is not bundled: name it with --model")
     return bundled[card.name]
 
 

@@ -143,8 +143,6 @@ def tune(
     found = search(_around(own, has_landscape=any(model.card.output(name) for name in LANDSCAPES)), work.scores, parts)
     chosen, *without = found.chosen
     before = found.table[own]
-    if not before.true.any():
-        raise InputError("the corrected labels are empty, and thresholds are chosen by cells: correct images with some")
     on_others = [(found.table[setting], image) for image, setting in enumerate(without)]
     after = Scores(
         np.array([scores.ap50[image] for scores, image in on_others]),
@@ -268,7 +266,10 @@ class _Work:
             self._s += time.perf_counter() - begun
             self._tried += len(settings)
             self._progress(self._tried, total)
-        return [_scores(row) for row in rows]
+        found = [_scores(row) for row in rows]
+        if found and not found[0].true.any():
+            raise InputError("the corrected labels are empty, and cells are what is scored: correct images with some")
+        return found
 
 
 def _labels(prediction: Prediction, separation: Separation) -> Labels:
