@@ -13,7 +13,7 @@ import click
 
 from cellseg_device.command_line import Command, section
 from cellseg_device.commands.common import PATH, default_threads, threads_option
-from cellseg_device.errors import EXIT_NOT_BETTER, InputError, OutputError
+from cellseg_device.errors import EXIT_NOT_BETTER, NO_MEMORY, InputError, OutputError
 from cellseg_device.stderr import say, say_warning
 from cellseg_device.units import plural
 
@@ -94,7 +94,10 @@ def tune(
     warning = selftest.check(loaded)
     if warning is not None:
         say_warning(warning)
-    found = _tuned(loaded, corrected)
+    try:
+        found = _tuned(loaded, corrected)
+    except MemoryError:
+        raise InputError(f"{corrections}: an image {NO_MEMORY}") from None
     if found.is_better:
         try:
             files.write(out, tuned_model(loaded, found, out.stem, corrections.name))

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cellseg_device.errors import InputError
@@ -73,6 +73,7 @@ def refusal(path):
     return text.removeprefix(f"{path}").removeprefix(": ")
 
 
+@settings(deadline=None, max_examples=40)  # each writes to the disk
 @given(
     size=st.sampled_from(SIZES),
     dtype=st.sampled_from([np.uint8, np.uint16]),
@@ -266,6 +267,24 @@ def test_a_flipped_bit_is_noticed(written):
     data[place] ^= 4
     written.write_bytes(data)
     assert refusal(written).startswith("images/a.png is damaged (Bad CRC-32")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_damage_anywhere_is_an_error_of_one_line_or_none(written, seed):
+    whole, rng = written.read_bytes(), np.random.default_rng(seed)
+    for _ in range(10):
+        data = bytearray(whole[: rng.integers(1, len(whole))] if rng.random() < 0.2 else whole)
+        for place in rng.integers(0, len(data), rng.integers(1, 4)):
+            data[place] = rng.integers(256)
+        written.write_bytes(data)
+        said = ""
+        try:
+            found = read(written)
+            for item in found.items:
+                assert found.image(item).shape == found.labels(item).shape
+        except InputError as error:
+            said = str(error)
+        assert "\n" not in said
 
 
 def test_a_member_twice_is_refused(written):
