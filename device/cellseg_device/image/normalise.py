@@ -40,12 +40,17 @@ def histograms(pixels: npt.NDArray[Any], field: npt.NDArray[np.uint8] | None = N
     else:
         rows = np.flatnonzero(field.any(axis=1))[:: max(cv2.countNonZero(field) // SAMPLE_PX, 1)]
         sampled, inside = pixels[rows], field[rows]
-    bins = 256 if pixels.dtype == np.uint8 else 65536
+    bins = possible_values(pixels)
     channels = range(1 if pixels.ndim == 2 else pixels.shape[2])
     if not sampled.size:
         return np.zeros((len(channels), bins), np.int64)
     counts = [cv2.calcHist([sampled], [channel], inside, [bins], [0, bins]).ravel() for channel in channels]
     return np.stack(counts).astype(np.int64)
+
+
+def possible_values(pixels: npt.NDArray[Any]) -> int:
+    """Return how many values a pixel can have: the length of a table for them."""
+    return 256 if pixels.dtype == np.uint8 else 65536
 
 
 def filled(pixels: npt.NDArray[Any], field: npt.NDArray[np.uint8], counts: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
@@ -59,7 +64,7 @@ def filled(pixels: npt.NDArray[Any], field: npt.NDArray[np.uint8], counts: npt.N
     counts : ndarray of int64, shape (1 or 3, n)
         `histograms` of the field.
     """
-    medians = np.array([_ends(channel, 50, 50)[0] for channel in counts], pixels.dtype)
+    medians = np.array([ends(channel, 50, 50)[0] for channel in counts], pixels.dtype)
     whole = np.empty_like(pixels)
     whole[...] = medians if pixels.ndim == 3 else medians[0]
     cv2.copyTo(pixels, field, whole)
@@ -81,10 +86,14 @@ def level_table(counts: npt.NDArray[np.int64], low_percentile: float, high_perce
     ndarray of uint8, same shape as `counts`
         ``floor((255 (v - low) + range / 2) / range)``, clipped to 0…255, in integers.
     """
-    low, high = _ends(counts, low_percentile, high_percentile)
+    return table_between(*ends(counts, low_percentile, high_percentile), len(counts))
+
+
+def table_between(low: int, high: int, values: int) -> npt.NDArray[np.uint8]:
+    """Return the table from each of so many raw values to its level, as `level_table` does, for these ends."""
     span = max(high - low, MIN_RANGE_COUNTS)
-    values = np.arange(len(counts), dtype=np.int64)
-    return np.clip(((values - low) * 255 + span // 2) // span, 0, 255).astype(np.uint8)
+    raw = np.arange(values, dtype=np.int64)
+    return np.clip(((raw - low) * 255 + span // 2) // span, 0, 255).astype(np.uint8)
 
 
 def network_view(
@@ -111,7 +120,7 @@ def network_view(
         Their histogram, for `level_table`.
     """
     if len(counts) == 3:
-        ranges = [high - low for low, high in (_ends(channel, low_percentile, high_percentile) for channel in counts)]
+        ranges = [high - low for low, high in (ends(channel, low_percentile, high_percentile) for channel in counts)]
         *others, widest = sorted(ranges)
         if widest >= max(_SINGLE_COLOUR_RATIO * max(others), MIN_RANGE_COUNTS):
             only = ranges.index(widest)
@@ -119,8 +128,8 @@ def network_view(
     return pixels, counts.sum(axis=0)
 
 
-def _ends(counts: npt.NDArray[np.int64], low_percentile: float, high_percentile: float) -> tuple[int, int]:
-    """Return the values at these percentiles."""
+def ends(counts: npt.NDArray[np.int64], low_percentile: float, high_percentile: float) -> tuple[int, int]:
+    """Return the values at these percentiles of a histogram: those that become level 0 and level 255."""
     cumulative = np.cumsum(counts)
     total = int(cumulative[-1])
     # In thousandths of a per cent, so that the ranks are integers on every machine

@@ -34,6 +34,9 @@ class Image:
         255 where cells are looked for, 0 elsewhere; None for everywhere.
     surround : str
         What was found and left out around the field of view, in words; empty if nothing.
+    ends : (int, int) or None
+        Values that become level 0 and level 255; None for percentiles of its own histogram. A part of an image has
+        those of the whole, since a dark part would else be stretched until its noise looks like cells.
     """
 
     pixels: npt.NDArray[Any]
@@ -43,6 +46,7 @@ class Image:
     has_extremes: bool = False
     field: npt.NDArray[np.uint8] | None = None
     surround: str = ""
+    ends: tuple[int, int] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:

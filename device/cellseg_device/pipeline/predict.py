@@ -172,9 +172,20 @@ def _largest_whole_px(whole_px: int | None) -> int:
 
 def shown(image: Image, card: Card) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
     """Return the pixels that a network with this card is given, and the table from their values to levels."""
-    ends = card.low_percentile, card.high_percentile
-    pixels, counts = normalise.network_view(image.searched, image.histograms, *ends)
-    return pixels, normalise.level_table(counts, *ends)
+    pixels, ends = shown_between(image, card)
+    return pixels, normalise.table_between(*ends, normalise.possible_values(pixels))
+
+
+def shown_between(image: Image, card: Card) -> tuple[npt.NDArray[Any], tuple[int, int]]:
+    """Return the pixels that a network with this card is given, and the values that become level 0 and level 255.
+
+    An image that has its ends already is shown in all its channels: it is a part of what a network was given.
+    """
+    if image.ends is not None:
+        return image.searched, image.ends
+    percentiles = card.low_percentile, card.high_percentile
+    pixels, counts = normalise.network_view(image.searched, image.histograms, *percentiles)
+    return pixels, normalise.ends(counts, *percentiles)
 
 
 def levels(image: Image, card: Card) -> npt.NDArray[np.uint8]:
@@ -269,7 +280,7 @@ def _scaled(image: Image, ratio: float) -> Image:
         None if values is None else cv2.resize(values, (width, height), interpolation=how)
         for values in (image.searched, image.field)
     )
-    return Image(np.asarray(pixels), field=field)
+    return Image(np.asarray(pixels), field=field, ends=image.ends)
 
 
 def _fill(view: npt.NDArray[Any], pixels: npt.NDArray[Any], row: int, col: int, table: npt.NDArray[Any]) -> None:

@@ -29,8 +29,8 @@ from cellseg_device.errors import ImageError, InputError
 from cellseg_device.image.decode import decode
 from cellseg_device.image.pixels import Image
 from cellseg_device.image.source import read
+from cellseg_device.results.formats.label_images import read_labels
 from cellseg_device.system import csv_text, files
-from cellseg_host.data.label_images import read_labels
 
 T = TypeVar("T")
 R = TypeVar("R")

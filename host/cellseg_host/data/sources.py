@@ -13,9 +13,9 @@ import numpy as np
 from cellseg_device.cells.instances import MAX_CELLS
 from cellseg_device.errors import InputError
 from cellseg_device.image.source import is_image_name
+from cellseg_device.results.formats.label_images import Labels, consecutive, read_labels
 from cellseg_device.stderr import say
 from cellseg_host.data.dataset import read_table
-from cellseg_host.data.label_images import Labels, consecutive, read_labels
 
 # Masks may overlap by up to this share of the smaller one, as rough drawing; more is a fault
 MAX_OVERLAP = 0.1

@@ -287,3 +287,24 @@ def test_a_wrong_diameter_is_flagged_with_the_right_one(model, factor):
     measured = re.search(r"cells measure (\d+) px, not (\d+) \(see --diameter\)", found.counts.flags)
     assert abs(int(measured[1]) - 20) <= 3
     assert int(measured[2]) == round(20 * factor)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_part_of_an_image_with_its_ends_has_the_levels_of_the_whole(model, dtype):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(10, 60, (120, 100)).astype(dtype)  # dark, but for a bright corner
+    pixels[:30, :30] += 150
+    whole, part = Image(pixels), pixels[60:100, 40:90]
+    _, ends = predict.shown_between(whole, model.card)
+    expected = predict.levels(whole, model.card)[60:100, 40:90]
+    assert np.array_equal(predict.levels(Image(part, ends=ends), model.card), expected)
+    assert expected.max() < 128 < predict.levels(Image(part), model.card).max()
+
+
+def test_a_part_with_its_ends_is_shown_in_all_its_channels_and_keeps_them_when_scaled(model):
+    blue = np.zeros((40, 40, 3), np.uint8)
+    blue[10:30, 10:30, 2] = 200
+    assert predict.shown(Image(blue), model.card)[0].ndim == 2
+    part = Image(blue, ends=(0, 100))
+    assert predict.shown(part, model.card)[0].ndim == 3
+    assert predict._scaled(part, 2.0).ends == (0, 100)

@@ -6,7 +6,7 @@ import pytest
 import tifffile
 
 from cellseg_device.errors import InputError
-from cellseg_host.data.label_images import consecutive, read_labels
+from cellseg_device.results.formats.label_images import consecutive, read_labels
 
 TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float16", "float32", "float64")
 

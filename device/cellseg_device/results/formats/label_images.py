@@ -8,7 +8,6 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-import tifffile
 
 from cellseg_device.cells.instances import MAX_CELLS
 from cellseg_device.errors import InputError
@@ -57,6 +56,8 @@ def consecutive(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def _tiff(path: Path) -> npt.NDArray[Any]:
     """Return the numbers in a TIFF of one page: those of the file, whichever way it wants them shown."""
+    import tifffile  # here, since it takes 20 ms, which labels in a PNG should not cost
+
     try:
         with tifffile.TiffFile(path) as tif:
             if not tif.pages:
