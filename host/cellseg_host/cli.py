@@ -11,6 +11,7 @@ import click
 from cellseg_device.command_line import Group
 from cellseg_device.errors import OutputError
 from cellseg_host import __version__
+from cellseg_host.commands.adapt import adapt
 from cellseg_host.commands.architectures import architectures
 from cellseg_host.commands.average import average
 from cellseg_host.commands.compare import compare
@@ -59,6 +60,6 @@ def main() -> None:
 
 
 main.add("Data", (data, synth))
-main.add("Train", (architectures, train, average, sweep))
+main.add("Train", (adapt, architectures, train, average, sweep))
 main.add("Deploy", (quantize, edgetpu))
 main.add("Measure", (evaluate, compare))

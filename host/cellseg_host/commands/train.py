@@ -38,6 +38,20 @@ def _count(flag: str, text: str) -> _Option:
     return _setting(flag, click.IntRange(AT_LEAST[flag.strip("-")]), text)
 
 
+def _shares(_context: click.Context, _parameter: click.Parameter, items: Iterable[str]) -> dict[str, float]:
+    """Return the share of each set from repeated ``SET=FRACTION``; a click callback."""
+    found = {}
+    for item in items:
+        name, _, text = item.rpartition("=")
+        try:
+            found[name.strip()] = float(text)
+        except ValueError:
+            name = ""
+        if not name.strip():
+            raise click.BadParameter(f"{item!r} is not of the form SET=FRACTION")
+    return found
+
+
 @click.command(cls=Command, short_help="Train a network on a dataset.")
 @click.argument("dataset", type=_FOLDER)
 @section(
@@ -119,6 +133,15 @@ def _count(flag: str, text: str) -> _Option:
     "Views",
     _count("--batch", "Views (random crops) in a batch."),
     _count("--side", "Side of a view, pixels."),
+    click.option(
+        "--share",
+        "shares",
+        metavar="SET=FRACTION",
+        multiple=True,
+        callback=_shares,
+        help="How much of the views is of a set, e.g. mine=0.7; the other sets share what is left. May be given "
+        "several times.  [default: by the square root of their images]",
+    ),
     click.option(
         "--augment",
         "augmentation",

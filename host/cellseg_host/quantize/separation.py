@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from cellseg_device.model.card import Separation
+from cellseg_device.model.card import Join, Separation
 from cellseg_device.model.interpreter import MapSpec
 from cellseg_device.pipeline.predict import Maps
 from cellseg_device.pipeline.segment import LANDSCAPES
@@ -28,7 +28,7 @@ KNOWN_IMAGES = 200
 Predicted = Sequence[tuple[Maps, np.ndarray]]
 
 
-def tune(known: Predicted, scored: Predicted, specs: Mapping[str, MapSpec]) -> Separation:
+def tune(known: Predicted, scored: Predicted, specs: Mapping[str, MapSpec], *, usual: Join | None = None) -> Separation:
     """Return the separation with the best score: first foreground threshold and prominence, then what is dropped.
 
     The score is the mean of AP@0.5 and the mean AP (which depends more on outlines), minus `COUNT_WEIGHT` times the
@@ -41,6 +41,8 @@ def tune(known: Predicted, scored: Predicted, specs: Mapping[str, MapSpec]) -> S
         Maps, from `predict`, and true labels: of about `KNOWN_IMAGES` training images, and of all validation images.
     specs : dict
         What the maps' values mean.
+    usual : Join or None
+        The join where the training images have too few contacts to learn one from.
     """
 
     def score(separation: Separation) -> float:
@@ -50,7 +52,7 @@ def tune(known: Predicted, scored: Predicted, specs: Mapping[str, MapSpec]) -> S
         return precision - COUNT_WEIGHT * abs(counted - true) / max(true, 1)
 
     if specs.keys() & set(LANDSCAPES):
-        both = [_joined(Separation(f, p), known, specs) for f, p in itertools.product(FOREGROUND, PROMINENCE)]
+        both = [_joined(Separation(f, p), known, specs, usual) for f, p in itertools.product(FOREGROUND, PROMINENCE)]
     else:
         both = [Separation(f) for f in FOREGROUND]
     best = max(both, key=score)
@@ -58,9 +60,9 @@ def tune(known: Predicted, scored: Predicted, specs: Mapping[str, MapSpec]) -> S
     return max((dataclasses.replace(best, min_area_px=value) for value in MIN_AREA_PX), key=score)
 
 
-def _joined(separation: Separation, known: Predicted, specs: Mapping[str, MapSpec]) -> Separation:
+def _joined(separation: Separation, known: Predicted, specs: Mapping[str, MapSpec], usual: Join | None) -> Separation:
     contacts = joining.examples((m for m, _ in known), (t for _, t in known), specs, separation)
-    return dataclasses.replace(separation, join=joining.fit(contacts))
+    return dataclasses.replace(separation, join=joining.fit(contacts) or usual)
 
 
 def _score(precision: np.ndarray) -> float:

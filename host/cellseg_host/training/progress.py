@@ -50,7 +50,7 @@ def _drawn(entries: Sequence[Entry], settings: TrainSettings) -> list[str]:
         return []
     return [
         f"views: {group.share:.1%} of {group.set}, {group.modality} ({plural(group.images, 'image')})"
-        for group in sampling.groups(entries)
+        for group in sampling.groups(entries, settings.shares)
     ]
 
 
