@@ -130,7 +130,7 @@ class Sources:
             yield Picture(f"replayed-{number:03d}", name, entry.modality, entry.split, image, labels)
 
 
-def make(root: Path, sources: Sources, on_image: Callable[[int, int], None] = lambda *_: None) -> Material:
+def make(root: Path, sources: Sources, on_image: Callable[[int, int], object] = lambda *_: None) -> Material:
     """Write the data set, whole or not at all, and return it.
 
     Parameters

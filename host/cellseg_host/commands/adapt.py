@@ -170,7 +170,7 @@ def adapt(
     except KeyboardInterrupt:
         raise StoppedError(f"stopped; continue with: {again}") from None
     _print(found, out, page, as_json=as_json)
-    if found.data is None:
+    if found.data is None and found.verdict is not None:
         raise NotBetterError(
             f"the new model is not better ({found.verdict.numbers()}), so it was not written: correct more images, or "
             f"write it all the same with: {again} --anyway"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -54,18 +54,18 @@ def groups(entries: Sequence[Entry], shares: Mapping[str, float] = MappingProxyT
     weights = {group: count**0.5 for group, count in counts}
     left = 1 - sum(shares.values()) if names - shares.keys() else 0.0
     total = sum(shares.values()) + left
-    roots: Counter[str] = Counter()  # by set; under "" those that share what is left
+    roots: dict[str, float] = defaultdict(float)  # by set; under "" those that share what is left
     for (name, _), weight in weights.items():
         roots[name if name in shares else ""] += weight
 
     def share(group: tuple[str, str]) -> float:
-        of_set, key = (shares[group[0]], group[0]) if group[0] in shares else (left, "")
-        return of_set / total * weights[group] / roots[key]
+        name = group[0] if group[0] in shares else ""
+        return float(shares.get(name, left) / total * weights[group] / roots[name])
 
     return [Group(*group, count, share(group)) for group, count in counts]
 
 
-def _check(shares: Mapping[str, float], names: Collection[str]) -> None:
+def _check(shares: Mapping[str, float], names: set[str]) -> None:
     for name, share in shares.items():
         if name not in names:
             raise InputError(f"--share: there is {unknown('set', name, sorted(names))} with training images")

@@ -1,0 +1,32 @@
+"""Corrections in a folder: a few small fields that are out of focus, with their true labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from cellseg_host.data.dataset import save_png
+from cellseg_host.synth.field import make_field
+from cellseg_host.synth.settings import SynthSettings
+
+
+def _write_corrections(folder: Path, number: int = 3, *, cells: int = 12, first: int = 0) -> Path:
+    """Write fields and labels of 144 × 128 px into a folder, and return it."""
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    settings = SynthSettings(height=128, width=144, cells=cells, diameter_px=20.0)
+    for n in range(first, first + number):
+        image, labels = make_field(settings, (77, n))
+        save_png(folder / "images" / f"field{n}.png", np.asarray(cv2.GaussianBlur(image, (0, 0), 3)))
+        save_png(folder / "labels" / f"field{n}.png", labels)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def write_corrections() -> Callable[..., Path]:
+    """`_write_corrections`."""
+    return _write_corrections
