@@ -96,7 +96,9 @@ def _held_out(dealt: Sequence[Sequence[int]], rich: int, number: int) -> list[in
     for group in (*dealt[: rich - 1], *dealt[rich:]):
         if len(held) < wanted and len(held) + len(group) <= number // 2:
             held += group
-    return held or min((list(group) for group in dealt[:rich]), key=len)  # each source is more than half of what may be held out
+    return held or min(
+        (list(group) for group in dealt[:rich]), key=len
+    )  # each source is more than half of what may be held out
 
 
 def _groups(sources: Sequence[str]) -> list[list[int]]:

@@ -66,8 +66,8 @@ def remove(folder: Path) -> None:
 
 
 def _is_bare(folder: Path) -> bool:
-    """Whether a command was killed before it left more than its lock."""
-    return folder.is_dir() and all(path.name == _LOCK for path in folder.iterdir())
+    """Whether there is no such folder, or one in which a command was killed before it left more than its lock."""
+    return not folder.exists() or (folder.is_dir() and all(path.name == _LOCK for path in folder.iterdir()))
 
 
 def _check_same(file: Path, about: Mapping[str, Any]) -> None:
