@@ -204,6 +204,7 @@ def train(*, dataset: Path, out: Path | None, resume: bool, as_json: bool, **fla
     """
     from cellseg_host.commands.console import StoppedError, bar, print_next
     from cellseg_host.data.dataset import load
+    from cellseg_host.data.own_split import completed
     from cellseg_host.data.whole_folder import check_new, check_place
     from cellseg_host.json_text import to_json
     from cellseg_host.report import plots
@@ -215,6 +216,9 @@ def train(*, dataset: Path, out: Path | None, resume: bool, as_json: bool, **fla
     flags["teachers"] = tuple(map(str, flags["teachers"]))
     settings = from_mapping(flags)
     loaded = load(dataset)
+    note = ""
+    if not resume:
+        loaded, note = completed(loaded, settings.seed, without_labels=settings.learns_kinds)
     path = out or Path("runs") / Path(settings.arch.partition(".py:")[0]).name
 
     def tell(lines: Iterable[str]) -> None:
@@ -226,13 +230,14 @@ def train(*, dataset: Path, out: Path | None, resume: bool, as_json: bool, **fla
     else:
         check_new(path, OR_RESUME)
         check_place(path)
-        tell([*progress.plan(loaded, settings, path), "loading TensorFlow …"])
+        tell([*progress.plan(loaded, settings, path), *filter(None, [note]), "loading TensorFlow …"])
     import_tensorflow()
     from cellseg_host.training import runs
     from cellseg_host.training import train as training
 
     if resume:
         settings = runs.started(path, loaded).settings
+        loaded, _ = completed(loaded, settings.seed, without_labels=settings.learns_kinds)
         tell(progress.plan(loaded, settings, path))
     tell([f"device: {device()}"])
     epochs_in_all = progress.most_epochs(settings)

@@ -1,11 +1,10 @@
-"""Corrections in a folder: a few small fields that are out of focus, with their true labels."""
+"""Corrections in a folder: a few small and very noisy fields, with their true labels."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
@@ -14,14 +13,20 @@ from cellseg_host.synth.field import make_field
 from cellseg_host.synth.settings import SynthSettings
 
 
-def _write_corrections(folder: Path, number: int = 3, *, cells: int = 12, first: int = 0) -> Path:
+def _noisy(image: np.ndarray, seed: int) -> np.ndarray:
+    """Return a field in which the bundled model finds only few of the cells."""
+    noise = np.random.default_rng(seed).normal(0, 40, image.shape)
+    return np.clip(image + noise, 0, 255).astype(np.uint8)
+
+
+def _write_corrections(folder: Path, number: int = 3, *, cells: int = 20, first: int = 0) -> Path:
     """Write fields and labels of 144 × 128 px into a folder, and return it."""
     for name in ("images", "labels"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    settings = SynthSettings(height=128, width=144, cells=cells, diameter_px=20.0)
+    settings = SynthSettings(height=128, width=144, cells=cells, diameter_px=18.0)
     for n in range(first, first + number):
         image, labels = make_field(settings, (77, n))
-        save_png(folder / "images" / f"field{n}.png", np.asarray(cv2.GaussianBlur(image, (0, 0), 3)))
+        save_png(folder / "images" / f"field{n}.png", _noisy(image, n))
         save_png(folder / "labels" / f"field{n}.png", labels)
     return folder
 
