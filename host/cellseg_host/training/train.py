@@ -87,7 +87,7 @@ def train(
     elif not cells_in(dataset.labelled("train")):
         raise InputError(f"{dataset.root}: no training image has a cell: there is nothing to learn")
     keras.utils.set_random_seed(settings.seed)
-    begun = (path / "checkpoint").exists()  # which then has the weights
+    begun = loop.is_begun(path)  # and has the weights in its checkpoint
     with _computing_in(settings.precision):
         network = arch.network(heads, **settings.options) if begun else _network(arch, heads, settings)
     if not resume:
