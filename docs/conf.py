@@ -23,7 +23,14 @@ MERMAID_ADDRESS = "https://cdn.jsdelivr.net/npm/mermaid@12/dist/mermaid.min.js"
 # The site's navigation: headings, and the pages below each, by their own titles or another. A page that is in none of
 # them fails the build.
 NAVIGATION = {
-    "Count": ["docs/start", "docs/results", "docs/counting", "docs/formats", "docs/troubleshooting"],
+    "Count": [
+        "docs/start",
+        "docs/results",
+        "docs/counting",
+        "docs/corrections",
+        "docs/formats",
+        "docs/troubleshooting",
+    ],
     "On the Pi": ["docs/camera", "docs/unattended", "docs/edge-tpu"],
     "On the workstation": ["docs/teach", "docs/train", "docs/python-api"],
     "Models": [

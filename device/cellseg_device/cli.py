@@ -25,6 +25,7 @@ from cellseg_device.commands.ledger import ledger
 from cellseg_device.commands.run import run
 from cellseg_device.commands.snap import snap
 from cellseg_device.commands.summary import summary
+from cellseg_device.commands.tune import tune
 from cellseg_device.commands.watch import watch
 from cellseg_device.errors import EXIT_STOPPED, EXIT_USAGE
 from cellseg_device.stderr import drop_pending_output, is_of_printing, say, say_error
@@ -68,6 +69,7 @@ def main() -> None:
 
 main.add("Count", map(config_option, (run, watch, camera)))
 main.add("Results", (summary, export, ledger))
+main.add("Model", (tune,))
 main.add("Microscope and camera", (calibrate, config_option(snap)))
 main.add("This computer", (doctor, config, install_service, info, config_option(bench)))
 

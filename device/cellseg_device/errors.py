@@ -20,6 +20,7 @@ from cellseg_device.stderr import say_error
 EXIT_OK = 0
 EXIT_IMAGES_FAILED = 1
 EXIT_STOPPED = 1
+EXIT_NOT_BETTER = 1
 EXIT_USAGE = 2
 EXIT_CAMERA = 3
 

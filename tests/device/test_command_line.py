@@ -37,6 +37,7 @@ def test_each_command_is_listed_on_one_whole_line():
         "Options:",
         "Count:",
         "Results:",
+        "Model:",
         "Microscope and camera:",
         "This computer:",
     ]

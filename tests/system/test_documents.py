@@ -9,6 +9,7 @@ long says so with `<!-- slow: REASON -->`.
 from __future__ import annotations
 
 import csv
+import dataclasses
 import itertools
 import os
 import re
@@ -25,6 +26,11 @@ import numpy as np
 import pytest
 import tifffile
 
+from cellseg_device.image.decode import decode
+from cellseg_device.model.interpreter import Model, bundled_path
+from cellseg_device.pipeline.predict import predict
+from cellseg_device.pipeline.segment import labels_of
+from cellseg_device.results import correction_file
 from cellseg_device.system.csv_text import escaped
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,6 +96,20 @@ def write_stage1_train(folder: Path, samples: Path) -> None:
             cv2.imwrite(str(folder / name / "masks" / f"{label}.png"), np.uint8(labels == label) * 255)
 
 
+def write_corrections(path: Path, samples: Path) -> None:
+    """Images with the labels that the bundled model would give them if its thresholds were others."""
+    model = Model(bundled_path())
+    separation = dataclasses.replace(model.card.separation, foreground=0.7, min_area_px=32, confidence=0.94)
+    images = [decode((samples / f"{name}.png").read_bytes()) for name in ("hoechst8", "smear", "tissue")]
+    labels = [labels_of(predict(image, model), separation) for image in images]
+    pairs = zip(images, labels, strict=True)
+    correction_file.write(
+        path,
+        (correction_file.Correction(f"field {number}", *pair) for number, pair in enumerate(pairs)),
+        card=model.card,
+    )
+
+
 @pytest.fixture(scope="module")
 def stand_ins(samples, tmp_path_factory) -> Path:
     """A copy of the repository beside a home, with every file that the pages name."""
@@ -107,6 +127,7 @@ def stand_ins(samples, tmp_path_factory) -> Path:
     tifffile.imwrite(clone / "merged.tif", cv2.imread(str(samples / "smear.png"))[..., ::-1], photometric="rgb")
     cv2.imwrite(str(clone / "micrometer.png"), micrometer())
     write_stage1_train(clone / "stage1_train", samples)
+    write_corrections(clone / "corrections.zip", samples)
     (clone / "smears").mkdir()
     shutil.copy(samples / "smear.png", clone / "smears")
     (clone / "lab.toml").write_text(next(b.text for b in blocks(ROOT / "docs/unattended.md") if b.language == "toml"))

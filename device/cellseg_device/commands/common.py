@@ -60,13 +60,16 @@ gate_option = click.option(
 )
 
 
+threads_option = click.option(
+    "--threads",
+    type=WholeNumber(1, 64),
+    help=f"Threads for the network.  [default: one per core, at most {_MOST_THREADS}]",
+)
+
+
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add --model, --gate, --accelerator and --threads to a command."""
-    command = click.option(
-        "--threads",
-        type=WholeNumber(1, 64),
-        help=f"Threads for the network.  [default: one per core, at most {_MOST_THREADS}]",
-    )(command)
+    command = threads_option(command)
     command = click.option(
         "--accelerator",
         type=click.Choice(ACCELERATORS),
@@ -152,10 +155,11 @@ def load(
     return_large_blocks()
     from cellseg_device.pipeline import models
 
-    return models.load(path, gate, threads or _default_threads(), accelerator, warn)
+    return models.load(path, gate, threads or default_threads(), accelerator, warn)
 
 
-def _default_threads() -> int:
+def default_threads() -> int:
+    """Return the number of cores, if that is not more than what makes a network faster."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, _MOST_THREADS)
 

@@ -89,8 +89,14 @@ def decode(data: bytes, stopwatch: Stopwatch) -> Image:
         return decoding.decode(data)
 
 
-def labels_of(prediction: Prediction) -> npt.NDArray[np.uint16]:
+def labels_of(prediction: Prediction, separation: Separation | None = None) -> npt.NDArray[np.uint16]:
     """Return the label image of a prediction, in the image's own shape; outside the image's field it is 0.
+
+    Parameters
+    ----------
+    prediction : Prediction
+    separation : Separation or None
+        In place of that in the model's card.
 
     Raises
     ------
@@ -100,7 +106,7 @@ def labels_of(prediction: Prediction) -> npt.NDArray[np.uint16]:
     model, shape = prediction.model, prediction.image.shape
     if not prediction.maps:
         return np.zeros(shape, np.uint16)
-    separation = model.card.separation
+    separation = separation or model.card.separation
     labels = label(prediction.maps, prediction.shape, model.maps, separation)
     if prediction.shape != shape:
         threshold = model.maps["foreground"].threshold(separation.foreground)
