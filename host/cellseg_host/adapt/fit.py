@@ -64,7 +64,8 @@ def fit(
     def count(step: int, _of: int) -> None:
         on_step(done + step)
 
-    given = from_mapping(settings.training(start.settings()))
+    diameter_px = _diameter_px(material, fold)
+    given = from_mapping(settings.training(start.settings(), diameter_px))
     for epoch in train(dataset, run, given, resume=is_begun, on_step=count):
         done = epoch.epoch * settings.steps
     on_step(settings.epochs * settings.steps)
@@ -73,18 +74,16 @@ def fit(
         dataset,
         material.tuning(fold),
         name=name,
-        diameter_px=_diameter_px(material, fold, start),
+        # By it the device decides when cells are so large that an image is to be scaled down. Corrected cells are
+        # learnt at their own size, so images of such cells must not be scaled; smaller ones never are.
+        diameter_px=max(start.card.cell_diameter_px, diameter_px),
     )
     files.write(path, data)
     return path
 
 
-def _diameter_px(material: Material, fold: Fold, start: Start) -> float:
-    """Return the diameter for the card: that of the start model, or of the corrected cells if they are larger.
-
-    By it the device decides when cells are so large that an image is to be scaled down. Corrected cells are learnt at
-    their own size, so images of such cells must not be scaled; smaller ones never are.
-    """
+def _diameter_px(material: Material, fold: Fold) -> float:
+    """Return the median diameter of the corrected cells; 0 without any."""
     corrected = [material.corrected[place] for place in fold.train]
     diameters = [entry.median_diameter_px for entry in corrected if entry.cells]
-    return max([start.card.cell_diameter_px, *([float(np.median(diameters))] if diameters else [])])
+    return float(np.median(diameters)) if diameters else 0.0

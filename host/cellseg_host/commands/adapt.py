@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cellseg_device.command_line import Command, section
-from cellseg_device.errors import CellsegError, InputError
+from cellseg_device.errors import EXIT_NOT_BETTER, CellsegError, InputError
 from cellseg_device.units import plural
 from cellseg_host.adapt.settings import Settings
 from cellseg_host.training.settings import FREEZES
@@ -27,13 +27,12 @@ if TYPE_CHECKING:
     from cellseg_host.adapt.verdict import Verdict
 
 _DEFAULT = Settings()
-_TOO_WEAK = 1  # exit code: the answer is no
 
 
 class NotBetterError(CellsegError):
     """The new model is not better than the old one, so it was not written."""
 
-    exit_code = _TOO_WEAK
+    exit_code = EXIT_NOT_BETTER
 
 
 @click.command(cls=Command, short_help="Teach a model your cells, from a handful of corrected images.")

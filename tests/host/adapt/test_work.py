@@ -6,6 +6,7 @@ from cellseg_device.errors import InputError, OutputError
 from cellseg_host.adapt import start as starts
 from cellseg_host.adapt import work
 from cellseg_host.adapt.pace import AFTER_TRAINING, Pace
+from cellseg_host.adapt.settings import Settings
 
 ABOUT = {"format": "1", "corrections": "a", "start": "b", "replay": None, "settings": {"seed": 0}}
 
@@ -102,3 +103,13 @@ def test_what_an_earlier_command_did_takes_no_time():
     now[0] = 45.0
     pace.step(55)
     assert pace.left_s() == pytest.approx((2.5 - 1.8) * 45 / 0.55, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("diameter_px", "views"),
+    [(0.0, (128, 16)), (20.0, (128, 16)), (40.0, (160, 10)), (65.0, (256, 4)), (400.0, (256, 4))],
+)
+def test_larger_cells_are_learnt_from_larger_and_fewer_views(diameter_px, views):
+    assert Settings().views(diameter_px) == views
+    side, batch = views
+    assert side**2 * batch == pytest.approx(128**2 * 16, rel=0.03)
