@@ -43,7 +43,6 @@ HERE = Path(__file__).resolve().parent
 RESULTS, README = HERE / "adapt.json", HERE / "README.md"
 BEGIN, END = "<!-- made by adapt.py: begin -->", "<!-- made by adapt.py: end -->"
 NUMBERS, DRAWS = (3, 5, 10, 20), {10: 3}
-LEAST_JUDGED = 8
 CROP_PX = 512  # of larger fields the middle, as a user would crop
 BLUR_PX, NOISE = 3.0, 25.0
 PLAIN = "plain"
@@ -70,17 +69,20 @@ class Source:
         ``""``, ``"blur"`` or ``"noise"``.
     modality : str
         Only images of this one; "" for all.
+    least_judged : int
+        Images that have to be left to judge by.
     """
 
     folders: tuple[str, ...]
     splits: tuple[str, ...] = ("val", "test")
     spoil: str = ""
     modality: str = ""
+    least_judged: int = 8
 
 
 SOURCES = {
     "chamber": Source(("ldc_brightfield",)),
-    "other fluorescence": Source(("aitslab1",)),
+    "other fluorescence": Source(("aitslab1",), least_judged=5),  # of ten in all
     "tissue": Source(("quip_synth_he", "dsb2018_stage1_test")),
     "phase contrast": Source(("usiigaci_phase",), ("train", "val", "test")),
     "blurred": Source(("dsb2018",), ("val",), "blur", "fluorescence"),
@@ -110,7 +112,7 @@ def trials(sizes: Mapping[str, int], kinds: Sequence[str], ways: Sequence[str]) 
         for draw in range(DRAWS.get(number, 1)):
             for kind in kinds:
                 for way in ways:
-                    if sizes[kind] - number >= LEAST_JUDGED:
+                    if sizes[kind] - number >= SOURCES[kind].least_judged:
                         yield Trial(kind, way, number, draw)
 
 
