@@ -54,8 +54,8 @@ def main() -> None:
       cellseg-host quantize runs/nuclei --int8 --data nuclei-data --out nuclei.tflite
       cellseg-host evaluate nuclei.tflite nuclei-data --split test
 
-    Exit codes: 0 success, 1 the answer is no or incomplete (images left out, a model too much worse, an operator that
-    an Edge TPU does not support), 2 the command cannot work as given.
+    Exit codes: 0 success, 1 the answer is no or incomplete (images left out, a model too much worse or not better, an
+    operator that an Edge TPU does not support), 2 the command cannot work as given.
     """
 
 
