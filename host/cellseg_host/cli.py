@@ -11,6 +11,7 @@ import click
 from cellseg_device.command_line import Group
 from cellseg_device.errors import OutputError
 from cellseg_host import __version__
+from cellseg_host.commands.adapt import adapt
 from cellseg_host.commands.architectures import architectures
 from cellseg_host.commands.average import average
 from cellseg_host.commands.compare import compare
@@ -53,12 +54,12 @@ def main() -> None:
       cellseg-host quantize runs/nuclei --int8 --data nuclei-data --out nuclei.tflite
       cellseg-host evaluate nuclei.tflite nuclei-data --split test
 
-    Exit codes: 0 success, 1 the answer is no or incomplete (images left out, a model too much worse, an operator that
-    an Edge TPU does not support), 2 the command cannot work as given.
+    Exit codes: 0 success, 1 the answer is no or incomplete (images left out, a model too much worse or not better, an
+    operator that an Edge TPU does not support), 2 the command cannot work as given.
     """
 
 
 main.add("Data", (data, synth))
-main.add("Train", (architectures, train, average, sweep))
+main.add("Train", (adapt, architectures, train, average, sweep))
 main.add("Deploy", (quantize, edgetpu))
 main.add("Measure", (evaluate, compare))

@@ -9,7 +9,7 @@ from help_pages import commands, shown
 from cellseg_device.command_line import Command, Group
 from cellseg_host.cli import main
 
-GROUPED = ("train", "quantize", "synth", "compare", "sweep", "edgetpu")
+GROUPED = ("adapt", "train", "quantize", "synth", "compare", "sweep", "edgetpu")
 
 
 def heads_of(lines):

@@ -113,11 +113,9 @@ def _print_next(destination: Path, splits: Collection[str]) -> None:
     if not splits:
         click.echo("no image has labels: the dataset is for a classifier of kinds of samples alone")
         return
-    lacking = [split for split in ("train", "val") if split not in splits]
-    if lacking:
+    if not {"train", "val"} & set(splits):
         click.echo(
-            f"to train on it, write {' and '.join(map(repr, lacking))} into the column 'split' of some rows of "
-            f"{destination / 'manifest.csv'}"
+            f"to train on it, write 'train' into the column 'split' of some rows of {destination / 'manifest.csv'}"
         )
     else:
         print_next("cellseg-host", "train", destination, "--out", Path("runs") / destination.resolve().name)

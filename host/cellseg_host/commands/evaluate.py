@@ -10,6 +10,7 @@ import click
 from cellseg_device.command_line import Command
 
 if TYPE_CHECKING:
+    from cellseg_device.model.card import Card
     from cellseg_host.data.dataset import Dataset
 
 
@@ -62,6 +63,7 @@ def evaluate(
     from cellseg_device.model.interpreter import Model
     from cellseg_host.commands.console import print_summaries, tracked
     from cellseg_host.data.dataset import load
+    from cellseg_host.data.own_split import completed
     from cellseg_host.data.whole_folder import check_place
     from cellseg_host.evaluation.evaluate import by_group
     from cellseg_host.evaluation.evaluate import evaluate as score
@@ -77,6 +79,8 @@ def evaluate(
         _evaluate_kinds(model, loaded, split, out, threads, as_json=as_json)
         return
     runner = Model(model, threads)
+    if split == "val":  # of a data set without one: that of the model's training
+        loaded, _ = completed(loaded, _seed(runner.card))
     entries = loaded.labelled(split)
     name = loaded.root.resolve().name
     if out:
@@ -98,6 +102,13 @@ def evaluate(
     if out:
         click.echo(done.verdict()[0])
         click.echo(f"report: {out / write.PAGE}")
+
+
+def _seed(card: Card) -> int:
+    """Return the seed of a model's training, by which a data set without a val split was divided."""
+    settings = card.provenance.get("settings")
+    seed = settings.get("seed") if isinstance(settings, Mapping) else None
+    return seed if isinstance(seed, int) else 0
 
 
 def _evaluate_gated(

@@ -167,6 +167,7 @@ def quantize(
     """
     from cellseg_host.commands.console import ERR
     from cellseg_host.data.dataset import load
+    from cellseg_host.data.own_split import completed
     from cellseg_host.data.whole_folder import check_place
     from cellseg_host.json_text import to_json
     from cellseg_host.tensorflow_quietly import import_tensorflow
@@ -177,7 +178,8 @@ def quantize(
     if out:
         check_place(out.parent)
     if not as_json:
-        click.echo(f"{_plan(run, loaded, mode, flags, qat=qat)}\nloading TensorFlow …")
+        divided, _ = completed(loaded, 0, without_labels=True)  # of so many images, whatever the run's seed
+        click.echo(f"{_plan(run, divided, mode, flags, qat=qat)}\nloading TensorFlow …")
     import_tensorflow()
     from cellseg_device.model import card as cards
     from cellseg_device.system import files
@@ -187,6 +189,9 @@ def quantize(
     from cellseg_host.training.runs import open_run
 
     opened = open_run(run)
+    loaded, note = completed(loaded, opened.settings.seed, without_labels=opened.settings.learns_kinds)
+    if note and not as_json:
+        click.echo(note)
     path = out or opened.path / f"{opened.architecture.name}-{'qat' if qat else mode}.tflite"
     calibration = _calibration(flags)
     if qat:

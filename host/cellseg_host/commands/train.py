@@ -38,6 +38,20 @@ def _count(flag: str, text: str) -> _Option:
     return _setting(flag, click.IntRange(AT_LEAST[flag.strip("-")]), text)
 
 
+def _shares(_context: click.Context, _parameter: click.Parameter, items: Iterable[str]) -> dict[str, float]:
+    """Return the share of each set from repeated ``SET=FRACTION``; a click callback."""
+    found = {}
+    for item in items:
+        name, _, text = item.rpartition("=")
+        try:
+            found[name.strip()] = float(text)
+        except ValueError:
+            name = ""
+        if not name.strip():
+            raise click.BadParameter(f"{item!r} is not of the form SET=FRACTION")
+    return found
+
+
 @click.command(cls=Command, short_help="Train a network on a dataset.")
 @click.argument("dataset", type=_FOLDER)
 @section(
@@ -120,6 +134,15 @@ def _count(flag: str, text: str) -> _Option:
     _count("--batch", "Views (random crops) in a batch."),
     _count("--side", "Side of a view, pixels."),
     click.option(
+        "--share",
+        "shares",
+        metavar="SET=FRACTION",
+        multiple=True,
+        callback=_shares,
+        help="How much of the views is of a set, e.g. mine=0.7; the other sets share what is left. May be given "
+        "several times.  [default: by the square root of their images]",
+    ),
+    click.option(
         "--augment",
         "augmentation",
         metavar="KEY=VALUE",
@@ -181,6 +204,7 @@ def train(*, dataset: Path, out: Path | None, resume: bool, as_json: bool, **fla
     """
     from cellseg_host.commands.console import StoppedError, bar, print_next
     from cellseg_host.data.dataset import load
+    from cellseg_host.data.own_split import completed
     from cellseg_host.data.whole_folder import check_new, check_place
     from cellseg_host.json_text import to_json
     from cellseg_host.report import plots
@@ -192,6 +216,9 @@ def train(*, dataset: Path, out: Path | None, resume: bool, as_json: bool, **fla
     flags["teachers"] = tuple(map(str, flags["teachers"]))
     settings = from_mapping(flags)
     loaded = load(dataset)
+    note = ""
+    if not resume:
+        loaded, note = completed(loaded, settings.seed, without_labels=settings.learns_kinds)
     path = out or Path("runs") / Path(settings.arch.partition(".py:")[0]).name
 
     def tell(lines: Iterable[str]) -> None:
@@ -203,13 +230,14 @@ def train(*, dataset: Path, out: Path | None, resume: bool, as_json: bool, **fla
     else:
         check_new(path, OR_RESUME)
         check_place(path)
-        tell([*progress.plan(loaded, settings, path), "loading TensorFlow …"])
+        tell([*progress.plan(loaded, settings, path), *filter(None, [note]), "loading TensorFlow …"])
     import_tensorflow()
     from cellseg_host.training import runs
     from cellseg_host.training import train as training
 
     if resume:
         settings = runs.started(path, loaded).settings
+        loaded, _ = completed(loaded, settings.seed, without_labels=settings.learns_kinds)
         tell(progress.plan(loaded, settings, path))
     tell([f"device: {device()}"])
     epochs_in_all = progress.most_epochs(settings)

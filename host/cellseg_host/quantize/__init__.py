@@ -10,7 +10,7 @@ from cellseg_host.quantize.calibrate import Calibration
 from cellseg_host.quantize.convert import MODES, convert
 from cellseg_host.quantize.errors import QuantizationError
 from cellseg_host.quantize.finetune import Tuning
-from cellseg_host.quantize.pipeline import Quantized, float_model, quantize, write
+from cellseg_host.quantize.pipeline import Quantized, float_model, int8_model, quantize, write
 from cellseg_host.quantize.with_card import match_outputs
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Tuning",
     "convert",
     "float_model",
+    "int8_model",
     "match_outputs",
     "quantize",
     "write",

@@ -13,7 +13,7 @@ import tf_keras as keras
 
 from cellseg_device.errors import InputError, OutputError
 from cellseg_device.model import card as cards
-from cellseg_device.model.card import Card, Output
+from cellseg_device.model.card import Card, Join, Output
 from cellseg_device.model.graph import Operator, operators
 from cellseg_device.pipeline.predict import Maps, predict_maps
 from cellseg_device.suggestions import unknown
@@ -189,9 +189,9 @@ def quantize(
         _check_full_int8(data)
     if like is None:
         say("choosing the float network's thresholds on the validation split")
-        float_data = _tuned(float_data, dataset)
+        float_data = _tuned(float_data, dataset, run.start_join)
         say(f"choosing the {mode} network's thresholds")
-        data = _tuned(data, dataset)
+        data = _tuned(data, dataset, run.start_join)
         say("looking for the largest cells that it copes with")
         data = _sized(data, dataset)
     else:
@@ -216,7 +216,36 @@ def quantize(
 
 def float_model(run: Run, dataset: Dataset, *, name: str | None = None, depth: int | None = None) -> bytes:
     """Return the float32 .tflite of a run's best network, with its card and thresholds chosen on the val split."""
-    return _tuned(_float_source(run, run.card(), name, depth).model("float32", None), dataset)
+    data = _float_source(run, run.card(), name, depth).model("float32", None)
+    return _tuned(data, dataset, run.start_join)
+
+
+def int8_model(run: Run, dataset: Dataset, tuning: Dataset, *, name: str, diameter_px: float) -> bytes:
+    """Return the int8 .tflite of a run's best network, with its card but without scores.
+
+    Parameters
+    ----------
+    run : Run
+    dataset : Dataset
+        On its train split the ranges of activations are calibrated.
+    tuning : Dataset
+        On its train split the join is learnt, on its val split the thresholds are chosen.
+    name : str
+        The model's name in its card.
+    diameter_px : float
+        Diameter of the cells that it is for, see `size`.
+
+    Raises
+    ------
+    QuantizationError
+        As from `quantize`.
+    """
+    card = dataclasses.replace(run.card(), cell_diameter_px=diameter_px)
+    source = _float_source(run, card, name, None)
+    images = calibrate.images(dataset, card, calibrate.DEFAULT.images)
+    data = source.model("int8", None, images)
+    _check_full_int8(data)
+    return _tuned(data, tuning, run.start_join)
 
 
 def write(quantized: Quantized, path: Path) -> None:
@@ -243,8 +272,11 @@ def _float_source(run: Run, card: Card, name: str | None, depth: int | None) -> 
     return _Source(network, outputs, card)
 
 
-def _tuned(data: bytes, dataset: Dataset) -> bytes:
-    """Return the model with thresholds chosen on the val split, for its own maps, and the join learnt on train."""
+def _tuned(data: bytes, dataset: Dataset, usual: Join | None) -> bytes:
+    """Return the model with thresholds chosen on the val split, for its own maps, and the join learnt on train.
+
+    Where that has too few contacts, the join is the `usual` one.
+    """
     card = cards.read_from(data)
     if card.output("foreground") is None:
         return data
@@ -255,7 +287,7 @@ def _tuned(data: bytes, dataset: Dataset) -> bytes:
 
         known = dataset.labelled("train")
         known = known[:: -(-len(known) // KNOWN_IMAGES)]
-        separation = tune(predicted(known), predicted(dataset.labelled(SPLIT)), model.maps)
+        separation = tune(predicted(known), predicted(dataset.labelled(SPLIT)), model.maps, usual=usual)
     return cards.attach(data, dataclasses.replace(card, separation=separation))
 
 

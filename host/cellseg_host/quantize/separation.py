@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from cellseg_device.model.card import Separation
+from cellseg_device.model.card import Join, Separation
 from cellseg_device.model.interpreter import MapSpec
 from cellseg_device.pipeline import tuning
 from cellseg_device.pipeline.predict import Maps
@@ -23,7 +23,7 @@ KNOWN_IMAGES = 200
 Predicted = Sequence[tuple[Maps, np.ndarray]]
 
 
-def tune(known: Predicted, scored: Predicted, specs: Mapping[str, MapSpec]) -> Separation:
+def tune(known: Predicted, scored: Predicted, specs: Mapping[str, MapSpec], *, usual: Join | None = None) -> Separation:
     """Return the separation with the best score: first foreground threshold and prominence, then what is dropped.
 
     The score is that of `tuning.search`. Which pieces are joined is learnt from the contacts in the training images,
@@ -35,6 +35,8 @@ def tune(known: Predicted, scored: Predicted, specs: Mapping[str, MapSpec]) -> S
         Maps, from `predict`, and true labels: of about `KNOWN_IMAGES` training images, and of all validation images.
     specs : dict
         What the maps' values mean.
+    usual : Join or None
+        The join where the training images have too few contacts to learn one from.
     """
 
     def scores(settings: Sequence[Separation]) -> list[Scores]:
@@ -42,7 +44,8 @@ def tune(known: Predicted, scored: Predicted, specs: Mapping[str, MapSpec]) -> S
 
     if specs.keys() & set(LANDSCAPES):
         both = [
-            _joined(Separation(f, p), known, specs) for f, p in itertools.product(tuning.FOREGROUND, tuning.PROMINENCE)
+            _joined(Separation(f, p), known, specs, usual)
+            for f, p in itertools.product(tuning.FOREGROUND, tuning.PROMINENCE)
         ]
     else:
         both = [Separation(f) for f in tuning.FOREGROUND]
@@ -50,6 +53,6 @@ def tune(known: Predicted, scored: Predicted, specs: Mapping[str, MapSpec]) -> S
     return best
 
 
-def _joined(separation: Separation, known: Predicted, specs: Mapping[str, MapSpec]) -> Separation:
+def _joined(separation: Separation, known: Predicted, specs: Mapping[str, MapSpec], usual: Join | None) -> Separation:
     contacts = joining.examples((m for m, _ in known), (t for _, t in known), specs, separation)
-    return dataclasses.replace(separation, join=joining.fit(contacts))
+    return dataclasses.replace(separation, join=joining.fit(contacts) or usual)

@@ -13,6 +13,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from cellseg_device.errors import InputError
 from cellseg_device.model import card as cards
+from cellseg_device.model.card import Join
 from cellseg_device.model.faults import as_model_faults
 from cellseg_device.model.graph import operator_details
 from cellseg_device.stderr import quiet_stderr
@@ -73,6 +74,20 @@ def options_of(source: Path, arch: str) -> Mapping[str, Any]:
         return {k: tuple(v) if isinstance(v, list) else v for k, v in (settings.get("options") or {}).items()}
     older = runs.open_run(source).settings
     return older.options if older.arch == arch else {}
+
+
+def join_of(source: Path) -> Join | None:
+    """Return when touching pieces are one cell by a .tflite model, or by the one that a run started from.
+
+    Raises
+    ------
+    InputError, ModelError
+        If it cannot be read.
+    """
+    if source.is_file() and source.suffix == ".tflite":
+        with as_model_faults(source):
+            return cards.read_from(cards.read_model_file(source)).separation.join
+    return runs.open_run(source).start_join
 
 
 def freeze(network: keras.Model, what: str) -> None:

@@ -27,6 +27,7 @@ from cellseg_host.training.settings import TrainSettings
 
 # Image, targets by head, border weight
 Batch = tuple[Any, Mapping[str, Any], Any]
+_CHECKPOINT = "checkpoint"
 # Takes a step with a batch, at a learning rate, and returns the loss
 Step = Callable[[Batch, float], float]
 
@@ -90,7 +91,7 @@ def fit(
     average = averaging.Average(network) if settings.swa else None
     moving = averaging.MovingAverage(network, settings.moving_average) if settings.moving_average else None
     state = _checkpoint(network, optimizer, average=average, moving=moving)
-    manager = tf.train.CheckpointManager(state, str(path / "checkpoint"), max_to_keep=1)
+    manager = tf.train.CheckpointManager(state, str(path / _CHECKPOINT), max_to_keep=1)
     if manager.latest_checkpoint:
         state.restore(manager.latest_checkpoint)
     history = histories.read(path)[: int(state.epoch)]
@@ -138,6 +139,11 @@ def fit(
                     )
                 past.append(epoch)
                 yield end(epoch)
+
+
+def is_begun(path: Path) -> bool:
+    """Whether a run has a whole checkpoint to go on from: a kill may leave the folder for it, with none."""
+    return tf.train.latest_checkpoint(str(path / _CHECKPOINT)) is not None
 
 
 def _checkpoint(

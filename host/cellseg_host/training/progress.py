@@ -19,7 +19,7 @@ def plan(dataset: Dataset, settings: TrainSettings, path: Path) -> list[str]:
     Raises
     ------
     InputError
-        If the dataset has no image to train on, or none to validate on.
+        If the dataset has no image to train on, or none to validate on, or its sets cannot have these shares.
     """
     of = dataset.split if settings.learns_kinds else dataset.labelled
     train, val = of("train"), of("val")
@@ -46,11 +46,12 @@ def _drawn(entries: Sequence[Entry], settings: TrainSettings) -> list[str]:
     if settings.learns_kinds:
         kinds = sorted(Counter(entry.kind for entry in entries).items())
         return [f"views: {1 / len(kinds):.1%} of the kind {kind} ({plural(number, 'image')})" for kind, number in kinds]
-    if len({entry.set for entry in entries}) < 2:
+    groups = sampling.groups(entries, settings.shares)
+    if len({group.set for group in groups}) < 2:
         return []
     return [
         f"views: {group.share:.1%} of {group.set}, {group.modality} ({plural(group.images, 'image')})"
-        for group in sampling.groups(entries)
+        for group in groups
     ]
 
 

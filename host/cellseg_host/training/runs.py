@@ -29,7 +29,7 @@ import tf_keras as keras
 import cellseg_device
 import cellseg_host
 from cellseg_device.errors import InputError
-from cellseg_device.model.card import Card, Output
+from cellseg_device.model.card import Card, Join, Output
 from cellseg_device.system import files
 from cellseg_host import __version__, architectures
 from cellseg_host.architectures import Architecture
@@ -100,6 +100,12 @@ class Run:
         """The outputs of the network after `architectures.for_inference`."""
         network = architectures.for_inference(self.untrained(), self.heads)
         return architectures.outputs_of(network, self.heads)
+
+    @property
+    def start_join(self) -> Join | None:
+        """When touching pieces are one cell, by the model that the run started from; None if that had no such rule."""
+        join = self.info.get("start_join")
+        return None if join is None else Join(**join)
 
     @property
     def network(self) -> keras.Model:

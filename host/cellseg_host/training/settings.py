@@ -54,6 +54,8 @@ class TrainSettings:
         At most, in each round; an epoch is `steps` batches of random views.
     rounds : int
         Each continues from the best network so far, with a tenth of the learning rate of the one before.
+    shares : mapping of str to float
+        Share of the views by the name of a set; the other sets share what is left (`sampling.groups`).
     steps, batch, side : int
         Batches in an epoch, views in a batch, side of a view in pixels.
     learning_rate : float
@@ -99,6 +101,7 @@ class TrainSettings:
     border_weight: float = BORDER_WEIGHT
     epochs: int = 100
     rounds: int = 1
+    shares: Mapping[str, float] = field(default_factory=dict)
     steps: int = 100
     batch: int = 16
     side: int = 256

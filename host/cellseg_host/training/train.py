@@ -87,12 +87,12 @@ def train(
     elif not cells_in(dataset.labelled("train")):
         raise InputError(f"{dataset.root}: no training image has a cell: there is nothing to learn")
     keras.utils.set_random_seed(settings.seed)
-    begun = (path / "checkpoint").exists()  # which then has the weights
+    begun = loop.is_begun(path)  # and has the weights in its checkpoint
     with _computing_in(settings.precision):
         network = arch.network(heads, **settings.options) if begun else _network(arch, heads, settings)
     if not resume:
         # From here on, only the weights to start from may still be refused
-        run = Run(path, runs.describe(settings, dataset))
+        run = Run(path, runs.describe(settings, dataset) | _start_join(settings))
     job = prepare(run, network, dataset, settings, trained=bool(settings.init))
     if settings.init and not begun:
         say(_start(arch, network, heads, settings, lambda: _few(image for image, _, _ in job.batches(0))))
@@ -134,7 +134,7 @@ def prepare(run: Run, network: keras.Model, dataset: Dataset, settings: TrainSet
     teachers = distillation.load(settings.teachers, heads)
     samples = feed.load_samples(dataset, entries, card, heads, teachers)
     val_samples = feed.load_samples(dataset, val_entries, card, heads)
-    chances = sampling_weights(entries)
+    chances = sampling_weights(entries, settings.shares)
     class_weights = feed.class_weights(samples, chances) if settings.class_weight == "frequency" else (1.0, 1.0)
     chosen = losses.get(settings.loss)
 
@@ -206,6 +206,12 @@ def _with_options_of_init(settings: TrainSettings) -> TrainSettings:
         return settings
     options = initialise.options_of(Path(settings.init), settings.arch)
     return dataclasses.replace(settings, options={**options, **settings.options})
+
+
+def _start_join(settings: TrainSettings) -> dict[str, Any]:
+    """Return what the run notes of the join of the model it goes on from, for where its images have few contacts."""
+    join = initialise.join_of(Path(settings.init)) if settings.init else None
+    return {} if join is None else {"start_join": dataclasses.asdict(join)}
 
 
 def _start(

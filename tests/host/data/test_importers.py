@@ -181,9 +181,10 @@ def test_labels_of_any_whole_numbers_are_imported_and_renumbered(labelled, field
     ("manifest", "last"),
     [
         ("id,split\na,train\nb,val\n", "next: cellseg-host train '{0} it' --out 'runs/{1} it'"),
+        ("id,split\na,train\nb,test\n", "next: cellseg-host train '{0} it' --out 'runs/{1} it'"),
         (
-            "id,split\na,train\nb,test\n",
-            "to train on it, write 'val' into the column 'split' of some rows of {0} it/manifest.csv",
+            "id,split\na,test\nb,test\n",
+            "to train on it, write 'train' into the column 'split' of some rows of {0} it/manifest.csv",
         ),
     ],
 )

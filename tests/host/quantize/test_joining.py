@@ -100,3 +100,9 @@ def test_tuning_learns_the_join_and_drops_what_is_weak():
     assert isinstance(best.join, Join)
     for maps, labels in known:
         assert np.array_equal(label(maps, labels.shape, SPECS, best), labels)
+
+
+@pytest.mark.parametrize("usual", [None, Join(-1.0, 0.5, 0.0, 0.0, 0.0, 0.0)])
+def test_where_too_few_contacts_are_known_the_usual_join_is_kept(usual):
+    few = [(drawn(3, 0.6), truth(3, True))]
+    assert separation.tune(few, few, SPECS, usual=usual).join == usual

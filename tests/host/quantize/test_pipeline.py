@@ -231,3 +231,20 @@ def test_a_network_of_other_channels_is_refused(tiny_run, tiny_dataset, monkeypa
     monkeypatch.setattr(runs.Run, "heads", ("foreground",))
     with pytest.raises(quantize.QuantizationError, match="not one image of 3 channels"):
         quantize.quantize(runs.open_run(tiny_run), tiny_dataset)
+
+
+def test_after_a_start_from_a_model_its_join_is_kept_where_there_are_few_contacts(tiny_dataset, model_path, tmp_path):
+    """Whichever way it came: from the model's file, or from a run that started from it."""
+    settings = TrainSettings(epochs=1, steps=1, batch=2, side=64, init=str(model_path))
+    list(train.train(tiny_dataset, tmp_path / "run", settings))
+    again = dataclasses.replace(settings, init=str(tmp_path / "run"))
+    list(train.train(tiny_dataset, tmp_path / "again", again))
+    join = read_from(model_path.read_bytes()).separation.join
+    assert join is not None
+    for run in ("run", "again"):
+        assert runs.open_run(tmp_path / run).start_join == join
+    made = quantize.int8_model(
+        runs.open_run(tmp_path / "again"), tiny_dataset, tiny_dataset, name="mine", diameter_px=31.5
+    )
+    card = read_from(made)
+    assert (card.name, card.cell_diameter_px, card.separation.join) == ("mine", 31.5, join)

@@ -127,3 +127,22 @@ def test_a_source_that_is_none_is_refused_before_the_run_is_made(tiny_dataset, t
         with pytest.raises(CellsegError, match=words):
             next(train.train(tiny_dataset, tmp_path / "run", settings))
         assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_was_stopped_before_its_first_checkpoint_starts_from_the_model_again(
+    tiny_dataset, model_path, tmp_path, monkeypatch
+):
+    """Not from random weights, although the folder for its checkpoint is there."""
+    settings = TrainSettings(epochs=1, steps=1, batch=2, side=64, init=str(model_path))
+    (whole, *_) = train.train(tiny_dataset, tmp_path / "whole", settings)
+
+    def stop(*arguments, **keywords):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop.tf.train.CheckpointManager, "save", stop)
+        with pytest.raises(KeyboardInterrupt):
+            next(train.train(tiny_dataset, tmp_path / "run", settings))
+    (tmp_path / "run" / "checkpoint").mkdir(exist_ok=True)
+    (resumed, *_) = train.train(tiny_dataset, tmp_path / "run", settings, resume=True)
+    assert resumed.scores == whole.scores
