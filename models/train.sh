@@ -180,20 +180,21 @@ if [ ! -e "$kinds/complete" ]; then
     imported "$kinds" --format labels --format smear=images --kind ldc_brightfield=chamber --kind smear=smear $broad $others
     drawn() { cellseg-host synth "$kinds" --force --kind "$@"; }
     for what in smear phase; do
-        drawn $what -n 60 --seed 100 --size 640x480 --split train
-        drawn $what -n 40 --seed 101 --size 400x360 --split train
+        drawn $what -n 160 --seed 100 --size 640x480 --split train
+        drawn $what -n 100 --seed 101 --size 400x360 --split train
         drawn $what -n 24 --seed 102 --size 640x480 --split val
     done
     drawn empty -n 60 --seed 100 --size 348x260 --split train
     drawn empty -n 20 --seed 120 --size 348x260 --split val
-    drawn histology -n 40 --seed 100 --size 512x384 --split train
-    drawn fluorescence -n 30 --seed 100 --size 512x384 --split train
+    drawn histology -n 60 --seed 100 --size 512x384 --split train
+    drawn tissue -n 40 --seed 100 --size 400x300 --split train
+    drawn fluorescence -n 40 --seed 100 --size 512x384 --split train
     touch "$kinds/complete"
 fi
 trained "$work/kind" "$kinds" --arch kind-net --epochs 25 --steps 200 --side 192 --learning-rate 2.5e-3 \
-    --augment invert=0 --augment scale=0.7,1.35 --augment stretch=0.1 --augment contrast=0.6,1.3 \
-    --augment gamma=0.65,1.5 --augment brightness=0.1 --augment colour=0.12 --augment saturation=0.4 \
-    --augment hue=0.02 --augment stain=0.4 --augment grey=0.06 --augment tint=0.06 --augment blur_px=0.8 \
+    --moving-average 0.995 --augment invert=0 --augment scale=0.7,1.35 --augment stretch=0.1 --augment contrast=0.6,1.3 \
+    --augment gamma=0.65,1.5 --augment brightness=0.1 --augment colour=0.25 --augment saturation=0.5 \
+    --augment hue=0.04 --augment stain=0.6 --augment grey=0.1 --augment tint=0.15 --augment blur_px=0.8 \
     --augment noise=0.04
 cellseg-host quantize "$work/kind" --int8 --data "$kinds" --out "$models/kind.tflite" \
     --follow fluorescence=segment:nuclei --looks-like "fluorescence=fluorescent nuclei" \
