@@ -60,11 +60,14 @@ class Gate:
     sees : str
         ``"field"``: the image as a whole, made small until its longer side is at most `side_px`; or ``"squares"``:
         squares of this side, which together cover it.
+    sure_from : float
+        An image whose class has a lower probability is flagged as unlike what the models are made for.
     """
 
     classes: tuple[GateClass, ...]
     side_px: int
     sees: str
+    sure_from: float = 0.0
 
 
 def parse(raw: object) -> Gate:
@@ -73,7 +76,12 @@ def parse(raw: object) -> Gate:
     classes = given.take("classes")
     if not isinstance(classes, list) or not 2 <= len(classes) <= _MOST_CLASSES:
         raise ValueError(f"'classes' is not a list of 2 to {_MOST_CLASSES}")
-    gate = Gate(tuple(map(_gate_class, classes)), given.whole("side_px", *_SIDE_PX), given.word("sees", SEES))
+    gate = Gate(
+        tuple(map(_gate_class, classes)),
+        given.whole("side_px", *_SIDE_PX),
+        given.word("sees", SEES),
+        given.number("sure_from", 0, 1, 0.0),
+    )
     given.end()
     return gate
 

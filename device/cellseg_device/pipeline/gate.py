@@ -30,10 +30,13 @@ class Verdict:
     found : GateClass
     probability : float
         By the classifier; rounded, so that the text of it is the same on every machine.
+    is_sure : bool
+        Whether that is as much as the gate wants.
     """
 
     found: GateClass
     probability: float
+    is_sure: bool = True
 
     @property
     def flag(self) -> str:
@@ -42,6 +45,8 @@ class Verdict:
             return f"no cells looked for: looks like {self.found.looks_like}"
         if self.found.follows == "flag":
             return f"unlike what the models are made for: looks like {self.found.looks_like}"
+        if not self.is_sure:
+            return f"unlike what the models are made for: looks only a little like {self.found.looks_like}"
         return ""
 
 
@@ -89,8 +94,9 @@ def classify(image: Image, classifier: Classifier) -> Verdict:
     with as_model_faults(classifier.path):
         answers = (classifier.probabilities(view) for view in seen(image, classifier))
         probabilities = max(answers, key=lambda answer: float(answer[-1]))
-    number = int(probabilities.argmax())
-    return Verdict(of(classifier).classes[number], round(float(probabilities[number]), 4))
+    number, gate = int(probabilities.argmax()), of(classifier)
+    probability = round(float(probabilities[number]), 4)
+    return Verdict(gate.classes[number], probability, is_sure=probability >= gate.sure_from)
 
 
 def seen(image: Image, classifier: Classifier) -> Iterator[Levels]:

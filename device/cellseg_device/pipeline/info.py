@@ -75,6 +75,8 @@ def _gate_lines(gate: dict[str, Any]) -> list[str]:
         follows = "nothing is looked for" if found["follows"] == "empty" else f"{found['model'] or 'the default model'}"
         flagged = ", flagged" if found["follows"] == "flag" else ""
         lines.append(f"    {found['name']} (looks like {found['looks_like']}): {follows}{flagged}")
+    if gate["sure_from"]:
+        lines.append(f"    of any class with a probability under {gate['sure_from']:g}: flagged")
     return lines
 
 

@@ -119,6 +119,12 @@ _LAYER_IMAGES = 8
         multiple=True,
         help="What an image of this kind looks like, for the flag: 'a blood smear'.  [default: KIND]",
     ),
+    click.option(
+        "--sure-from",
+        type=click.FloatRange(0, 1),
+        default=0.0,
+        help="Flag an image whose most likely kind has a lower probability than this.  [default: 0, which flags none]",
+    ),
 )
 @section(
     "Check",
@@ -208,6 +214,7 @@ def quantize(
             depth=flags["depth"],
             tuned=qat,
             classes=classes,
+            sure_from=flags["sure_from"],
             like=cards.read_from(cards.read_model_file(Path(flags["like"]))) if flags["like"] else None,
             say=status.update,
         )

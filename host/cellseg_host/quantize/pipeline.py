@@ -128,6 +128,7 @@ def quantize(
     tuned: bool = False,
     like: Card | None = None,
     classes: Classes = MappingProxyType({}),
+    sure_from: float = 0.0,
     say: Callable[[str], None] = lambda _: None,
 ) -> Quantized:
     """Convert a run's best network, attach its card, and compare it with the float network.
@@ -152,6 +153,8 @@ def quantize(
         Convert the run's network after `finetune.finetune`; for ``"int8"``.
     classes : mapping
         Of a classifier, by the name of a class: fields of its `GateClass` that differ from the usual.
+    sure_from : float
+        Of a classifier: see `Gate`.
     like : Card or None
         Of a model of the same network, whose thresholds are used: none are chosen for this one.
     say : callable
@@ -165,7 +168,7 @@ def quantize(
         If the tile does not fit the network, `like` is of another network, or a split has no image.
     """
     _check_tile(run, tile)
-    card = _with_gate(run.card(), tile, classes)
+    card = _with_gate(run.card(), tile, classes, sure_from)
     images = calibrate.images(dataset, card, calibration.images, tile)
     scored = feed.entries(dataset, SPLIT, run.heads)
     before = _float_source(run, card, name, depth)
@@ -314,12 +317,12 @@ def _check_tile(run: Run, tile: Tile | None) -> None:
         raise InputError(f"--tile must be a multiple of {arch.stride} and larger than {2 * arch.margin}")
 
 
-def _with_gate(card: Card, tile: Tile | None, classes: Classes) -> Card:
+def _with_gate(card: Card, tile: Tile | None, classes: Classes, sure_from: float) -> Card:
     """Return a card whose gate has these changes of its classes, and sees squares of the tile."""
     gate = card.gate
     if gate is None:
-        if classes:
-            raise InputError("--follow and --looks-like are for classifiers: leave them out")
+        if classes or sure_from:
+            raise InputError("--follow, --looks-like and --sure-from are for classifiers: leave them out")
         return card
     if tile and gate.sees == "field":
         raise InputError("--tile: a classifier of kinds sees fields of any shape: leave it out")
@@ -332,6 +335,7 @@ def _with_gate(card: Card, tile: Tile | None, classes: Classes) -> Card:
         gate=dataclasses.replace(
             gate,
             classes=tuple(dataclasses.replace(found, **classes.get(found.name, {})) for found in gate.classes),
+            sure_from=sure_from,
             side_px=tile[0] if tile else gate.side_px,
         ),
     )

@@ -11,6 +11,7 @@ from cellseg_device.image.pixels import Image
 from cellseg_device.model import card as cards
 from cellseg_device.model.interpreter import bundled_path
 from cellseg_device.pipeline import models
+from cellseg_device.pipeline.gate import classify, open_gate
 from cellseg_device.pipeline.renewal import Renewal
 from cellseg_device.pipeline.selftest import known_image
 
@@ -55,6 +56,15 @@ def test_the_gate_chooses_a_model_for_each_image(folder):
         "unlike what the models are made for: looks like a blood smear",
     )
     assert chosen[0][0].verdict.flag == ""
+
+
+def test_an_image_that_is_like_no_class_is_flagged(folder, tmp_path):
+    gate = dataclasses.replace(gates.kinds_gate(), sure_from=1.0)
+    path = gates.write_gate(tmp_path / "tint.tflite", gate)
+    verdict = classify(DARK, open_gate(path))
+    assert verdict.found.name == gates.DARK.name
+    assert not verdict.is_sure
+    assert verdict.flag == f"unlike what the models are made for: looks only a little like {gates.DARK.looks_like}"
 
 
 def test_what_is_taken_for_empty_is_by_the_gate(folder):

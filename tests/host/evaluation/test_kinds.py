@@ -1,5 +1,6 @@
 """How well kinds are told apart, counted by hand; and what follows from that."""
 
+import dataclasses
 import math
 
 import pytest
@@ -76,3 +77,10 @@ def test_what_follows_from_the_wrong_kinds():
     )
     empty = Gate((*GATE.classes[:2], GateClass("tissue", "empty", None, "nothing")), 256, "field")
     assert kinds.handling(SCORES, empty) == kinds.Handling(6, 0, 2, 0, 2)
+
+
+def test_what_a_gate_is_not_sure_of_counts_as_flagged():
+    sure = dataclasses.replace(GATE, sure_from=0.6)
+    doubtful = [score("tissue", "tissue", probability=0.55), score("smear", "tissue", probability=0.55)]
+    assert kinds.handling(doubtful, sure) == kinds.Handling(2, 0, unflagged=0, flagged=1, emptied=0)
+    assert kinds.handling(SCORES, sure) == kinds.handling(SCORES, GATE)

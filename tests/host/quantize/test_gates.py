@@ -62,5 +62,5 @@ def test_what_does_not_fit_is_refused(kind_run, light_and_dark, changes, words):
 
 
 def test_classes_are_for_classifiers(tiny_run, tiny_dataset):
-    with pytest.raises(InputError, match="--follow and --looks-like are for classifiers"):
+    with pytest.raises(InputError, match="are for classifiers"):
         pipeline.quantize(open_run(tiny_run), tiny_dataset, classes=CLASSES)
