@@ -19,6 +19,9 @@ from cellseg_host.quantize import joining
 
 # Training images whose contacts, some thousands, are enough to learn the join from
 KNOWN_IMAGES = 200
+# Foreground and prominence are chosen with cells dropped as they usually are in the end: what false cells they bring is
+# then not held against a low foreground threshold
+FIRST_CONFIDENCE = (0.5, 0.8)
 
 Predicted = Sequence[tuple[Maps, np.ndarray]]
 
@@ -49,7 +52,8 @@ def tune(known: Predicted, scored: Predicted, specs: Mapping[str, MapSpec], *, u
         ]
     else:
         both = [Separation(f) for f in tuning.FOREGROUND]
-    [best] = tuning.search(both, scores, np.ones((1, len(scored)))).chosen
+    first = [dataclasses.replace(one, confidence=c) for one in both for c in FIRST_CONFIDENCE]
+    [best] = tuning.search(first, scores, np.ones((1, len(scored)))).chosen
     return best
 
 
