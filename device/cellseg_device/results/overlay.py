@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from cellseg_device.cells import runs, surround
 from cellseg_device.cells.bands import bands
-from cellseg_device.cells.counting import Counting, Counts
+from cellseg_device.cells.counting import Counting
+from cellseg_device.cells.counts import Counts
 from cellseg_device.cells.measure import EDGES, outside_frame
 from cellseg_device.image import normalise
 from cellseg_device.image.pixels import Image

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cellseg_device.cells.counting import Counts
+from cellseg_device.cells.counts import Counts
 from cellseg_device.errors import TRIED_AGAIN, ImageError, OutputError
 from cellseg_device.results import image_files, ledger, schema, tables
 from cellseg_device.results.entry import DONE, FAILED, Entry
