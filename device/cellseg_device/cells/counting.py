@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from cellseg_device.cells import concentration, region, surround
 from cellseg_device.cells.bands import bands
-from cellseg_device.cells.counts import Counts
+from cellseg_device.cells.counts import DEFAULT_FRAME, Counts
 from cellseg_device.cells.measure import EDGES, Cells, count_in_frame
 from cellseg_device.cells.quality import Quality
 from cellseg_device.cells.region import Region
@@ -57,7 +57,7 @@ class Counting:
     min_diameter: Length | None = None
     max_diameter: Length | None = None
     region: Region | None = None
-    frame: tuple[str, ...] = ("top", "left")
+    frame: tuple[str, ...] = DEFAULT_FRAME
     depth_mm: float | None = None
     dilution: float = 1.0
 

@@ -9,6 +9,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+DEFAULT_FRAME = ("top", "left")  # the edges that a cell must not touch to be in the counting frame
+
 
 @dataclass(frozen=True)
 class Stored:
