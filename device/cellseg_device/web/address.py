@@ -90,7 +90,7 @@ def urls(host: str, port: int, token: str | None, further: Collection[str]) -> l
         hosts = [host]
     ends = f"?token={token}" if token else ""
     shown = [f"[{name}]" if ":" in name else name for name in hosts]
-    return [f"https://{name}/{ends}" for name in further] + [f"http://{name}:{port}/{ends}" for name in shown]
+    return [f"http://{name}:{port}/{ends}" for name in shown] + [f"https://{name}/{ends}" for name in further]
 
 
 def _own_address() -> list[str]:

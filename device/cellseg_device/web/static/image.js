@@ -146,7 +146,7 @@ export function showImage(root, query) {
             put(heading, ...about(facts));
             if (former === facts.stamp) return;
             if (!facts.counts) {
-                root.classList.add("failed");
+                root.classList.add("without");
                 put(note, "No picture: the image could not be used.");
                 return;
             }
