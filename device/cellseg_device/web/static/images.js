@@ -12,6 +12,7 @@ const ORDERS = { name: "Name", time: "Time", count: "Count", doubt: "Doubt" };
 const SHOWN = { all: "All images", flagged: "Flagged", failed: "Failed" };
 
 let scrolled = { view: "", top: 0 }; // where the list was left, to come back to
+let used = ""; // what of the tools changed the list, and keeps the focus
 
 /**
  * Show it.
@@ -47,7 +48,7 @@ export function showImages(root, query) {
     const show = select("Show", SHOWN, view.show, (value) => go({ show: value }));
     const turn = el(
         "button",
-        { type: "button", "aria-label": view.descending ? "Descending: turn to ascending" : "Ascending: turn to descending", click: () => go({ descending: view.descending ? 0 : 1 }) },
+        { type: "button", "aria-label": "Turn the order around", "aria-pressed": view.descending ? "true" : "false", click: () => go({ descending: view.descending ? 0 : 1 }) },
         view.descending ? "↓" : "↑",
     );
     const find = el("input", { type: "search", value: view.text, placeholder: "Find a name", "aria-label": "Find a name", change: () => go({ text: find.value }) });
@@ -81,6 +82,10 @@ export function showImages(root, query) {
         scroll,
     );
 
+    const tools = [find, show, order, turn];
+    tools.find((tool) => tool.getAttribute("aria-label") === used)?.focus({ preventScroll: true });
+    used = "";
+
     /**
      * @param {string} label
      * @param {Record<string, string>} options
@@ -95,7 +100,8 @@ export function showImages(root, query) {
 
     /** @param {Partial<typeof view>} change */
     function go(change) {
-        location.hash = address("#/images", { ...view, ...change });
+        used = document.activeElement?.getAttribute("aria-label") ?? "";
+        location.replace(address("#/images", { ...view, ...change }));
     }
 
     /** @param {number} part */
