@@ -24,7 +24,7 @@ MERMAID_ADDRESS = "https://cdn.jsdelivr.net/npm/mermaid@12/dist/mermaid.min.js"
 # them fails the build.
 NAVIGATION = {
     "Count": ["docs/start", "docs/results", "docs/counting", "docs/formats", "docs/troubleshooting"],
-    "On the Pi": ["docs/camera", "docs/unattended", "docs/edge-tpu"],
+    "On the Pi": ["docs/camera", "docs/page", "docs/unattended", "docs/edge-tpu"],
     "On the workstation": ["docs/train", "docs/python-api"],
     "Models": [
         "models/nuclei",

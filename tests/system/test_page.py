@@ -179,6 +179,7 @@ def test_ten_thousand_images_scroll_with_few_rows(environment, counted, browse, 
             wanted = f"field_{first if part < 1 else 9_999}.png"
             tab.locator(".rows .name").get_by_text(wanted, exact=True).wait_for()
             assert tab.locator(".rows li").count() < 40
+        tab.close()
 
 
 def drawn(tab) -> tuple[int, int]:

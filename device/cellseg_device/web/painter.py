@@ -166,7 +166,7 @@ def grey(labels: npt.NDArray[np.uint16]) -> _Array:
     shades = np.full(labels.shape, _GROUND, np.uint8)
     shades[labels > 0] = _CELL
     shades[overlay.outlines(labels) > 0] = _RIM
-    return cv2.merge([shades] * 3)
+    return np.asarray(cv2.merge([shades] * 3))
 
 
 def _field_without_image(entry: Entry, shape: tuple[int, ...]) -> npt.NDArray[np.uint8] | None:

@@ -139,8 +139,8 @@ class _Tries:
 
     def are_too_many(self, client: str) -> bool:
         """Whether an address has to wait."""
-        times = self._times.get(client, ())
-        return len(times) >= MOST_TRIES and time.monotonic() - times[0] < TRIES_S
+        times = self._times.get(client)
+        return times is not None and len(times) >= MOST_TRIES and time.monotonic() - times[0] < TRIES_S
 
     def note(self, client: str) -> None:
         """Note a wrong token."""
