@@ -108,6 +108,7 @@ def test_now_shows_the_newest_and_follows_the_watch(counted, environment, device
         became(tab, "document.querySelector('.newest .viewer').getAttribute('aria-label') === 'Open zz-new.png'")
         tab.locator(".newest .viewer").click()
         tab.locator("aside h1").get_by_text("zz-new.png").wait_for()
+        tab.close()
 
 
 def test_a_name_that_is_markup_is_shown_as_text(page, browse):
@@ -276,3 +277,4 @@ def test_twelve_megapixels_are_shown_and_pointed_at(environment, device, samples
         tab.locator("#cell").fill("100")
         tab.keyboard.press("Tab")
         assert tab.locator(".measures tr").count() > 8
+        tab.close()

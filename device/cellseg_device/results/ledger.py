@@ -134,11 +134,11 @@ class Ledger:
     def recorded_after(self, number: int) -> Iterator[tuple[int, Entry]]:
         """Yield the entries that were written after the one of this number, each with its own, in that order."""
         with self._faults():
-            numbers = self._connection.execute("SELECT seq, image FROM images WHERE seq > ? ORDER BY seq", (number,))
-            for own, image in numbers.fetchall():
-                entry = self.get(image)
-                if entry is not None:
-                    yield own, entry
+            rows = self._connection.execute("SELECT image, seq FROM images WHERE seq > ?", (number,))
+            numbers = dict(rows.fetchall())
+        for entry in self._entries("WHERE seq > ? ORDER BY seq", number):
+            if entry.image in numbers:  # else it came between the two
+                yield numbers[entry.image], entry
 
     def count(self) -> int:
         """Return how many images have an entry."""
