@@ -3,6 +3,16 @@
 const NUMBER = new Intl.NumberFormat("en");
 const TIME = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 
+/** @type {Record<string, string>} */
+const COLUMNS = {
+    centroid_row: "row of the middle",
+    centroid_col: "column of the middle",
+    equivalent_diameter_area: "diameter",
+    axis_major_length: "long axis",
+    axis_minor_length: "short axis",
+    intensity_mean: "mean intensity",
+};
+
 /** @param {number} value */
 export function whole(value) {
     return NUMBER.format(value);
@@ -44,8 +54,7 @@ export function measured(text) {
 export function column(name) {
     const [, stem, unit] = /** @type {string[]} */ (/^(.*?)(?:_(px|um|um2|rad))?$/.exec(name));
     const units = { px: stem === "area" ? "px²" : "px", um: "µm", um2: "µm²", rad: "rad" };
-    const words = stem.replace("equivalent_diameter_area", "diameter").replaceAll("_", " ");
-    return [words, unit ? units[/** @type {keyof typeof units} */ (unit)] : ""];
+    return [COLUMNS[stem] ?? stem.replaceAll("_", " "), unit ? units[/** @type {keyof typeof units} */ (unit)] : ""];
 }
 
 /**
