@@ -8,7 +8,7 @@ DEMO_VENV := .venv-demo
 BIN := $(VENV)/bin
 CHECK_PYTHON := 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "Python 3.11 to 3.13 is needed: make PYTHON=python3.12")'
 
-.PHONY: demo test check lint docs clean
+.PHONY: demo test check lint scripts docs clean
 
 demo: $(DEMO_VENV)/ready
 	rm -rf .demo && mkdir -p .demo/captures && cp models/samples/*.png .demo/captures/
@@ -32,6 +32,17 @@ lint: $(VENV)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo --no-cache
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory scripts; \
+		else echo "npm is missing: the types of the page's scripts are not checked"; fi
+
+# The page's scripts as they are, by the types in their comments
+TYPESCRIPT := 7.0.2
+
+scripts: build/typescript-$(TYPESCRIPT)
+	build/typescript-$(TYPESCRIPT)/node_modules/.bin/tsc --project jsconfig.json
+
+build/typescript-$(TYPESCRIPT):
+	npm install --silent --no-audit --no-fund --prefix $@ typescript@$(TYPESCRIPT) || { rm -rf $@; exit 1; }
 
 # Diagrams are drawn by mermaid.js, out of its npm package; without npm the site's readers fetch it from a CDN
 MERMAID := 12.3.0

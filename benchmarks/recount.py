@@ -20,7 +20,7 @@ from contextlib import closing
 from itertools import count
 from pathlib import Path
 
-from cellseg_device.cells.counting import Counts
+from cellseg_device.cells.counts import Counts
 from cellseg_device.image.source import source_at
 from cellseg_device.model.interpreter import Model, bundled_path
 from cellseg_device.pipeline.models import Models

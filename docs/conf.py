@@ -31,7 +31,7 @@ NAVIGATION = {
         "docs/formats",
         "docs/troubleshooting",
     ],
-    "On the Pi": ["docs/camera", "docs/unattended", "docs/edge-tpu"],
+    "On the Pi": ["docs/camera", "docs/page", "docs/unattended", "docs/edge-tpu"],
     "On the workstation": ["docs/teach", "docs/train", "docs/python-api"],
     "Models": [
         "models/nuclei",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,10 +13,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
 from click.testing import CliRunner
+from serving import HOSTILE, Served, served
 
 
 class Watching:
@@ -139,3 +142,27 @@ def check_results() -> Callable[..., None]:
         assert not list(out.glob("*.tmp")) + list(out.glob(".*.tmp"))
 
     return check
+
+
+@pytest.fixture(scope="session")
+def counted(device, samples, tmp_path_factory) -> Path:
+    """A folder of images that were counted into `cellseg-results` there: samples, a hostile name, and one is gone."""
+    folder = tmp_path_factory.mktemp("counted")
+    for path in samples.glob("*.png"):
+        shutil.copy(path, folder)
+    shutil.copy(samples / "smear.png", folder / HOSTILE)
+    shutil.copy(samples / "dapi16.png", folder / "gone.png")
+    blurred = cv2.GaussianBlur(cv2.imread(str(samples / "hoechst8.png"), -1), (0, 0), 6)
+    cv2.imwrite(str(folder / "blurred.png"), blurred)
+    (folder / "broken.png").write_bytes(b"no image")
+    done = device("watch", folder, "--once", "--pixel-size-um", "0.5", "--region", "circle", "--min-diameter", "8px")
+    assert done.returncode == 1, done.stderr  # for the one that is none
+    (folder / "gone.png").unlink()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def page(counted, environment) -> Iterator[Served]:
+    """The page of `counted`, on this computer alone."""
+    with served(environment, counted) as server:
+        yield server

@@ -10,7 +10,7 @@ import cv2
 import pytest
 import tifffile
 
-from cellseg_device.cells.counting import Counts
+from cellseg_device.cells.counts import Counts
 from cellseg_device.system.csv_text import unescaped
 
 COLUMNS = (

@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
-from cellseg_device.cells.counting import Counts
+from cellseg_device.cells.counts import Counts
 from cellseg_device.image.sandbox import decode_here
 from cellseg_device.model import card
 from cellseg_device.pipeline.models import Models

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from cellseg_device.cells import instances, quality
 from cellseg_device.cells.bands import bands
-from cellseg_device.cells.counting import Counting, Counts, select, sum_up
+from cellseg_device.cells.counting import Counting, select, sum_up
+from cellseg_device.cells.counts import Counts
 from cellseg_device.cells.instances import Limits
 from cellseg_device.cells.measure import Cells, measure
 from cellseg_device.image import decode as decoding

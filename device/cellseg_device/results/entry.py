@@ -6,9 +6,10 @@ import json
 from dataclasses import dataclass
 from types import NoneType
 
-from cellseg_device.cells.counting import Counts
+from cellseg_device.cells.counts import Counts
 
 DONE, FAILED = "done", "failed"
+LABELS, CELLS = ".labels.tif", ".cells.csv"  # how the two files end that every result has, after its stem
 UNKNOWN = ""  # digest of a result file that was about to be written
 
 

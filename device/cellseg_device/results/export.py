@@ -187,14 +187,14 @@ def _attempt(
     reason = None
     contents: dict[str, bytes] = {}
     try:
-        content = _content(folder, entry)
+        content = stored(folder, entry)
         contents |= {path_of[name].name: FORMATS[name].encode(content) for name in missing if name in FORMATS}
         pictures = [name for name in image_files.PICTURES if name in missing]
         if pictures:
             assert originals is not None, "pictures need the images"
-            subject = _subject(entry, content.labels, originals)
+            drawn = subject(entry, content.labels, originals)
             for name in pictures:
-                contents[path_of[name].name] = overlay.make(subject, is_numbered=name == image_files.NUMBERS)
+                contents[path_of[name].name] = overlay.make(drawn, is_numbered=name == image_files.NUMBERS)
     except ImageError as error:
         if isinstance(error, _OtherFilesError) and not is_last and _is_recent(state):
             return None
@@ -252,7 +252,7 @@ def _is_recent(state: _State) -> bool:
     return any(file is not None and abs(time.time() - file[1] * 1e-9) < _TIMEOUT_S for file in state)
 
 
-def _content(folder: Path, entry: Entry) -> Content:
+def stored(folder: Path, entry: Entry) -> Content:
     """Return what is stored of an image; raise ImageError if it is not as it was written."""
     import tifffile
 
@@ -278,7 +278,7 @@ def _content(folder: Path, entry: Entry) -> Content:
         raise ImageError(f"{entry.stem}{image_files.LABELS} is damaged ({error}): count the image again") from None
 
 
-def _subject(entry: Entry, labels: npt.NDArray[np.uint16], originals: Originals) -> overlay.Subject:
+def subject(entry: Entry, labels: npt.NDArray[np.uint16], originals: Originals) -> overlay.Subject:
     """Return what the pictures of an image are made of; raise ImageError if it is missing or has changed."""
     assert entry.counts is not None, "it was counted"
     counting = parse_key(entry.settings or "{}")

@@ -22,10 +22,11 @@ import numpy.typing as npt
 from cellseg_device.cells.measure import Cells
 from cellseg_device.errors import NOT_OURS, ImageError
 from cellseg_device.pipeline.segment import Segmentation
+from cellseg_device.results import entry
 from cellseg_device.results.formats import FORMATS
 from cellseg_device.system import files
 
-LABELS, CELLS = ".labels.tif", ".cells.csv"
+LABELS, CELLS = entry.LABELS, entry.CELLS
 OVERLAY, NUMBERS = "overlay", "numbers"
 # By name, how the files end that are made on request: pictures of the image, and formats of the result alone
 PICTURES = {OVERLAY: ".overlay.jpg", NUMBERS: ".numbers.jpg"}

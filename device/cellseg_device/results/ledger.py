@@ -18,14 +18,16 @@ import sqlite3
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cellseg_device.cells.counting import Counts
+from cellseg_device.cells.counts import Counts
 from cellseg_device.errors import TRIED_AGAIN, OutputError
-from cellseg_device.image.source import Source
 from cellseg_device.results import schema
 from cellseg_device.results.entry import DONE, UNKNOWN, Entry, has_right_types, is_plain_name
 from cellseg_device.system import files
+
+if TYPE_CHECKING:
+    from cellseg_device.image.source import Source
 
 FILE_NAME = "cellseg.sqlite"
 SQLITE_ENDINGS = ("-wal", "-shm", "-journal")  # of SQLite's own files, beside the ledger
@@ -128,6 +130,26 @@ class Ledger:
         with self._faults():
             row = self._connection.execute("SELECT image FROM images WHERE stem = ?", (stem,)).fetchone()
         return str(row[0]) if row else None
+
+    def recorded_after(self, number: int) -> Iterator[tuple[int, Entry]]:
+        """Yield the entries that were written after the one of this number, each with its own, in that order."""
+        with self._faults():
+            rows = self._connection.execute("SELECT image, seq FROM images WHERE seq > ?", (number,))
+            numbers = dict(rows.fetchall())
+        for entry in self._entries("WHERE seq > ? ORDER BY seq", number):
+            if entry.image in numbers:  # else it came between the two
+                yield numbers[entry.image], entry
+
+    def count(self) -> int:
+        """Return how many images have an entry."""
+        with self._faults():
+            return int(self._connection.execute("SELECT count(*) FROM images").fetchone()[0])
+
+    def begun(self) -> list[str]:
+        """Return the images that a process has in hand, or had when it was killed."""
+        with self._faults():
+            rows = self._connection.execute("SELECT image FROM in_hand WHERE is_begun ORDER BY image")
+            return [str(row[0]) for row in rows]
 
     def places_of_bytes(self, sha256: str) -> list[tuple[str, str | None]]:
         """Return name and place of all images with this content, in the order of processing."""

@@ -56,3 +56,16 @@ def locked(folder: Path) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def is_held(folder: Path) -> bool | None:
+    """Whether a process works in a folder, without disturbing one that is about to; None if the system hides it."""
+    try:
+        info = (folder / LOCK_NAME).stat()
+        locks = Path("/proc/locks").read_text(encoding="ascii", errors="replace").splitlines()
+    except FileNotFoundError:
+        return False if Path("/proc/locks").exists() else None
+    except OSError:
+        return None
+    place = f"{os.major(info.st_dev):02x}:{os.minor(info.st_dev):02x}:{info.st_ino}"
+    return any(place in line.split() and "FLOCK" in line for line in locks)

@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from cellseg_device.cells import runs, surround
 from cellseg_device.cells.bands import bands
-from cellseg_device.cells.counting import Counting, Counts
+from cellseg_device.cells.counting import Counting
+from cellseg_device.cells.counts import Counts
 from cellseg_device.cells.measure import EDGES, outside_frame
 from cellseg_device.image import normalise
 from cellseg_device.image.pixels import Image
@@ -104,7 +105,7 @@ def draw(subject: Subject, *, is_numbered: bool = False) -> _Picture:
     whole = np.empty((height + len(strip), full_width, 3), np.uint8)
     whole[height:] = strip
     picture = whole[:height] if width == full_width else np.empty((height, width, 3), np.uint8)
-    normalise.apply_table(_table(image), pixels, picture)
+    normalise.apply_table(levels(image), pixels, picture)
     del pixels  # as large as the picture, or twice as large
     field = None if image.field is None else _scaled(image.field, (height, width))
     if field is not None:
@@ -166,7 +167,7 @@ def _scaled(array: npt.NDArray[Any], shape: tuple[int, int], method: int = cv2.I
     return np.asarray(cv2.resize(array, shape[::-1], interpolation=method))
 
 
-def _table(image: Image) -> npt.NDArray[np.uint8]:
+def levels(image: Image) -> npt.NDArray[np.uint8]:
     """Return the look-up table from the image's values to those of the picture."""
     counts = image.histograms if image.channel is None else normalise.histograms(image.pixels, image.field)
     return normalise.level_table(counts.sum(axis=0), *_PERCENTILES)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cellseg_device.cells.counting import Counts
+from cellseg_device.cells.counts import Counts
 from cellseg_device.errors import ImageError, OutputError
 from cellseg_device.image.dates import as_iso
 from cellseg_device.image.source import LARGEST, mtime_ns, names_as_printed, original

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from cellseg_device.cells.counting import Counting, Counts
+from cellseg_device.cells.counting import Counting
+from cellseg_device.cells.counts import Counts
 from cellseg_device.errors import ImageError
 from cellseg_device.image.source import Source
 from cellseg_device.pipeline.models import Choice

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cellseg_device.cells.counting import Counts
+from cellseg_device.cells.counts import Counts
 from cellseg_device.results.entry import DONE, FAILED
 
 _FIRST_SCHEMA = f"""

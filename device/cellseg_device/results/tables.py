@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cellseg_device.cells.counting import Counts
-from cellseg_device.results import image_files
-from cellseg_device.results.entry import DONE, FAILED, Entry
+from cellseg_device.cells.counts import Counts
+from cellseg_device.results.entry import DONE, FAILED, LABELS, Entry
 from cellseg_device.system import files
 from cellseg_device.system.csv_text import csv_bytes, heading_of
 
@@ -76,7 +75,7 @@ def _row(entry: Entry) -> list[object]:
         "image": entry.image,
         "modified_at": modified_at,
         "model": entry.model,
-        "labels": f"{entry.stem}{image_files.LABELS}",
+        "labels": f"{entry.stem}{LABELS}",
     }
     return [values[name] for name in COUNTS_COLUMNS]
 

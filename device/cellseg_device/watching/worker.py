@@ -8,7 +8,8 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
 
-from cellseg_device.cells.counting import Counting, Counts
+from cellseg_device.cells.counting import Counting
+from cellseg_device.cells.counts import Counts
 from cellseg_device.errors import KILLS, TRIED_AGAIN, ImageError
 from cellseg_device.image.sandbox import Decode, decode_here
 from cellseg_device.image.source import Source

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cellseg_device.cells.counting import Counts
+from cellseg_device.cells.counts import Counts
 from cellseg_device.errors import TRIED_AGAIN, ImageError, OutputError
 from cellseg_device.results import image_files, ledger, schema, tables
 from cellseg_device.results.entry import DONE, FAILED, Entry
@@ -626,7 +626,7 @@ def test_a_new_field_of_the_counts_is_a_column_of_the_ledger_by_its_definition_a
     out.close()
     package = Path(image_files.__file__).parents[1]
     shutil.copytree(package, tmp_path / "cellseg_device")
-    module = tmp_path / "cellseg_device" / "cells" / "counting.py"
+    module = tmp_path / "cellseg_device" / "cells" / "counts.py"
     field = "    flags: str = _stored("
     line = f'    dead: int | None = _stored("INTEGER", column=25, since={schema.VERSION + 1})\n\n'
     text = module.read_text()

@@ -1,0 +1,234 @@
+"""The process that draws pictures: it decodes originals (in the sandbox), reads label images, and answers in order.
+
+A request is a line of JSON; the answer is a line of JSON with the number of bytes that follow it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from cellseg_device.cells import region
+from cellseg_device.cells.counting import parse_key
+from cellseg_device.errors import ImageError, OutputError
+from cellseg_device.image import normalise
+from cellseg_device.image.sandbox import Decoder
+from cellseg_device.results import export, overlay
+from cellseg_device.results.entry import DONE, Entry
+from cellseg_device.results.export import Originals
+from cellseg_device.results.ledger import FILE_NAME, Ledger
+from cellseg_device.system import memory
+
+THUMBNAIL, PICTURE, LABELS = "thumbnail", "picture", "labels"
+
+_THUMBNAIL_PX = 320  # of its longer side
+_MOST_PX, _MOST_SIDE_PX = 16_000_000, 8192  # of a picture: more is more than telephones show
+_THUMBNAIL_QUALITY, _QUALITY = 80, 90
+_GROUND, _CELL, _RIM = 48, 90, 150  # greys in place of an original
+_PNG_EFFORT = 1
+_NICE = 10  # counting goes first
+
+_Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What the pictures of an image are drawn from.
+
+    Attributes
+    ----------
+    pixels : ndarray of uint8, shape (height, width, 3)
+        RGB, in the contrast of the overlay.
+    labels : ndarray of uint16, shape (height, width)
+    field : ndarray of uint8, shape (height, width), or None
+        255 where cells were looked for; None for everywhere.
+    note : str
+        Why the original is not shown; empty if it is.
+    """
+
+    pixels: _Array
+    labels: npt.NDArray[np.uint16]
+    field: npt.NDArray[np.uint8] | None
+    note: str
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A picture as a file.
+
+    Attributes
+    ----------
+    kind : str
+        Its media type.
+    data : bytes
+    note : str
+        As in `Scene`.
+    """
+
+    kind: str
+    data: bytes
+    note: str
+
+
+class Studio:
+    """Draws the pictures of a results folder.
+
+    Parameters
+    ----------
+    out : Path
+        The output folder.
+    originals : Originals
+        The images.
+    """
+
+    def __init__(self, out: Path, originals: Originals) -> None:
+        self._out, self._originals = out, originals
+        self._latest: tuple[Entry, dict[str, Drawn]] | None = None
+
+    def draw(self, what: str, image: str) -> Drawn:
+        """Return a picture: `THUMBNAIL`, `PICTURE` or `LABELS`.
+
+        Raises
+        ------
+        ImageError
+            If there is no result of the image, or it is not as it was written.
+        OutputError, OSError
+            As `Ledger` does.
+        """
+        with closing(Ledger(self._out / FILE_NAME, is_for_reading=True)) as ledger:
+            entry = ledger.get(image)
+        if entry is None or entry.status != DONE:
+            raise ImageError("has no result: count it again")
+        if what == THUMBNAIL:
+            return thumbnail(self._scene(entry))
+        if self._latest is None or self._latest[0] != entry:
+            scene = self._scene(entry)
+            self._latest = entry, {PICTURE: picture(scene), LABELS: label_picture(scene)}
+        return self._latest[1][what]
+
+    def _scene(self, entry: Entry) -> Scene:
+        labels = export.stored(self._out, entry).labels
+        try:
+            subject = export.subject(entry, labels, self._originals)
+        except ImageError as error:
+            return Scene(grey(labels), labels, _field_without_image(entry, labels.shape), error.message)
+        pixels = np.empty((*labels.shape, 3), np.uint8)
+        normalise.apply_table(overlay.levels(subject.image), subject.image.pixels, pixels)
+        return Scene(pixels, labels, subject.image.field, "")
+
+
+def thumbnail(scene: Scene) -> Drawn:
+    """Return the image in a small picture."""
+    side = max(scene.labels.shape)
+    return _jpeg(_scaled(scene.pixels, min(_THUMBNAIL_PX / side, 1), cv2.INTER_AREA), _THUMBNAIL_QUALITY, scene.note)
+
+
+def picture(scene: Scene) -> Drawn:
+    """Return the image, without outlines; smaller than it is where it is very large."""
+    return _jpeg(_scaled(scene.pixels, scale(scene.labels.shape), cv2.INTER_AREA), _QUALITY, scene.note)
+
+
+def label_picture(scene: Scene) -> Drawn:
+    """Return the labels as a PNG of the size of `picture`.
+
+    Red is the low byte of a label, green the high one, since a browser reads no 16 bits; blue is 255 where cells were
+    looked for.
+    """
+    factor = scale(scene.labels.shape)
+    labels = _scaled(scene.labels, factor, cv2.INTER_NEAREST)
+    low, high = (labels & 0xFF).astype(np.uint8), (labels >> 8).astype(np.uint8)
+    field = np.full_like(low, 255) if scene.field is None else _scaled(scene.field, factor, cv2.INTER_NEAREST)
+    done, data = cv2.imencode(".png", cv2.merge([field, high, low]), (cv2.IMWRITE_PNG_COMPRESSION, _PNG_EFFORT))
+    if not done:
+        raise RuntimeError("OpenCV could not encode a PNG")
+    return Drawn("image/png", bytes(data), scene.note)
+
+
+def scale(shape: tuple[int, ...]) -> float:
+    """Return the scale at which an image of this shape is shown: 1, or less where it is very large."""
+    height, width = shape[:2]
+    return min(1.0, math.sqrt(_MOST_PX / (height * width)), _MOST_SIDE_PX / max(height, width))
+
+
+def grey(labels: npt.NDArray[np.uint16]) -> _Array:
+    """Return a picture of the cells alone, in place of an original."""
+    shades = np.full(labels.shape, _GROUND, np.uint8)
+    shades[labels > 0] = _CELL
+    shades[overlay.outlines(labels) > 0] = _RIM
+    return np.asarray(cv2.merge([shades] * 3))
+
+
+def _field_without_image(entry: Entry, shape: tuple[int, ...]) -> npt.NDArray[np.uint8] | None:
+    """Return where cells were looked for, as far as the ledger tells: where the settings, or what was found, say so."""
+    assert entry.counts is not None, "it was counted"
+    counting = parse_key(entry.settings or "{}")
+    inside = region.recalled(counting.region)
+    if inside is None and entry.counts.surround:
+        inside = region.parse(entry.counts.surround.partition("around ")[2])
+    if inside is None or inside.kind == "whole":
+        return None
+    return region.draw(inside, (shape[0], shape[1]))
+
+
+def _scaled(array: _Array, factor: float, method: int) -> _Array:
+    if factor == 1:
+        return array
+    height, width = (max(round(side * factor), 1) for side in array.shape[:2])
+    return np.asarray(cv2.resize(array, (width, height), interpolation=method))
+
+
+def _jpeg(pixels: _Array, quality: int, note: str) -> Drawn:
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, quality))
+    if not done:
+        raise RuntimeError("OpenCV could not encode a JPEG")
+    return Drawn("image/jpeg", bytes(data), note)
+
+
+def serve(draw: Callable[[str, str], Drawn], requests: BinaryIO, answers: BinaryIO) -> None:
+    """Answer requests until there are no more."""
+    for line in requests:
+        request = json.loads(line)
+        try:
+            drawn = draw(request["what"], request["image"])
+            head, data = {"kind": drawn.kind, "note": drawn.note}, drawn.data
+        except (ImageError, OutputError) as error:
+            head, data = {"error": error.message}, b""
+        except MemoryError:
+            head, data = {"error": "needs more memory than there is"}, b""
+        except OSError as error:
+            head, data = {"error": f"cannot be read ({error.strerror}): check the disk"}, b""
+        answers.write(json.dumps(head | {"bytes": len(data)}).encode() + b"\n" + data)
+        answers.flush()
+
+
+def main(out: Path, folder: Path | None) -> None:
+    """Draw what standard input asks for.
+
+    Parameters
+    ----------
+    out : Path
+        The output folder.
+    folder : Path or None
+        Where the originals are; None for where `export` looks for them.
+    """
+    os.nice(_NICE)
+    memory.return_large_blocks()
+    cv2.setNumThreads(1)
+    folders = (out.absolute().parent, out) if folder is None else (folder, out.absolute().parent)
+    with Decoder() as decoder:
+        serve(Studio(out, Originals.under(folders, out, decoder.decode)).draw, sys.stdin.buffer, sys.stdout.buffer)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else None)
