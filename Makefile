@@ -42,7 +42,7 @@ scripts: build/typescript-$(TYPESCRIPT)
 	build/typescript-$(TYPESCRIPT)/node_modules/.bin/tsc --project jsconfig.json
 
 build/typescript-$(TYPESCRIPT):
-	npm install --silent --no-audit --no-fund --prefix $@ typescript@$(TYPESCRIPT) || { rm -rf $@; exit 1; }
+	npm install --silent --no-audit --no-fund --fetch-retries 5 --prefix $@ typescript@$(TYPESCRIPT) || { rm -rf $@; exit 1; }
 
 # Diagrams are drawn by mermaid.js, out of its npm package; without npm the site's readers fetch it from a CDN
 MERMAID := 12.3.0
