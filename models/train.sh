@@ -201,4 +201,5 @@ cellseg-host quantize "$work/kind" --int8 --data "$kinds" --out "$models/kind.tf
     --follow tissue=segment:nuclei --looks-like "tissue=stained tissue or cells" \
     --follow chamber=segment:chamber --looks-like "chamber=cells in a counting chamber" \
     --follow smear=flag:nuclei --looks-like "smear=a blood smear" \
-    --follow other=flag:nuclei --looks-like "other=phase contrast, or something else that is not nuclei"
+    --follow other=flag:nuclei --looks-like "other=phase contrast, or something else that is not nuclei" \
+    --sure-from 0.55
