@@ -185,7 +185,8 @@ def perform(trial: Trial, known: Mapping[str, list[Field]], work: Path) -> dict[
         raise SystemExit(f"{' '.join(command)}: {done.stderr}")
     is_accepted = done.returncode == 0
     after = Model(out, 2) if is_accepted else start
-    plain = known[PLAIN]
+    learnt = {images[i].name for i in order[: trial.number]}
+    plain = [field for field in known[PLAIN] if field.name not in learnt]  # without twins of what was learnt from
     return {
         **dataclasses.asdict(trial),
         "cells": sum(int(one.labels.max(initial=0)) for one in mine),

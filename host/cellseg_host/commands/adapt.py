@@ -167,7 +167,7 @@ def adapt(
             found = run(request, kept, place, watcher)
             page = written.write(found, out, place)
     except KeyboardInterrupt:
-        raise StoppedError(f"stopped; continue with: {again}") from None
+        raise StoppedError(f"stopped; continue with: {again}{' --anyway' if anyway else ''}") from None
     _print(found, out, page, as_json=as_json)
     if found.data is None and found.verdict is not None:
         raise NotBetterError(
