@@ -259,6 +259,12 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", MARKDOWN, ids=named)
+def test_a_page_has_no_marks_of_a_merge(page):
+    marks = re.findall(r"^(?:<{7}|>{7})(?: .*)?$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert marks == []
+
+
+@pytest.mark.parametrize("page", MARKDOWN, ids=named)
 def test_links_lead_somewhere(page):
     text = re.sub(r"`[^`\n]*`(?!\])", "", prose(page))
     for target in re.findall(r"\]\(([^)\s]+)\)", text):

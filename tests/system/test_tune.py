@@ -133,8 +133,23 @@ def test_corrections_that_will_not_do_are_refused_in_one_line(device, crops, mod
     assert "crop 2: the labels are 9×9 pixels, the image 160×160" in refusal(device, path)
 
 
+def test_masks_are_refused_and_cells_in_several_pieces_noted(device, crops, spoilt, tmp_path):
+    path = tmp_path / "corrections.zip"
+    write(path, [dataclasses.replace(crop, labels=(crop.labels > 0).astype(np.uint16)) for crop in crops])
+    assert "the labels are masks, with one number for all cells of an image" in refusal(device, path)
+    merged = np.where(crops[0].labels == 2, 1, crops[0].labels).astype(np.uint16)
+    write(path, [dataclasses.replace(crops[0], labels=merged), crops[1]])
+    result = device("tune", path, "--model", spoilt)
+    assert result.returncode in (0, 1)
+    assert "in several pieces in the labels of crop 1: give each cell a number of its own" in result.stderr
+
+
 def test_places_that_cannot_be_written_are_refused_before_the_work(device, corrections, tmp_path):
     assert "does not end in .tflite" in refusal(device, corrections, "--out", tmp_path / "mine.zip")
+    (tmp_path / "folder.tflite").mkdir()
+    assert "folder.tflite cannot be written: choose another" in refusal(
+        device, corrections, "--out", tmp_path / "folder.tflite", "--force"
+    )
     assert "is not a folder: make it" in refusal(device, corrections, "--out", tmp_path / "none" / "mine.tflite")
     assert "only says what an image shows" in refusal(device, corrections, "--model", "models/kind.tflite")
 

@@ -87,6 +87,7 @@ def tune(
 
     return_large_blocks()
     corrected = read(corrections)
+    _check_labels(corrected)
     path = model or _bundled(corrected.card)
     loaded = Model(path, threads or default_threads())
     out = out or (path.parent if model else Path()) / f"{loaded.card.name}{_TUNED}"
@@ -135,6 +136,21 @@ def _check_place(out: Path, model: Path, *, force: bool) -> None:
         raise InputError(f"{out} does not end in .tflite: choose such a name")
     if not out.parent.is_dir():
         raise OutputError(f"{out.parent} is not a folder: make it, or choose another --out")
+    if out.is_dir() or not os.access(out.parent, os.W_OK | os.X_OK):
+        raise OutputError(f"{out} cannot be written: choose another --out")
+
+
+def _check_labels(corrections: Corrections) -> None:
+    """Raise for labels that are masks, and warn of cells in several pieces."""
+    from cellseg_device.cells.pieces import pieces_of
+    from cellseg_device.results.correction_faults import note_of_pieces
+
+    try:
+        note = note_of_pieces({item.name: pieces_of(corrections.labels(item)) for item in corrections.items})
+    except InputError as error:
+        raise InputError(f"{corrections.path}: {error}") from None
+    if note:
+        say_warning(note)
 
 
 def _tuned(model: Model, corrections: Corrections) -> Tuning:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from cellseg_device.cells.pieces import pieces_of
 from cellseg_device.errors import InputError
+from cellseg_device.results.correction_faults import listed, note_of_pieces
 from cellseg_device.results.correction_file import Corrections, Item
 from cellseg_device.results.formats.label_images import consecutive
 from cellseg_device.units import plural
 
 SPECK_PX = 4  # a labelled cell of fewer pixels is a slip of the hand
-_NAMED = 3  # images that a line names
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Checked:
     cells : tuple of int
         For each its cells, without specks.
     notes : tuple of str
-        What was left out.
+        What was left out, or may be wrong.
     digest : str
         SHA-256 of names, pixels and labels.
     """
@@ -61,6 +61,7 @@ def check(corrections: Corrections, *, anyway: bool = False) -> Checked:
         by.
     """
     items, cells, alike, speckled, specks = [], [], [], [], 0
+    pieces: dict[str, npt.NDArray[np.int64]] = {}
     known: dict[str, str] = {}
     whole = hashlib.sha256()
     for item in corrections.items:
@@ -74,6 +75,7 @@ def check(corrections: Corrections, *, anyway: bool = False) -> Checked:
             specks += dropped
             speckled.append(item.name)
         whole.update(f"{item.name}\0{item.ends}\0{digest.hexdigest()}\0".encode() + kept.tobytes())
+        pieces[item.name] = pieces_of(kept)
         items.append(item)
         cells.append(int(kept.max(initial=0)))
     if not items:
@@ -84,11 +86,17 @@ def check(corrections: Corrections, *, anyway: bool = False) -> Checked:
         )
     notes = []
     if alike:
-        notes.append(f"{plural(len(alike), 'image')} left out, the same as others: {_named(alike)}")
+        notes.append(f"{plural(len(alike), 'image')} left out, the same as others: {listed(alike)}")
     if speckled:
         notes.append(
-            f"{plural(specks, 'speck')} of fewer than {SPECK_PX} px left out of the labels of {_named(speckled)}"
+            f"{plural(specks, 'speck')} of fewer than {SPECK_PX} px left out of the labels of {listed(speckled)}"
         )
+    try:
+        in_pieces = note_of_pieces(pieces)
+    except InputError as error:
+        raise InputError(f"{corrections.path}: {error}") from None
+    if in_pieces:
+        notes.append(in_pieces)
     checked = Checked(tuple(items), tuple(cells), tuple(notes), whole.hexdigest())
     if not checked.can_judge and not anyway:
         raise InputError(f"{corrections.path}: {_too_few(checked, len(alike))}")
@@ -112,8 +120,3 @@ def _too_few(checked: Checked, alike: int) -> str:
         f"{what}, which leaves none to judge the new model by: correct more images, or add --anyway to write a model "
         "that nothing proves better"
     )
-
-
-def _named(names: Sequence[str]) -> str:
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -66,7 +66,7 @@ def fit(
 
     diameter_px = _diameter_px(material, fold)
     given = from_mapping(settings.training(start.settings(), diameter_px))
-    for epoch in train(dataset, run, given, resume=is_begun, on_step=count):
+    for epoch in train(dataset, run, given, resume=is_begun, on_step=count, on_start=lambda _: None):
         done = epoch.epoch * settings.steps
     on_step(settings.epochs * settings.steps)
     data = quantize.int8_model(

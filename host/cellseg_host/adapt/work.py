@@ -16,7 +16,7 @@ from cellseg_host.data.whole_folder import check_new, check_place
 from cellseg_host.sweep.locks import locked
 
 _ABOUT, _LOCK = "adapt.json", ".lock"
-_HINT = "--resume what was begun in it, or choose another --work"
+_HINT = "--resume what was begun in it, remove it, or choose another --work"
 # What a request is, and how one says that it differs
 _PARTS = {
     "corrections": "other corrections",
@@ -78,6 +78,6 @@ def _check_same(file: Path, about: Mapping[str, Any]) -> None:
         raise InputError(f"{file}: is damaged: choose another --work") from None
     if differing:
         raise InputError(
-            f"{file.parent}: was begun with {' and '.join(differing)}: resume it as it was begun, or choose another "
-            "--work"
+            f"{file.parent}: was begun with {' and '.join(differing)}: resume it as it was begun, remove it, or choose "
+            "another --work"
         )

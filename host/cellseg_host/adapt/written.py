@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _PAGE = ".html"
 _MARK = b"<title>Adapted model"
+_FLATBUFFER = b"TFL3"  # from the fifth byte on
 REFUSED = "page.html"  # in the work folder: the page about a model that was not written
 
 
@@ -23,13 +24,15 @@ def check_out(out: Path) -> None:
     Raises
     ------
     InputError
-        If its name is not that of a model, or the page would replace a file that is not one.
+        If its name is not that of a model, or model or page would replace a file that is not one.
     OutputError
         If it cannot be made.
     """
     if out.suffix != ".tflite":
         raise InputError(f"--out {out}: is not the name of a model: end it with .tflite")
     check_place(out.parent)
+    if not files.may_replace(out, lambda start: start[4:8] == _FLATBUFFER):
+        raise InputError(f"{out}: is a file that is not a model, and would be replaced: choose another --out")
     page = out.with_suffix(_PAGE)
     if not files.may_replace(page, lambda start: _MARK in start):
         raise InputError(f"{page}: would be replaced by the page about the model: choose another --out")

@@ -136,38 +136,26 @@ def adapt(
 
     Exit codes: 0 the new model was written, 1 it is not better, 2 the command cannot work as given.
     """
-    from cellseg_device.results import correction_file
-    from cellseg_host.adapt import corrected
-    from cellseg_host.adapt import start as starts
-    from cellseg_host.adapt.written import check_out
-    from cellseg_host.commands.console import StoppedError
-    from cellseg_host.data.dataset import load
-    from cellseg_host.tensorflow_quietly import import_tensorflow
-
-    check_out(out)
-    known = correction_file.read(corrections)
-    start = starts.find(init, known.card, known.model_sha256, corrections)
-    if out.exists() and out.samefile(start.path):
-        raise InputError(f"{out}: is the model to start from: choose another --out")
-    replayed = load(replay) if replay else None
-    checked = corrected.check(known, anyway=anyway)
-    if not as_json:
-        click.echo("\n".join([*_plan(known, checked, start), "loading TensorFlow …"]))
-    import_tensorflow()
     from cellseg_host.adapt import work as works
-    from cellseg_host.adapt import written
-    from cellseg_host.adapt.adapt import Request
-    from cellseg_host.adapt.adapt import adapt as run
+    from cellseg_host.commands.console import StoppedError
 
-    request = Request(known, checked, start, replayed, Settings(**training), out.stem, anyway)
+    settings = Settings(**training)
     place = work or out.with_suffix(".adapt")
     again = _again(corrections, out, {"init": init, "replay": replay, "work": work, **training})
     try:
-        with works.opened(place, request.about(), start, resume=resume) as kept, _watched(quiet=as_json) as watcher:
-            found = run(request, kept, place, watcher)
-            page = written.write(found, out, place)
+        found, page = _adapted(
+            corrections,
+            out,
+            place,
+            settings,
+            init=init,
+            replay=replay,
+            anyway=anyway,
+            resume=resume,
+            quiet=as_json,
+        )
     except KeyboardInterrupt:
-        raise StoppedError(f"stopped; continue with: {again}") from None
+        raise StoppedError(f"stopped; continue with: {again}{' --anyway' if anyway else ''}") from None
     _print(found, out, page, as_json=as_json)
     if found.data is None and found.verdict is not None:
         raise NotBetterError(
@@ -176,6 +164,47 @@ def adapt(
         )
     if work is None:
         works.remove(place)
+
+
+def _adapted(
+    path: Path,
+    out: Path,
+    place: Path,
+    settings: Settings,
+    *,
+    init: Path | None,
+    replay: Path | None,
+    anyway: bool,
+    resume: bool,
+    quiet: bool,
+) -> tuple[Adapted, Path]:
+    """Return what came of it, and the page that was written."""
+    from cellseg_device.results import correction_file
+    from cellseg_host.adapt import corrected
+    from cellseg_host.adapt import start as starts
+    from cellseg_host.adapt.written import check_out
+    from cellseg_host.data.dataset import load
+    from cellseg_host.tensorflow_quietly import import_tensorflow
+
+    check_out(out)
+    known = correction_file.read(path)
+    start = starts.find(init, known.card, known.model_sha256, path)
+    if out.exists() and out.samefile(start.path):
+        raise InputError(f"{out}: is the model to start from: choose another --out")
+    replayed = load(replay) if replay else None
+    checked = corrected.check(known, anyway=anyway)
+    if not quiet:
+        click.echo("\n".join([*_plan(known, checked, start), "loading TensorFlow …"]))
+    import_tensorflow()
+    from cellseg_host.adapt import work as works
+    from cellseg_host.adapt import written
+    from cellseg_host.adapt.adapt import Request
+    from cellseg_host.adapt.adapt import adapt as run
+
+    request = Request(known, checked, start, replayed, settings, out.stem, anyway)
+    with works.opened(place, request.about(), start, resume=resume) as kept, _watched(quiet=quiet) as watcher:
+        found = run(request, kept, place, watcher)
+        return found, written.write(found, out, place)
 
 
 def _plan(known: Corrections, checked: Checked, start: Start) -> list[str]:

@@ -51,6 +51,7 @@ def train(
     *,
     resume: bool = False,
     on_step: Callable[[int, int], None] = lambda *_: None,
+    on_start: Callable[[str], object] = say,
 ) -> Generator[Epoch]:
     """Train a network, yielding each epoch as it ends.
 
@@ -65,6 +66,8 @@ def train(
         Continue the run in `path`, with the settings it was started with; otherwise `path` must be empty.
     on_step : callable
         Called with (steps done, steps in an epoch).
+    on_start : callable
+        Called with a line that says which weights it starts from.
 
     Raises
     ------
@@ -95,7 +98,7 @@ def train(
         run = Run(path, runs.describe(settings, dataset) | _start_join(settings))
     job = prepare(run, network, dataset, settings, trained=bool(settings.init))
     if settings.init and not begun:
-        say(_start(arch, network, heads, settings, lambda: _few(image for image, _, _ in job.batches(0))))
+        on_start(_start(arch, network, heads, settings, lambda: _few(image for image, _, _ in job.batches(0))))
     initialise.freeze(network, settings.freeze)
     if not resume:
         runs.create(path, settings, run.info)

@@ -59,18 +59,20 @@ def test_labels_of_another_size_are_refused_by_the_image_s_name(write_correction
     ("out", "message"),
     [
         ("mine.model", "is not the name of a model: end it with .tflite"),
+        ("diary.tflite", "diary.tflite: is a file that is not a model, and would be replaced: choose another --out"),
         ("mine.tflite", "mine.html: would be replaced by the page about the model: choose another --out"),
         ("start.tflite", "is the model to start from: choose another --out"),
     ],
 )
 def test_an_out_that_would_harm_is_refused_at_once(write_corrections, model_path, tmp_path, out, message):
     folder = write_corrections(tmp_path / "mine")
-    (tmp_path / "mine.html").write_text("my diary")
+    for name in ("mine.html", "diary.tflite"):
+        (tmp_path / name).write_text("my diary")
     shutil.copy(model_path, tmp_path / "start.tflite")
     done = adapt(folder, "--out", tmp_path / out, "--init", tmp_path / "start.tflite")
     assert done.exit_code == 2
     assert message in done.stderr
-    assert (tmp_path / "mine.html").read_text() == "my diary"
+    assert {(tmp_path / name).read_text() for name in ("mine.html", "diary.tflite")} == {"my diary"}
 
 
 @pytest.mark.slow
@@ -78,7 +80,7 @@ def test_it_adapts_proves_and_says_so(write_corrections, environment, tmp_path):
     """And with the same seed it makes the same model, be it killed in between."""
     folder = write_corrections(tmp_path / "mine", 2)
     done = adapt(folder, "--out", tmp_path / "a" / "mine.tflite", *FEW, "--json", "--work", tmp_path / "work")
-    assert done.exit_code == 0, done.stderr
+    assert (done.exit_code, done.stderr) == (0, "")
     document = json.loads(done.stdout)
     held = document["held_out"]
     assert document["better"]

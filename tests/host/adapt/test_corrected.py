@@ -49,6 +49,15 @@ def test_specks_are_left_out_of_the_labels(write_corrections, tmp_path):
     assert without_specks(labels).max() == cells
 
 
+def test_cells_in_several_pieces_are_noted(write_corrections, tmp_path):
+    labels = labels_of(write_corrections(tmp_path), "field1.png")
+    labels[labels == 2] = 1
+    save_png(tmp_path / "labels" / "field1.png", labels)
+    assert checked(tmp_path).notes == (
+        "1 cell is in several pieces in the labels of field1: give each cell a number of its own",
+    )
+
+
 def test_what_was_changed_has_another_digest(write_corrections, tmp_path):
     before = checked(write_corrections(tmp_path)).digest
     assert checked(tmp_path).digest == before
@@ -80,6 +89,11 @@ def spoil_all(folder):
     save_png(folder / "labels" / "field0.png", np.zeros((128, 144), np.uint16))
 
 
+def spoil_numbers(folder):
+    for path in (folder / "labels").iterdir():
+        save_png(path, (labels_of(folder, path.name) > 0).astype(np.uint16) * 255)
+
+
 def spoil_size(folder):
     save_png(folder / "labels" / "field1.png", np.ones((100, 144), np.uint16))
 
@@ -91,6 +105,10 @@ def spoil_size(folder):
         (spoil_alike, "all 3 images are the same, which leaves none to judge"),
         (spoil_all_but_one, "only 1 of 3 images has cells, which leaves none to judge"),
         (spoil_all, "no corrected image has a cell, so nothing can be learnt: correct images with cells"),
+        (
+            spoil_numbers,
+            "the labels are masks, with one number for all cells of an image: give each cell a number of its",
+        ),
         (spoil_size, "field1"),
     ],
 )

@@ -30,7 +30,7 @@ def test_a_start_model_is_kept_in_it(tmp_path, start):
 
 def test_what_was_begun_is_gone_on_with_only_if_asked(tmp_path, start):
     begin(tmp_path / "work", start)
-    with pytest.raises(InputError, match="is not empty: --resume what was begun in it, or choose another --work"):
+    with pytest.raises(InputError, match="is not empty: --resume what was begun in it, remove it, or choose another"):
         begin(tmp_path / "work", start)
     with work.opened(tmp_path / "work", ABOUT, start, resume=True) as kept:
         assert kept.path.is_file()
