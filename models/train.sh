@@ -37,10 +37,13 @@ averaged() { # NAME, and the RUNs whose mean it is
     cellseg-host average "$@" --out "$out"
 }
 
-released() { # NAME of its run, and its DATA: for any size of image and for an Edge TPU
-    quantized "$work/$1" "$models/$1.tflite" "$2" --name "$1"
+released() { # NAME of its run, its DATA, and more flags: for any size of image and for an Edge TPU
+    name=$1 on=$2
+    shift 2
+    quantized "$work/$name" "$models/$name.tflite" "$on" --name "$name" "$@"
     for tile in 256 512; do
-        quantized "$work/$1" "$models/static/$1-$tile.tflite" "$2" --name "$1" --tile "$tile" --like "$models/$1.tflite"
+        quantized "$work/$name" "$models/static/$name-$tile.tflite" "$on" --name "$name" --tile "$tile" \
+            --like "$models/$name.tflite"
     done
 }
 
@@ -127,7 +130,7 @@ trained "$work/ninth" "$more_wide" --option low_rank=true --init "$work/eighth" 
     --epochs 17 --steps 250 --learning-rate 1.2e-3 --keep last --moving-average 0.998 --border-weight 12 $stained \
     --augment saturation=0.3 --augment hue=0.05 --augment stain=0.5
 trained "$work/tenth" "$more_wide" --option low_rank=true --init "$work/ninth" --teacher "$broad_model" \
-    --epochs 26 --steps 500 --learning-rate 1.2e-3 --keep last --moving-average 0.998 --border-weight 12 $stained \
+    --epochs 21 --steps 500 --learning-rate 1.2e-3 --keep last --moving-average 0.998 --border-weight 12 $stained \
     --augment saturation=0.3 --augment hue=0.05 --augment stain=0.5
 tenth=$work/tenth.tflite
 quantized "$work/tenth" "$tenth" "$more_wide"
@@ -139,11 +142,12 @@ if [ ! -e "$last_wide/complete" ]; then
     cellseg-host synth "$last_wide" --kind tissue -n 40 --seed 100 --size 256x256 --split train --force
     touch "$last_wide/complete"
 fi
-trained "$work/nuclei" "$last_wide" --option low_rank=true --init "$work/tenth" --teacher "$tenth" \
+trained "$work/eleventh" "$last_wide" --option low_rank=true --init "$work/tenth" --teacher "$tenth" \
     --teacher "$broad_model" --epochs 12 --steps 500 --learning-rate 6e-4 --schedule constant --keep last \
     --moving-average 0.9995 --border-weight 12 $stained --augment saturation=0.3 --augment hue=0.05 \
     --augment stain=0.4 --seed 2
-released nuclei "$last_wide"
+averaged nuclei tenth eleventh
+released nuclei "$wide" --threshold confidence=0.88 --threshold min_area_px=24
 
 # Whole cells in a counting chamber: the same network, on from there
 chambers=$work/chamber-data

@@ -161,8 +161,12 @@ def finish(
 
 
 def _judged(counts: Counts, verdict: Verdict) -> Counts:
-    """Return counts with what a gate takes their image for, and the flag that follows."""
-    flags = "; ".join(filter(None, (verdict.flag, counts.flags)))
+    """Return counts with what a gate takes their image for, and the flag that follows.
+
+    A field without a cell is like no kind, and nobody need look at it for that.
+    """
+    is_plain = verdict.found.follows == "segment" and not counts.count
+    flags = "; ".join(filter(None, ("" if is_plain else verdict.flag, counts.flags)))
     return dataclasses.replace(
         counts, flags=flags, class_name=verdict.found.name, class_probability=verdict.probability
     )

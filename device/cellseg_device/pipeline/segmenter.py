@@ -70,7 +70,7 @@ class Segmenter:
     >>> segmenter = cellseg_device.Segmenter()
     >>> result = segmenter(field)
     >>> result.labels.shape, result.labels.dtype, result.counts.count
-    ((256, 256), dtype('uint16'), 35)
+    ((256, 256), dtype('uint16'), 36)
 
     The table of cells is a dictionary of columns, which ``pandas.DataFrame`` takes as it is:
 
@@ -78,7 +78,7 @@ class Segmenter:
     >>> list(table)[:4]
     ['label', 'centroid_row_px', 'centroid_col_px', 'area_px']
     >>> len(table["area_px"])
-    35
+    36
 
     An array works as well, and `Counting` says how to count:
 

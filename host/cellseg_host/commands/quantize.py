@@ -14,6 +14,7 @@ from cellseg_device.command_line import Command, section
 from cellseg_device.errors import InputError
 from cellseg_device.model.gate_card import FOLLOWS
 from cellseg_device.suggestions import unknown
+from cellseg_host.commands import config_file
 
 if TYPE_CHECKING:  # importing these costs TensorFlow's seconds
     from cellseg_host.data.dataset import Dataset
@@ -30,6 +31,7 @@ _BELONGS = {
 }
 _WORST = 10
 _LAYER_IMAGES = 8
+_MOST = {"foreground": 1, "prominence": 100, "confidence": 1, "min_area_px": 1_000_000}  # of thresholds
 
 
 @click.command(cls=Command, short_help="Make a .tflite model of a training run.")
@@ -102,6 +104,15 @@ _LAYER_IMAGES = 8
         type=click.Path(path_type=Path, exists=True),
         metavar="MODEL.tflite",
         help="Use the thresholds of this model, made from the same run for another --tile, instead of choosing them.",
+    ),
+    click.option(
+        "--threshold",
+        "thresholds",
+        metavar="NAME=VALUE",
+        multiple=True,
+        callback=config_file.key_values,
+        help="Fix a threshold (foreground, prominence, confidence or min_area_px) instead of choosing it by AP: a "
+        "higher confidence gives fewer false cells in empty fields. May be given several times.",
     ),
 )
 @section(
@@ -180,6 +191,7 @@ def quantize(
 
     _check(mode, max_drop, flags, qat=qat, layers=layers)
     classes = _classes(flags["follow"], flags["looks_like"])
+    fixed = _thresholds(flags["thresholds"])
     loaded = load(dataset)
     if out:
         check_place(out.parent)
@@ -215,6 +227,7 @@ def quantize(
             tuned=qat,
             classes=classes,
             sure_from=flags["sure_from"],
+            fixed=fixed,
             like=cards.read_from(cards.read_model_file(Path(flags["like"]))) if flags["like"] else None,
             say=status.update,
         )
@@ -254,6 +267,19 @@ def _print_next(path: Path, dataset: Dataset, *, is_classifier: bool, tells_kind
         print_next("cellseg-host", "compare", path, "--data", dataset.root, "--out", f"{path.stem}-report")
     else:
         print_next("cellseg-host", "evaluate", path, dataset.root, "--out", f"{path.stem}-evaluation")
+
+
+def _thresholds(given: dict[str, Any]) -> dict[str, Any]:
+    """Return thresholds by their names in a `Separation`; raises InputError for what is none."""
+    for name, value in given.items():
+        if name not in _MOST:
+            raise InputError(f"--threshold: there is {unknown('threshold', name, _MOST)}")
+        if type(value) is not int and (type(value) is not float or name == "min_area_px"):
+            what = "whole number" if name == "min_area_px" else "number"
+            raise InputError(f"--threshold {name}={value}: write a {what}")
+        if not 0 < value < _MOST[name]:
+            raise InputError(f"--threshold {name}={value}: choose a number between 0 and {_MOST[name]}")
+    return given
 
 
 def _classes(follow: Iterable[str], looks_like: Iterable[str]) -> dict[str, dict[str, Any]]:

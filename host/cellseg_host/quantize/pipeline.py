@@ -27,7 +27,7 @@ from cellseg_host.quantize.convert import convert
 from cellseg_host.quantize.errors import QuantizationError
 from cellseg_host.quantize.fold import folded
 from cellseg_host.quantize.scored import SPLIT, Scored, open_model, score
-from cellseg_host.quantize.separation import KNOWN_IMAGES, tune
+from cellseg_host.quantize.separation import KNOWN_IMAGES, Fixed, tune
 from cellseg_host.quantize.with_card import open_graph, with_card
 from cellseg_host.training import feed
 from cellseg_host.training.runs import Run
@@ -129,6 +129,7 @@ def quantize(
     like: Card | None = None,
     classes: Classes = MappingProxyType({}),
     sure_from: float = 0.0,
+    fixed: Fixed = MappingProxyType({}),
     say: Callable[[str], None] = lambda _: None,
 ) -> Quantized:
     """Convert a run's best network, attach its card, and compare it with the float network.
@@ -155,6 +156,8 @@ def quantize(
         Of a classifier, by the name of a class: fields of its `GateClass` that differ from the usual.
     sure_from : float
         Of a classifier: see `Gate`.
+    fixed : mapping of str to float
+        Thresholds that are not chosen, by their names in a `Separation`.
     like : Card or None
         Of a model of the same network, whose thresholds are used: none are chosen for this one.
     say : callable
@@ -192,9 +195,9 @@ def quantize(
         _check_full_int8(data)
     if like is None:
         say("choosing the float network's thresholds on the validation split")
-        float_data = _tuned(float_data, dataset, run.start_join)
+        float_data = _tuned(float_data, dataset, run.start_join, fixed)
         say(f"choosing the {mode} network's thresholds")
-        data = _tuned(data, dataset, run.start_join)
+        data = _tuned(data, dataset, run.start_join, fixed)
         say("looking for the largest cells that it copes with")
         data = _sized(data, dataset)
     else:
@@ -275,7 +278,7 @@ def _float_source(run: Run, card: Card, name: str | None, depth: int | None) -> 
     return _Source(network, outputs, card)
 
 
-def _tuned(data: bytes, dataset: Dataset, usual: Join | None) -> bytes:
+def _tuned(data: bytes, dataset: Dataset, usual: Join | None, fixed: Fixed = MappingProxyType({})) -> bytes:
     """Return the model with thresholds chosen on the val split, for its own maps, and the join learnt on train.
 
     Where that has too few contacts, the join is the `usual` one.
@@ -290,7 +293,7 @@ def _tuned(data: bytes, dataset: Dataset, usual: Join | None) -> bytes:
 
         known = dataset.labelled("train")
         known = known[:: -(-len(known) // KNOWN_IMAGES)]
-        separation = tune(predicted(known), predicted(dataset.labelled(SPLIT)), model.maps, usual=usual)
+        separation = tune(predicted(known), predicted(dataset.labelled(SPLIT)), model.maps, usual=usual, fixed=fixed)
     return cards.attach(data, dataclasses.replace(card, separation=separation))
 
 

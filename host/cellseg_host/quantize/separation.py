@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -23,10 +25,18 @@ KNOWN_IMAGES = 200
 # then not held against a low foreground threshold
 FIRST_CONFIDENCE = (0.5, 0.8)
 
+Fixed = Mapping[str, Any]
 Predicted = Sequence[tuple[Maps, np.ndarray]]
 
 
-def tune(known: Predicted, scored: Predicted, specs: Mapping[str, MapSpec], *, usual: Join | None = None) -> Separation:
+def tune(
+    known: Predicted,
+    scored: Predicted,
+    specs: Mapping[str, MapSpec],
+    *,
+    usual: Join | None = None,
+    fixed: Fixed = MappingProxyType({}),
+) -> Separation:
     """Return the separation with the best score: first foreground threshold and prominence, then what is dropped.
 
     The score is that of `tuning.search`. Which pieces are joined is learnt from the contacts in the training images,
@@ -40,21 +50,29 @@ def tune(known: Predicted, scored: Predicted, specs: Mapping[str, MapSpec], *, u
         What the maps' values mean.
     usual : Join or None
         The join where the training images have too few contacts to learn one from.
+    fixed : mapping of str to float
+        Thresholds, fields of a `Separation`, that are not chosen.
     """
 
+    def with_fixed(separation: Separation) -> Separation:
+        return dataclasses.replace(separation, **fixed)
+
     def scores(settings: Sequence[Separation]) -> list[Scores]:
-        return [tuning.scores((t, labelled(m, t.shape, specs, setting)) for m, t in scored) for setting in settings]
+        return [
+            tuning.scores((t, labelled(m, t.shape, specs, with_fixed(setting))) for m, t in scored)
+            for setting in settings
+        ]
 
     if specs.keys() & set(LANDSCAPES):
         both = [
-            _joined(Separation(f, p), known, specs, usual)
+            _joined(with_fixed(Separation(f, p)), known, specs, usual)
             for f, p in itertools.product(tuning.FOREGROUND, tuning.PROMINENCE)
         ]
     else:
         both = [Separation(f) for f in tuning.FOREGROUND]
     first = [dataclasses.replace(one, confidence=c) for one in both for c in FIRST_CONFIDENCE]
     [best] = tuning.search(first, scores, np.ones((1, len(scored)))).chosen
-    return best
+    return with_fixed(best)
 
 
 def _joined(separation: Separation, known: Predicted, specs: Mapping[str, MapSpec], usual: Join | None) -> Separation:

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 
 import gates
+import numpy as np
 import pytest
 
 from cellseg_device.errors import ModelError
@@ -13,6 +14,7 @@ from cellseg_device.model.interpreter import bundled_path
 from cellseg_device.pipeline import models
 from cellseg_device.pipeline.gate import classify, open_gate
 from cellseg_device.pipeline.renewal import Renewal
+from cellseg_device.pipeline.segmenter import Segmenter
 from cellseg_device.pipeline.selftest import known_image
 
 DARK = known_image()
@@ -211,3 +213,14 @@ def test_a_new_gate_without_its_models_is_refused_and_the_old_one_stays(folder, 
     (line,) = warnings
     assert "needs the model tissue" in line
     assert line.endswith(": counting goes on with the model as it was")
+
+
+def test_a_field_without_a_cell_is_not_flagged_for_being_like_no_class(tmp_path):
+    classes = [dataclasses.replace(kind, model=None) for kind in gates.KINDS]
+    gate = dataclasses.replace(gates.kinds_gate(classes), sure_from=1.0)
+    segmenter = Segmenter(gate=gates.write_gate(tmp_path / "tint.tflite", gate))
+    with_cells, without = (segmenter(pixels).counts for pixels in (DARK.pixels, np.full((64, 96), 20, np.uint8)))
+    assert with_cells.count > 0
+    assert "looks only a little like fluorescence" in with_cells.flags
+    assert without.count == 0
+    assert "looks only a little like" not in without.flags
