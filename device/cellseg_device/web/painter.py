@@ -29,8 +29,7 @@ from cellseg_device.results.entry import DONE, Entry
 from cellseg_device.results.export import Originals
 from cellseg_device.results.ledger import FILE_NAME, Ledger
 from cellseg_device.system import memory
-
-THUMBNAIL, PICTURE, LABELS = "thumbnail", "picture", "labels"
+from cellseg_device.web.pictures import LABELS, PICTURE, THUMBNAIL, Picture
 
 _THUMBNAIL_PX = 320  # of its longer side
 _MOST_PX, _MOST_SIDE_PX = 16_000_000, 8192  # of a picture: more is more than telephones show
@@ -63,24 +62,6 @@ class Scene:
     note: str
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """A picture as a file.
-
-    Attributes
-    ----------
-    kind : str
-        Its media type.
-    data : bytes
-    note : str
-        As in `Scene`.
-    """
-
-    kind: str
-    data: bytes
-    note: str
-
-
 class Studio:
     """Draws the pictures of a results folder.
 
@@ -94,9 +75,9 @@ class Studio:
 
     def __init__(self, out: Path, originals: Originals) -> None:
         self._out, self._originals = out, originals
-        self._latest: tuple[Entry, dict[str, Drawn]] | None = None
+        self._latest: tuple[Entry, dict[str, Picture]] | None = None
 
-    def draw(self, what: str, image: str) -> Drawn:
+    def draw(self, what: str, image: str) -> Picture:
         """Return a picture: `THUMBNAIL`, `PICTURE` or `LABELS`.
 
         Raises
@@ -128,18 +109,18 @@ class Studio:
         return Scene(pixels, labels, subject.image.field, "")
 
 
-def thumbnail(scene: Scene) -> Drawn:
+def thumbnail(scene: Scene) -> Picture:
     """Return the image in a small picture."""
     side = max(scene.labels.shape)
     return _jpeg(_scaled(scene.pixels, min(_THUMBNAIL_PX / side, 1), cv2.INTER_AREA), _THUMBNAIL_QUALITY, scene.note)
 
 
-def picture(scene: Scene) -> Drawn:
+def picture(scene: Scene) -> Picture:
     """Return the image, without outlines; smaller than it is where it is very large."""
     return _jpeg(_scaled(scene.pixels, scale(scene.labels.shape), cv2.INTER_AREA), _QUALITY, scene.note)
 
 
-def label_picture(scene: Scene) -> Drawn:
+def label_picture(scene: Scene) -> Picture:
     """Return the labels as a PNG of the size of `picture`.
 
     Red is the low byte of a label, green the high one, since a browser reads no 16 bits; blue is 255 where cells were
@@ -152,7 +133,7 @@ def label_picture(scene: Scene) -> Drawn:
     done, data = cv2.imencode(".png", cv2.merge([field, high, low]), (cv2.IMWRITE_PNG_COMPRESSION, _PNG_EFFORT))
     if not done:
         raise RuntimeError("OpenCV could not encode a PNG")
-    return Drawn("image/png", bytes(data), scene.note)
+    return Picture("image/png", bytes(data), scene.note)
 
 
 def scale(shape: tuple[int, ...]) -> float:
@@ -188,14 +169,14 @@ def _scaled(array: _Array, factor: float, method: int) -> _Array:
     return np.asarray(cv2.resize(array, (width, height), interpolation=method))
 
 
-def _jpeg(pixels: _Array, quality: int, note: str) -> Drawn:
+def _jpeg(pixels: _Array, quality: int, note: str) -> Picture:
     done, data = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, quality))
     if not done:
         raise RuntimeError("OpenCV could not encode a JPEG")
-    return Drawn("image/jpeg", bytes(data), note)
+    return Picture("image/jpeg", bytes(data), note)
 
 
-def serve(draw: Callable[[str, str], Drawn], requests: BinaryIO, answers: BinaryIO) -> None:
+def serve(draw: Callable[[str, str], Picture], requests: BinaryIO, answers: BinaryIO) -> None:
     """Answer requests until there are no more."""
     for line in requests:
         request = json.loads(line)

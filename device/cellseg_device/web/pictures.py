@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-THUMBNAIL, PICTURE, LABELS = "thumbnail", "picture", "labels"  # as the painter has them
+THUMBNAIL, PICTURE, LABELS = "thumbnail", "picture", "labels"
 
 _IDLE_S = 60.0  # until the painter ends
 _LONGEST_S = 300.0  # for one picture; the sandbox gives up earlier
