@@ -170,7 +170,7 @@ def given(settings):
     fields = dataclasses.fields(TrainSettings)
     parameters = [
         click.Option([f"--{f.name.replace('_', '-')}"], multiple=True, callback=config_file.key_values)
-        if f.name in ("options", "augmentation")
+        if f.name in ("options", "augmentation", "shares")
         else click.Option([f"--{f.name.replace('_', '-')}"], callback=config_file.comma_list)
         if f.name == "heads"
         else click.Option([f"--{f.name.replace('_', '-')}"], multiple=f.name in ("metrics", "teachers"))
@@ -197,6 +197,7 @@ def given(settings):
             init="runs/é, ü",
             teachers=("one.tflite", "runs/ä b.tflite"),
             keep="last",
+            shares={"mine": 0.7},
             augmentation=Augmentation(scale=(1.0, 1.0), rotate=False, blur_px=0.0),
         ),
     ],
