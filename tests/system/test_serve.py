@@ -57,7 +57,7 @@ def test_it_stops_while_browsers_listen_and_its_helpers_stop_with_it(counted, en
     with served(environment, counted) as server, socket.create_connection(("127.0.0.1", server.port)) as listener:
         listener.sendall(f"GET /api/events HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n".encode())
         until(lambda: b"event: changed" in listener.recv(4096))
-        assert server.ask("/thumbnail?image=tissue.png").status == 200
+        assert server.ask("/picture?image=tissue.png").status == 200
         assert len(server.helpers()) == 1
         helper = int(Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text())
         server.process.send_signal(signal.SIGTERM)
