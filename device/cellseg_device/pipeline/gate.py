@@ -39,15 +39,19 @@ class Verdict:
     is_sure: bool = True
 
     @property
+    def is_flagged(self) -> bool:
+        """Whether the image is unlike what the models are made for: by its class, or since it is like none."""
+        return self.found.follows == "flag" or (self.found.is_segmented and not self.is_sure)
+
+    @property
     def flag(self) -> str:
         """What the class is a reason to say of the count, in words; empty if nothing."""
         if not self.found.is_segmented:
             return f"no cells looked for: looks like {self.found.looks_like}"
-        if self.found.follows == "flag":
-            return f"unlike what the models are made for: looks like {self.found.looks_like}"
-        if not self.is_sure:
-            return f"unlike what the models are made for: looks only a little like {self.found.looks_like}"
-        return ""
+        if not self.is_flagged:
+            return ""
+        looks = "looks like" if self.found.follows == "flag" else "looks only a little like"
+        return f"unlike what the models are made for: {looks} {self.found.looks_like}"
 
 
 def open_gate(path: Path, threads: int = 1) -> Classifier:
@@ -94,8 +98,14 @@ def classify(image: Image, classifier: Classifier) -> Verdict:
     with as_model_faults(classifier.path):
         answers = (classifier.probabilities(view) for view in seen(image, classifier))
         probabilities = max(answers, key=lambda answer: float(answer[-1]))
-    number, gate = int(probabilities.argmax()), of(classifier)
-    probability = round(float(probabilities[number]), 4)
+    return verdict_of(probabilities, of(classifier))
+
+
+def verdict_of(probabilities: npt.ArrayLike, gate: Gate) -> Verdict:
+    """Return the most likely class, given the probability of each in the order of the gate's classes."""
+    chances = np.asarray(probabilities)
+    number = int(chances.argmax())
+    probability = round(float(chances[number]), 4)
     return Verdict(gate.classes[number], probability, is_sure=probability >= gate.sure_from)
 
 

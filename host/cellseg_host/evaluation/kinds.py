@@ -152,18 +152,14 @@ def by_set(scores: Sequence[KindScores]) -> dict[tuple[str, str], dict[str, int]
 def handling(scores: Sequence[KindScores], gate: Gate) -> Handling:
     """Return how many images are handled otherwise than the gate does with images of their kind."""
     classes = {c.name: c for c in gate.classes}
-    pairs = [(classes[s.kind], classes[s.found]) for s in scores]
-    flagged = [
-        found.follows == "flag" or (found.follows == "segment" and round(max(score.probabilities), 4) < gate.sure_from)
-        for score, (_, found) in zip(scores, pairs, strict=True)
-    ]
+    pairs = [(classes[s.kind], gates.verdict_of(s.probabilities, gate)) for s in scores]
     return Handling(
         images=len(pairs),
         other_model=sum(
-            true.follows == "segment" and found.follows != "empty" and true.model != found.model
-            for true, found in pairs
+            true.follows == "segment" and got.found.is_segmented and true.model != got.found.model
+            for true, got in pairs
         ),
-        unflagged=sum(true.follows == "flag" and not flag for flag, (true, _) in zip(flagged, pairs, strict=True)),
-        flagged=sum(flag and true.follows != "flag" for flag, (true, _) in zip(flagged, pairs, strict=True)),
-        emptied=sum(found.follows == "empty" != true.follows for true, found in pairs),
+        unflagged=sum(true.follows == "flag" and not got.is_flagged for true, got in pairs),
+        flagged=sum(got.is_flagged and true.follows != "flag" for true, got in pairs),
+        emptied=sum(got.found.follows == "empty" != true.follows for true, got in pairs),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -57,11 +58,12 @@ def tune(
     def with_fixed(separation: Separation) -> Separation:
         return dataclasses.replace(separation, **fixed)
 
+    @functools.cache  # settings that differ in what is fixed alone are the same
+    def score(separation: Separation) -> Scores:
+        return tuning.scores((t, labelled(m, t.shape, specs, separation)) for m, t in scored)
+
     def scores(settings: Sequence[Separation]) -> list[Scores]:
-        return [
-            tuning.scores((t, labelled(m, t.shape, specs, with_fixed(setting))) for m, t in scored)
-            for setting in settings
-        ]
+        return [score(with_fixed(setting)) for setting in settings]
 
     if specs.keys() & set(LANDSCAPES):
         both = [

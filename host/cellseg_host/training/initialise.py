@@ -13,7 +13,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from cellseg_device.errors import InputError
 from cellseg_device.model import card as cards
-from cellseg_device.model.card import Join
+from cellseg_device.model.card import Card, Join
 from cellseg_device.model.faults import as_model_faults
 from cellseg_device.model.graph import operator_details
 from cellseg_device.stderr import quiet_stderr
@@ -66,9 +66,9 @@ def options_of(source: Path, arch: str) -> Mapping[str, Any]:
     InputError, ModelError
         If it cannot be read.
     """
-    if source.is_file() and source.suffix == ".tflite":
-        with as_model_faults(source):
-            settings = cards.read_from(cards.read_model_file(source)).provenance.get("settings")
+    card = _card(source)
+    if card is not None:
+        settings = card.provenance.get("settings")
         if not isinstance(settings, dict) or settings.get("arch") != arch:
             return {}
         return {k: tuple(v) if isinstance(v, list) else v for k, v in (settings.get("options") or {}).items()}
@@ -84,10 +84,13 @@ def join_of(source: Path) -> Join | None:
     InputError, ModelError
         If it cannot be read.
     """
-    if source.is_file() and source.suffix == ".tflite":
-        with as_model_faults(source):
-            return cards.read_from(cards.read_model_file(source)).separation.join
-    return runs.open_run(source).start_join
+    card = _card(source)
+    return runs.open_run(source).start_join if card is None else card.separation.join
+
+
+def _card(source: Path) -> Card | None:
+    """Return the card of a .tflite model; None for what must be a run."""
+    return cards.of_file(source) if source.is_file() and source.suffix == ".tflite" else None
 
 
 def freeze(network: keras.Model, what: str) -> None:
