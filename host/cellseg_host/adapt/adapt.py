@@ -142,7 +142,9 @@ def adapt(request: Request, start: Start, work: Path, watcher: Watcher) -> Adapt
     """
     made = _material(request, start, work, watcher)
     plan = request.plan
-    pace = Pace(plan.models, request.settings.epochs * request.settings.steps)
+    settings = [request.settings.short if plan.final else request.settings] * len(plan.folds)
+    settings += [request.settings] if plan.final else []
+    pace = Pace([one.epochs * one.steps for one in settings])
 
     def model(number: int, fold: Fold) -> Judged:
         title = f"model {number} of {plan.models}"
@@ -153,7 +155,7 @@ def adapt(request: Request, start: Start, work: Path, watcher: Watcher) -> Adapt
             watcher.moved(pace)
 
         watcher.stage(f"{title}: training")
-        path = fit(folder, made, fold, start, request.settings, name=request.name, on_step=on_step)
+        path = fit(folder, made, fold, start, settings[number - 1], name=request.name, on_step=on_step)
         watcher.stage(f"{title}: judging")
         found = judge.judge(folder, path, made, [made.corrected[place] for place in fold.held], start)
         pace.model()

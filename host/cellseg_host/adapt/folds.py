@@ -1,8 +1,8 @@
 """Which corrected images are held out, so that a model is judged by images it has not learnt from.
 
-Below 20 images each one counts: up to three models are trained, each judged by the images that it was not shown, and a
-last one on all, which is kept. From 20 on a quarter is held out once, and the model that was judged is the one kept:
-the rest is enough to learn from, and what is written is then exactly what was proven.
+Below 20 images each one counts: up to three models are trained, half as long, each judged by the images that it was not
+shown, and a last one on all, which is kept. From 20 on a quarter is held out once, and the model that was judged is the
+one kept: the rest is enough to learn from, and what is written is then exactly what was proven.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,6 +32,7 @@ from cellseg_host.data.whole_folder import whole_folder
 from cellseg_host.synth.write import SET
 
 _ABOUT = "corrected.json"
+_TUNED_SHARE = 0.5  # of as many images that are replayed
 _MOST_TUNED = 60  # corrected images by which thresholds are chosen: more change little and take their time
 _MOST_WATCHED = 2  # of them, that are scored after each epoch, for the history alone
 
@@ -70,13 +72,21 @@ class Material(Dataset):
     def training(self, fold: Fold) -> Material:
         """Return what a model is trained on; its val split only keeps the history."""
         own = self._of(fold)
-        replayed = tuple(entry for entry in self.entries if entry.set != CORRECTED and entry.split == "train")
-        return self._with((*own, *replayed, *_as_val(_some(own, _MOST_WATCHED))))
+        return self._with((*own, *self._replayed, *_as_val(_some(own, _MOST_WATCHED))))
 
     def tuning(self, fold: Fold) -> Material:
-        """Return the corrected images by which thresholds are chosen, as both train and val split."""
+        """Return the images by which thresholds are chosen, as both train and val split.
+
+        To the corrected ones come half as many that are replayed: they keep the thresholds from what suits a few images
+        by chance.
+        """
         own = _some(self._of(fold), _MOST_TUNED)
-        return self._with((*own, *_as_val(own)))
+        chosen = (*own, *_spread(self._replayed, math.ceil(_TUNED_SHARE * len(own))))
+        return self._with((*chosen, *_as_val(chosen)))
+
+    @property
+    def _replayed(self) -> tuple[Entry, ...]:
+        return tuple(entry for entry in self.entries if entry.set != CORRECTED and entry.split == "train")
 
     def _of(self, fold: Fold) -> tuple[Entry, ...]:
         corrected = self.corrected
@@ -181,8 +191,11 @@ def _write(folder: Path, picture: Picture) -> Entry:
 
 def _some(entries: Sequence[Entry], most: int) -> tuple[Entry, ...]:
     """Return at most so many of the entries, evenly spread; those with cells first."""
-    ordered = sorted(entries, key=lambda entry: not entry.cells)
-    return tuple(ordered[:: -(-len(ordered) // most)]) if ordered else ()
+    return _spread(sorted(entries, key=lambda entry: not entry.cells), most)
+
+
+def _spread(entries: Sequence[Entry], most: int) -> tuple[Entry, ...]:
+    return tuple(entries[:: -(-len(entries) // most)]) if entries else ()
 
 
 def _as_val(entries: Iterable[Entry]) -> Iterator[Entry]:

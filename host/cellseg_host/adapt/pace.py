@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-# Of the time that a model is trained: to choose its thresholds and to judge it
+# Of the time of the longest training: to choose a model's thresholds and to judge it
 AFTER_TRAINING = 0.25
 
 
@@ -14,30 +14,33 @@ class Pace:
 
     Parameters
     ----------
-    models : int
-        To make in all.
-    steps : int
-        Of each training.
+    steps : sequence of int
+        Of the training of each model.
     clock : callable
         Returns a time in seconds.
+
+    Attributes
+    ----------
+    total, done : float
+        Work in steps.
     """
 
-    def __init__(self, models: int, steps: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self.total = models * (1 + AFTER_TRAINING)
+    def __init__(self, steps: Sequence[int], clock: Callable[[], float] = time.monotonic) -> None:
+        self._costs = [one + AFTER_TRAINING * max(steps, default=0) for one in steps]
+        self.total = sum(self._costs)
         self.done = 0.0
-        self._steps = steps
         self._models = 0
         self._clock = clock
         self._begun: tuple[float, float] | None = None  # time, and what was done by then
 
     def step(self, steps: int) -> None:
         """Note how many steps of the present training are done: the first one begins the time."""
-        self._note(self._models * (1 + AFTER_TRAINING) + steps / self._steps)
+        self._note(sum(self._costs[: self._models]) + steps)
 
     def model(self) -> None:
         """Note that a model is done."""
         self._models += 1
-        self._note(self._models * (1 + AFTER_TRAINING))
+        self._note(sum(self._costs[: self._models]))
 
     def left_s(self) -> float | None:
         """Return the seconds left; None if nothing was done in this command yet."""

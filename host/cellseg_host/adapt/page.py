@@ -65,8 +65,8 @@ def _sentences(found: Adapted) -> Iterator[str]:
         yield f"The 95 % interval of the change in AP@0.5 is {low} to {high}{chance}."
     if plan.final is not None and found.data is not None:
         yield (
-            f"It was judged by {len(plan.folds)} models, each trained without the images that it is judged by; the one "
-            "that was written has learnt from all of them."
+            f"It was judged by {len(plan.folds)} models, each trained without the images that it is judged by, half as "
+            "long; the one that was written has learnt from all of them."
         )
     if plan.is_one_source:
         yield "All images are parts of one: how the model does on other images is not known."

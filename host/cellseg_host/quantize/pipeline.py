@@ -226,7 +226,15 @@ def float_model(run: Run, dataset: Dataset, *, name: str | None = None, depth: i
     return _tuned(data, dataset, run.start_join)
 
 
-def int8_model(run: Run, dataset: Dataset, tuning: Dataset, *, name: str, diameter_px: float) -> bytes:
+def int8_model(
+    run: Run,
+    dataset: Dataset,
+    tuning: Dataset,
+    *,
+    name: str,
+    diameter_px: float,
+    fixed: Fixed = MappingProxyType({}),
+) -> bytes:
     """Return the int8 .tflite of a run's best network, with its card but without scores.
 
     Parameters
@@ -240,6 +248,8 @@ def int8_model(run: Run, dataset: Dataset, tuning: Dataset, *, name: str, diamet
         The model's name in its card.
     diameter_px : float
         Diameter of the cells that it is for, see `size`.
+    fixed : mapping
+        Fields of a `Separation` that are not chosen.
 
     Raises
     ------
@@ -251,7 +261,7 @@ def int8_model(run: Run, dataset: Dataset, tuning: Dataset, *, name: str, diamet
     images = calibrate.images(dataset, card, calibrate.DEFAULT.images)
     data = source.model("int8", None, images)
     _check_full_int8(data)
-    return _tuned(data, tuning, run.start_join)
+    return _tuned(data, tuning, run.start_join, fixed)
 
 
 def write(quantized: Quantized, path: Path) -> None:

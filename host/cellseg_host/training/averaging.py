@@ -1,4 +1,4 @@
-"""The mean of networks' weights: of a run's last epochs [1]_ or steps [3]_, or of runs from one network [2]_.
+"""The mean of networks' weights: of a run's last epochs [1]_ or steps [3]_, or of runs from one network [2]_ [4]_.
 
 The mean generalises better than any of them, and costs no more to run.
 
@@ -8,6 +8,8 @@ References
 .. [2] M. Wortsman et al., Model soups: averaging weights of multiple fine-tuned models improves accuracy without
    increasing inference time. ICML 2022.
 .. [3] A. Tarvainen & H. Valpola, Mean teachers are better role models. NeurIPS 2017.
+.. [4] M. Wortsman et al., Robust fine-tuning of zero-shot models. CVPR 2022: the mean with the weights
+   before fine-tuning.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
@@ -124,7 +127,7 @@ def restate_statistics(network: keras.Model, images: Iterable[Any]) -> None:
             layer.momentum = momentum
 
 
-def mean_run(sources: Sequence[Run], out: Path) -> None:
+def mean_run(sources: Sequence[Run], out: Path, *, shares: Sequence[float] | None = None) -> None:
     """Make a run with the mean weights and batch statistics of several; all else is from the first.
 
     Parameters
@@ -132,6 +135,8 @@ def mean_run(sources: Sequence[Run], out: Path) -> None:
     sources : sequence of Run
     out : Path
         A new folder.
+    shares : sequence of float, optional
+        How much each run counts; all alike by default.
 
     Raises
     ------
@@ -140,17 +145,14 @@ def mean_run(sources: Sequence[Run], out: Path) -> None:
     """
     first, *others = sources
     network = first.network
-    average = Average(network)
-    average.add(0)
-    for count, other in enumerate(others, 1):
-        weights = other.network.get_weights()
-        if other.heads != first.heads or [w.shape for w in weights] != [w.shape for w in network.weights]:
+    weights = [network.get_weights()]
+    for other in others:
+        weights.append(other.network.get_weights())
+        if other.heads != first.heads or [w.shape for w in weights[-1]] != [w.shape for w in weights[0]]:
             raise InputError(
                 f"{other.path}: is of another network than {first.path}: only runs of one network can be averaged"
             )
-        network.set_weights(weights)
-        average.add(count)
-    network.set_weights([mean.numpy() for mean in average.variables])
+    network.set_weights([np.average(of_runs, axis=0, weights=shares) for of_runs in zip(*weights, strict=True)])
     made_of = [{"run": run.path.resolve().name, "sha256": run.weights_digest()} for run in sources]
     runs.create(out, first.settings, first.info | {"average": made_of})
     runs.save_weights(network, out / runs.NETWORK)

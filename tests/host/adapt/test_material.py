@@ -66,8 +66,11 @@ def test_a_fold_learns_from_its_own_images_alone(made):
     assert own == [entry.id for entry in made.corrected[:2]]
     assert {entry.id for entry in data.split("val")} <= set(own)
     tuning = made.tuning(Fold((0, 1), (2,)))
-    assert {entry.id for entry in tuning.entries} == set(own)
-    assert {entry.split for entry in tuning.entries} == {"train", "val"}
+    chosen = [entry.id for entry in tuning.split("val")]
+    assert chosen[:2] == own
+    assert len(chosen) == 3, "and half as many that are replayed"
+    assert chosen[2] in {entry.id for entry in data.split("train")} - {entry.id for entry in made.corrected}
+    assert [entry.id for entry in tuning.split("train")] == chosen
 
 
 def test_thresholds_are_chosen_on_some_of_very_many_images(made):

@@ -82,27 +82,35 @@ def test_two_commands_do_not_work_in_one_folder(tmp_path, start):
 
 def test_the_time_left_is_that_of_all_models():
     now = [0.0]
-    pace = Pace(2, 100, lambda: now[0])
+    pace = Pace((50, 100), lambda: now[0])
+    after = AFTER_TRAINING * 100
     assert pace.left_s() is None
     pace.step(1)
     now[0] = 49.0
     pace.step(50)
-    assert pace.left_s() == pytest.approx(100 * (2 * (1 + AFTER_TRAINING)) - 50)
-    now[0] = 123.75
+    assert pace.left_s() == pytest.approx(after + 100 + after)
+    now[0] += after
     pace.model()
-    assert pace.left_s() == pytest.approx(125, rel=0.01)
+    assert pace.left_s() == pytest.approx(100 + after)
+    now[0] += 100
+    pace.step(100)
+    assert pace.left_s() == pytest.approx(after)
     pace.model()
     assert pace.left_s() == 0
 
 
 def test_what_an_earlier_command_did_takes_no_time():
     now = [0.0]
-    pace = Pace(2, 100, lambda: now[0])
+    pace = Pace((100, 100), lambda: now[0])
     pace.model()
     pace.step(10)
     now[0] = 45.0
     pace.step(55)
-    assert pace.left_s() == pytest.approx((2.5 - 1.8) * 45 / 0.55, rel=0.01)
+    assert pace.left_s() == pytest.approx((250 - 125 - 55) * 45 / 55)
+
+
+def test_what_is_only_judged_is_trained_half_as_long():
+    assert (Settings(epochs=6).short.epochs, Settings(epochs=1).short.epochs) == (3, 1)
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,14 @@ def test_a_run_of_the_mean_weights_is_made(tiny_run, sister, tmp_path, tiny_data
         runs.started(out, tiny_dataset)
 
 
+def test_runs_count_as_much_as_is_said(tiny_run, sister, tmp_path):
+    one, two = open_run(tiny_run), open_run(sister)
+    mean_run([one, two], tmp_path / "mean", shares=(0.9, 0.1))
+    weights = [run.network.get_weights() for run in (open_run(tmp_path / "mean"), one, two)]
+    for found, first, second in zip(*weights, strict=True):
+        assert np.allclose(found, 0.9 * first + 0.1 * second, atol=1e-6)
+
+
 def test_runs_of_other_networks_and_folders_in_use_are_refused(tiny_run, sister, tmp_path):
     with pytest.raises(InputError, match="is not empty"):
         mean_run([open_run(tiny_run), open_run(sister)], sister)
