@@ -14,8 +14,7 @@ from cellseg_device.results.correction_faults import listed, note_of_pieces
 from cellseg_device.results.correction_file import Corrections, Item
 from cellseg_device.results.formats.label_images import consecutive
 from cellseg_device.units import plural
-
-SPECK_PX = 4  # a labelled cell of fewer pixels is a slip of the hand
+from cellseg_host.survey.labels import SPECK_PX
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +13,9 @@ from cellseg_device.errors import EXIT_IMAGES_FAILED
 from cellseg_device.suggestions import unknown
 from cellseg_host.data.dataset import SPLITS, Entry, cells_in
 from cellseg_host.data.sources import FORMATS
+
+if TYPE_CHECKING:
+    from cellseg_host.survey.survey import Survey
 
 
 @click.group(cls=Group, short_help="Import labelled images as a dataset.")
@@ -71,6 +75,8 @@ def import_(sources: tuple[Path, ...], destination: Path, formats: Mapping[str, 
     reason in DESTINATION/rejected.csv, and the command exits with 1. A manifest.csv in a source (columns id, split,
     modality) keeps its splits. Without one, images are split by a hash of their names: 80 % train, 10 % val, 10 % test.
 
+    What the dataset holds is shown on a page, DESTINATION/report.html (cellseg-host data report).
+
     \b
     Examples:
       cellseg-host data import --format dsb2018 stage1_train nuclei-data
@@ -80,19 +86,91 @@ def import_(sources: tuple[Path, ...], destination: Path, formats: Mapping[str, 
     from cellseg_host.commands.console import print_table, tracked
     from cellseg_host.data import importers
     from cellseg_host.data.whole_folder import check_new, whole_folder
+    from cellseg_host.survey.survey import PAGE, write_page
 
     check_new(destination)
     found = importers.find(sources, formats, kinds)
     with whole_folder(destination) as folder:
         done = importers.import_sources(found, folder)
         imported = importers.finish(folder, list(tracked(done, len(found), "importing")))
+        surveyed = _surveyed(folder, destination.resolve().name)
+        write_page(surveyed, folder / PAGE)
     print_table(str(destination), ["set", "split", "modality", "kind", "images", "cells"], _rows(imported.entries))
     for rejection in imported.rejections:
         which = f"{rejection.id} of {rejection.set}" if len(sources) > 1 else rejection.id
         click.echo(f"left out: {which}: {rejection.reason}", err=True)
+    _print_findings(surveyed)
+    click.echo(f"page: {destination / PAGE}")
     _print_next(destination, {entry.split for entry in imported.entries if entry.is_labelled})
     if imported.rejections:
         raise SystemExit(EXIT_IMAGES_FAILED)
+
+
+@data.command("report", short_help="Show on a page what a dataset holds.")
+@click.argument("dataset", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="The page.  [default: DATASET/report.html]"
+)
+def report(dataset: Path, out: Path | None) -> None:
+    """Write a page about DATASET: what to mend before training on it, then what it holds.
+
+    By set, modality and split: numbers of images and cells, how large cells are and how many touch, how bright and
+    sharp images are. Besides, images that are in two splits; labels with holes, specks, in pieces, or drawn as boxes;
+    and pictures of the extremes.
+
+    \b
+    Examples:
+      cellseg-host data report nuclei-data
+      cellseg-host data report nuclei-data --out nuclei.html
+    """
+    from cellseg_host.data.whole_folder import check_place
+    from cellseg_host.survey.survey import PAGE, write_page
+
+    path = out or dataset / PAGE
+    check_place(path.parent)
+    surveyed = _surveyed(dataset)
+    write_page(surveyed, path)
+    _print_findings(surveyed)
+    click.echo(f"page: {path}")
+
+
+@data.command("check", short_help="Say what is wrong with a dataset, by the exit code as well.")
+@click.argument("dataset", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON, with the ids of all images.")
+def check(dataset: Path, *, as_json: bool) -> None:
+    """Say what is wrong with DATASET, in the words of its page (cellseg-host data report).
+
+    \b
+    Examples:
+      cellseg-host data check nuclei-data && cellseg-host train nuclei-data
+      cellseg-host data check nuclei-data --json
+
+    Exit codes: 0 nothing has to be mended, 1 something has, 2 the dataset cannot be read.
+    """
+    from cellseg_host.json_text import to_json
+
+    surveyed = _surveyed(dataset)
+    if as_json:
+        click.echo(to_json({"images": len(surveyed.facts), "findings": surveyed.findings}))
+    else:
+        _print_findings(surveyed)
+    if surveyed.faults:
+        raise SystemExit(EXIT_IMAGES_FAILED)
+
+
+def _surveyed(root: Path, name: str = "") -> Survey:
+    from cellseg_host.commands.console import tracked
+    from cellseg_host.data.dataset import load
+    from cellseg_host.survey.survey import survey
+
+    return survey(load(root), name=name, track=lambda facts, number: tracked(facts, number, "looking at images"))
+
+
+def _print_findings(surveyed: Survey) -> None:
+    for finding in surveyed.findings:
+        click.echo(f"{'to mend' if finding.is_fault else 'note'}: {finding.text}")
+    if not surveyed.findings:
+        click.echo("nothing is wrong with it that can be measured")
 
 
 def _rows(entries: Iterable[Entry]) -> list[list[str]]:

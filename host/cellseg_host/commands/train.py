@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +21,9 @@ from cellseg_host.training.settings import (
     SCHEDULES,
     TrainSettings,
 )
+
+if TYPE_CHECKING:
+    from cellseg_host.data.dataset import Dataset
 
 _DEFAULT = TrainSettings()
 _FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -218,6 +221,7 @@ def train(*, dataset: Path, out: Path | None, resume: bool, as_json: bool, **fla
     loaded = load(dataset)
     note = ""
     if not resume:
+        _warn_of_faults(loaded)
         loaded, note = completed(loaded, settings.seed, without_labels=settings.learns_kinds)
     path = out or Path("runs") / Path(settings.arch.partition(".py:")[0]).name
 
@@ -272,3 +276,11 @@ def train(*, dataset: Path, out: Path | None, resume: bool, as_json: bool, **fla
         click.echo(f"best: epoch {best.epoch}, {scores} ({path})")
         name = f"{path.resolve().name}.tflite"
         print_next("cellseg-host", "quantize", path, "--int8", "--data", dataset, "--out", name)
+
+
+def _warn_of_faults(dataset: Dataset) -> None:
+    """Print what a dataset's page calls a fault: it is trained on all the same."""
+    from cellseg_host.survey.survey import survey
+
+    for fault in survey(dataset).faults:
+        click.echo(f"to mend: {fault.text}", err=True)

@@ -253,6 +253,11 @@ def cells_in(entries: Iterable[Entry]) -> int:
     return sum(entry.cells or 0 for entry in entries)
 
 
+def short(identity: str) -> str:
+    """Return an id in at most 20 letters: of a longer one beginning and end, by which images of a series differ."""
+    return identity if len(identity) <= 20 else f"{identity[:9]}…{identity[-9:]}"
+
+
 def kind_of(modality: str) -> str:
     """Return the kind of sample that images of a modality show, unless somebody says otherwise."""
     return KINDS.get(modality, modality)

@@ -15,6 +15,7 @@ import jinja2
 from markupsafe import Markup
 
 from cellseg_device.results.overlay import encode
+from cellseg_host.data.dataset import short
 from cellseg_host.report import charts, drawing, pictures, roc_charts, segmenters
 from cellseg_host.report.comparison import Comparison, number
 from cellseg_host.report.plots import Picture
@@ -71,7 +72,7 @@ def _templates() -> jinja2.Environment:
         "grouped": _grouped,
         "jpeg": _jpeg,
         "number": number,
-        "short": _short,
+        "short": short,
         "sign": drawing.sign,
     }
     made.tests["finite"] = math.isfinite
@@ -105,11 +106,6 @@ def _hex(colour: tuple[int, int, int]) -> str:
 
 def _jpeg(picture: Picture) -> str:
     return drawing.uri(encode(picture), "jpeg")
-
-
-def _short(name: str) -> str:
-    """Return a name in at most 20 letters: of a longer one beginning and end, by which images of a series differ."""
-    return name if len(name) <= 20 else f"{name[:9]}…{name[-9:]}"
 
 
 TEMPLATES = _templates()
