@@ -58,7 +58,7 @@ def twins(facts: Sequence[Facts]) -> list[Pair]:
 
 def _twins(facts: Sequence[Facts]) -> Iterator[Finding]:
     pairs = twins(facts)
-    for is_same, words in ((True, "the same image as one"), (False, "almost the same image as one")):
+    for is_same, words in ((True, "in another split as well"), (False, "almost the same as one in another split")):
         chosen = [pair for pair in pairs if (pair.correlation >= _SAME) is is_same]
         if not chosen:
             continue
@@ -66,7 +66,7 @@ def _twins(facts: Sequence[Facts]) -> Iterator[Finding]:
         named = listed([f"{short(one.id)} in {one.split} as {short(other.id)} in {other.split}" for one, other in ids])
         number = len({one.id for one, _ in ids})
         yield Finding(
-            f"{plural(number, 'image')} {_are(number)} {words} in another split, so scores look better than they are: "
+            f"{plural(number, 'image')} {_are(number)} {words}, so scores look better than they are: "
             f"put both into one split ({named})",
             tuple(dict.fromkeys(entry.id for both in ids for entry in both)),
             is_fault=True,

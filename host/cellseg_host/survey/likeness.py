@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 _SIDE_PX, _FREQUENCIES = 32, 8
 _MOST_BITS = 10  # of 64, that differ
-_LEAST_CORRELATION = 0.97
+_LEAST_CORRELATION = 0.99  # two other fields under one uneven light had 0.98
 _LEAST_CONTRAST = 0.02  # standard deviation of the small image: one of less shows nothing that could be the same
 _BLOCK = 256  # images that are compared with all others at once
 
