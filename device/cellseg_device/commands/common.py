@@ -16,6 +16,7 @@ from cellseg_device.commands.option_types import PathOrNone, WholeNumber, amount
 from cellseg_device.system.memory import return_large_blocks
 
 if TYPE_CHECKING:
+    from cellseg_device.pipeline.in_use import Loading
     from cellseg_device.pipeline.models import GateChoice, Models
     from cellseg_device.watching.wake import StopSignal
 
@@ -79,7 +80,12 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "NAME.tflite, else the CPU; edgetpu: an Edge TPU or nothing.",
     )(command)
     command = gate_option(command)
-    return click.option("--model", type=PATH, help="A .tflite model with a card.  [default: the bundled one]")(command)
+    return click.option(
+        "--model",
+        type=PATH,
+        help="A .tflite model with a card.  [default: the model in use of the results, models/in-use.tflite, if there "
+        "is one; else the bundled one]",
+    )(command)
 
 
 # Files that can be made beside the label image and the table of cells
@@ -156,6 +162,22 @@ def load(
     from cellseg_device.pipeline import models
 
     return models.load(path, gate, threads or default_threads(), accelerator, warn)
+
+
+def loading_for(
+    out: Path,
+    path: Path | None,
+    gate: GateChoice,
+    *,
+    threads: int | None,
+    accelerator: str,
+    warn: Callable[[str], None],
+) -> Loading:
+    """Return what loads the models of a results folder: where none is named, with the one that is in use there."""
+    return_large_blocks()
+    from cellseg_device.pipeline.in_use import Loading
+
+    return Loading(out, path, gate, threads or default_threads(), accelerator, warn)
 
 
 def default_threads() -> int:
