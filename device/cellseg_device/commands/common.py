@@ -18,6 +18,7 @@ from cellseg_device.system.memory import return_large_blocks
 if TYPE_CHECKING:
     from cellseg_device.pipeline.in_use import Loading
     from cellseg_device.pipeline.models import GateChoice, Models
+    from cellseg_device.results.export import Originals
     from cellseg_device.watching.wake import StopSignal
 
 RESULTS_NAME = "cellseg-results"
@@ -178,6 +179,28 @@ def loading_for(
     from cellseg_device.pipeline.in_use import Loading
 
     return Loading(out, path, gate, threads or default_threads(), accelerator, warn)
+
+
+def opened_originals(out: Path, folder: Path | None) -> Originals:
+    """Return the images that results are of, decoded in another process, which ends with the command.
+
+    Parameters
+    ----------
+    out : Path
+        The output folder.
+    folder : Path or None
+        Where they are; None for the folder that the output folder is in, or itself.
+    """
+    from cellseg_device.image.sandbox import Decoder
+    from cellseg_device.results.export import Originals
+    from cellseg_device.watching import scan
+
+    if folder is not None:
+        scan.check_folder(folder)
+    # Besides the watched folder, images are named by their path within the folder that the results lie in
+    folders = (out.absolute().parent, out) if folder is None else (folder, out.absolute().parent)
+    decoder = click.get_current_context().with_resource(Decoder())
+    return Originals.under(folders, out, decoder.decode)
 
 
 def default_threads() -> int:

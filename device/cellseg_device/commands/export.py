@@ -6,18 +6,13 @@ import json
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from cellseg_device.command_line import Command
-from cellseg_device.commands.common import EXTRAS, PATH, results_argument
+from cellseg_device.commands.common import EXTRAS, PATH, opened_originals, results_argument
 from cellseg_device.errors import EXIT_IMAGES_FAILED, EXIT_OK, InputError, OutputError
 from cellseg_device.stderr import say, say_error
-
-if TYPE_CHECKING:
-    from cellseg_device.results.export import Originals
-
 
 def _names(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
     """Return names out of `EXTRAS` from ``rois,geojson``; a click callback."""
@@ -75,7 +70,7 @@ def export(
 
     if not (out / ledger.FILE_NAME).is_file() or ledger.is_new(out / ledger.FILE_NAME):
         raise InputError(f"{out} holds no results of cellseg-device: name the folder that 'run' or 'watch' wrote into")
-    drawn = _originals(out, originals) if image_files.PICTURES.keys() & set(names) else None
+    drawn = opened_originals(out, originals) if image_files.PICTURES.keys() & set(names) else None
     made = kept = failed = 0
     try:
         with closing(ledger.Ledger(out / ledger.FILE_NAME)) as book:
@@ -104,16 +99,3 @@ def export(
         f"files made: {made:,}, there before: {kept:,}; images: {len(todo):,}, failed: {failed:,}; {out}", err=as_json
     )
     raise SystemExit(EXIT_IMAGES_FAILED if failed else EXIT_OK)
-
-
-def _originals(out: Path, folder: Path | None) -> Originals:
-    from cellseg_device.image.sandbox import Decoder
-    from cellseg_device.results.export import Originals
-    from cellseg_device.watching import scan
-
-    if folder is not None:
-        scan.check_folder(folder)
-    # Besides the watched folder, images are named by their path within the folder that the results lie in
-    folders = (out.absolute().parent, out) if folder is None else (folder, out.absolute().parent)
-    decoder = click.get_current_context().with_resource(Decoder())
-    return Originals.under(folders, out, decoder.decode)
