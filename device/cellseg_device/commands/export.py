@@ -14,6 +14,7 @@ from cellseg_device.commands.common import EXTRAS, PATH, opened_originals, resul
 from cellseg_device.errors import EXIT_IMAGES_FAILED, EXIT_OK, InputError, OutputError
 from cellseg_device.stderr import say, say_error
 
+
 def _names(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
     """Return names out of `EXTRAS` from ``rois,geojson``; a click callback."""
     given = [name.strip() for name in value.split(",")]

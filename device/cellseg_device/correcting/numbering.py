@@ -19,16 +19,16 @@ class Renumbered:
     Attributes
     ----------
     labels : ndarray of uint16, shape (height, width)
-    added, removed : int
-        Cells that match no former one, and former ones that match none.
-    changed : int
-        Cells that match a former one but have other pixels.
+    added, changed : tuple of int
+        Numbers of the cells that match no former one, and of those that match one but have other pixels.
+    removed : int
+        How many former cells match none.
     """
 
     labels: Labels
-    added: int
+    added: tuple[int, ...]
+    changed: tuple[int, ...]
     removed: int
-    changed: int
 
 
 def renumbered(labels: Labels, former: Labels) -> Renumbered:
@@ -58,9 +58,12 @@ def renumbered(labels: Labels, former: Labels) -> Renumbered:
     largest = int(former.max(initial=0))
     free = np.flatnonzero(is_free)
     in_order = np.concatenate([free[free > largest], free[free <= largest]])
-    added = int(np.count_nonzero(is_new))
-    numbers[is_new] = in_order[:added]
+    numbers[is_new] = in_order[: np.count_nonzero(is_new)]
     matched = shared[is_match]
     is_equal = (matched == area[new[is_match]]) & (matched == former_area[old[is_match]])
-    removed = int(np.count_nonzero(former_area[1:])) - len(matched)
-    return Renumbered(numbers.astype(np.uint16)[labels], added, removed, int(np.count_nonzero(~is_equal)))
+    return Renumbered(
+        numbers.astype(np.uint16)[labels],
+        tuple(numbers[is_new].tolist()),
+        tuple(old[is_match][~is_equal].tolist()),
+        int(np.count_nonzero(former_area[1:])) - len(matched),
+    )

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from cellseg_device.cells import region
 from cellseg_device.cells.counting import parse_key
 from cellseg_device.cells.pieces import pieces_of
 from cellseg_device.correcting import edits
-from cellseg_device.correcting.numbering import renumbered
+from cellseg_device.correcting.numbering import Renumbered, renumbered
 from cellseg_device.correcting.work import Work
-from cellseg_device.errors import NO_MEMORY, CellsegError, ImageError, InputError
+from cellseg_device.errors import NO_MEMORY, CellsegError, InputError
 from cellseg_device.image.pixels import Image
 from cellseg_device.results import export
 from cellseg_device.results.correction_faults import note_of_pieces
@@ -69,7 +68,7 @@ class Recounted:
 
 
 def stems_of(path: Path) -> list[str]:
-    """Return the names that an image of a file may have, without its ending: as it is, and without what programs add."""
+    """Return the names, without ending, that the image of a file may have: as it is, and without what programs add."""
     stem = path.stem
     shorter = [stem.removesuffix(ending) for ending in _ENDINGS if stem.endswith(ending)]
     return [stem, *[name for name in shorter if name]]
@@ -84,13 +83,15 @@ def image_of(path: Path, entries: Collection[Entry]) -> Entry:
         If it is none, or could be several.
     """
     for stem in stems_of(path):
-        found = [entry for entry in entries if stem in (entry.stem, Path(entry.image).stem, Path(entry.image).name)]
+        found = [e for e in entries if stem in (e.stem, Path(e.image).stem, Path(e.image).name)]
         if len(found) == 1:
             return found[0]
         if found:
             names = ", ".join(entry.image for entry in found[:_LISTED]) + (", …" if len(found) > _LISTED else "")
             raise InputError(f"could be of {names}: say which with --image")
-    raise InputError("is named after no image that was counted: give it the name of its image, or name that with --image")
+    raise InputError(
+        "is named after no image that was counted: give it the name of its image, or name that with --image"
+    )
 
 
 def recount(out: Path, path: Path, entry: Entry, originals: Originals, *, by: str = "") -> Recounted:
@@ -112,7 +113,7 @@ def recount(out: Path, path: Path, entry: Entry, originals: Originals, *, by: st
     assert entry.counts is not None, "it was counted"
     asked = Recounted(str(path), entry.image, entry.counts.count, entry.counts.count_in_frame)
     try:
-        return _recounted(asked, out, path, entry, originals, by)
+        return _recounted(asked, out, entry, originals, by=by)
     except CellsegError as error:
         reason = error.message.removeprefix(f"{path}: ")
     except MemoryError:
@@ -122,27 +123,23 @@ def recount(out: Path, path: Path, entry: Entry, originals: Originals, *, by: st
     return Recounted(asked.file, asked.image, asked.count, asked.count_in_frame, reason=reason)
 
 
-def _recounted(
-    asked: Recounted, out: Path, path: Path, entry: Entry, originals: Originals, by: str
-) -> Recounted:
-    counts = entry.counts
+def _recounted(asked: Recounted, out: Path, entry: Entry, originals: Originals, *, by: str) -> Recounted:
+    counts, path = entry.counts, Path(asked.file)
     assert counts is not None, "it was counted"
     drawn = outline_files.read(path, (counts.height_px, counts.width_px))
     notes = list(drawn.notes)
-    pieces = pieces_of(drawn.labels)
-    if note := note_of_pieces({path.name: pieces}):
-        notes.append(note)
     stored = export.stored(out, entry)
     subject = export.subject(entry, stored.labels, originals)
     counting = parse_key(entry.settings or "{}")
-    counting = dataclasses.replace(counting, region=region.recalled(counting.region))
     work = Work(out, entry, subject.image, counting)
     former = work.tally.count if work.revision else None
     inside, outside_px = _inside(drawn.labels, subject.image)
     if outside_px:
         notes.append(f"{outside_px:,} px outside of the region in which cells are counted were left out")
     made = renumbered(inside, work.labels)
-    if not np.array_equal(made.labels, work.labels):
+    if note := note_of_pieces({path.name: _pieces(made)}):
+        notes.append(note)
+    if made.added or made.changed or made.removed:
         work.edit(EDIT, lambda there: edits.replace(there, made.labels), given={"file": path.name}, by=by)
     work.mark(CHECKED, by=by)
     return Recounted(
@@ -153,11 +150,19 @@ def _recounted(
         former,
         work.tally.count,
         work.tally.in_frame,
-        made.added,
+        len(made.added),
         made.removed,
-        made.changed,
+        len(made.changed),
         tuple(notes),
     )
+
+
+def _pieces(made: Renumbered) -> npt.NDArray[np.int64]:
+    """Return of how many pieces each cell consists; those that were not drawn anew count as one."""
+    pieces = pieces_of(consecutive(made.labels))
+    numbers = np.flatnonzero(np.bincount(made.labels.reshape(-1)))
+    pieces[~np.isin(numbers[numbers > 0], [*made.added, *made.changed])] = 1
+    return pieces
 
 
 def _inside(labels: Labels, image: Image) -> tuple[Labels, int]:
