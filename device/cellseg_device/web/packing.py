@@ -21,8 +21,9 @@ from cellseg_device.results.entry import DONE
 from cellseg_device.results.folder import result_names
 from cellseg_device.results.ledger import FILE_NAME, Ledger
 from cellseg_device.stderr import say_error
-from cellseg_device.summary import tables, workbook
+from cellseg_device.summary import corrected, tables, workbook
 from cellseg_device.summary.cells import CellTable, cell_table
+from cellseg_device.summary.contents import with_corrected
 from cellseg_device.summary.pool import TOTAL
 from cellseg_device.summary.workbook import Sheet
 from cellseg_device.system import files
@@ -42,7 +43,8 @@ def book(out: Path, to: BinaryIO) -> None:
     """Write a workbook of the images and, as far as a sheet holds them, their cells."""
     workbook.check_library()
     table = _cells(out)
-    columns, rows = tables.read_image_rows(out, {field.image for field in table.fields})
+    images = {field.image for field in table.fields}
+    columns, rows = with_corrected(*tables.read_image_rows(out, images), corrected.read(out))
     sheets = [Sheet("images", columns, rows)]
     if table.number <= workbook.MOST_ROWS:
         sheets.append(Sheet("cells", table.columns, table.rows(say_error)))
@@ -53,7 +55,7 @@ def book(out: Path, to: BinaryIO) -> None:
 
 
 def _cells(out: Path) -> CellTable:
-    fields = tables.read_fields(out, say_error)
+    fields = corrected.read(out).applied(tables.read_fields(out, say_error))
     return cell_table(out, fields, [TOTAL] * len(fields))
 
 
