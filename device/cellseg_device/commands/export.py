@@ -74,8 +74,8 @@ def export(
       cellseg-device export /results --format coco field-07.png
       cellseg-device export /results --format overlay --originals /captures
     """
-    from cellseg_device.results import export as exporting
     from cellseg_device.results import corrections, image_files, ledger
+    from cellseg_device.results import export as exporting
 
     if not (out / ledger.FILE_NAME).is_file() or ledger.is_new(out / ledger.FILE_NAME):
         raise InputError(f"{out} holds no results of cellseg-device: name the folder that 'run' or 'watch' wrote into")
