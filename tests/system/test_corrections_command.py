@@ -1,5 +1,6 @@
 """`corrections` packs what was checked, and `tune` learns from it."""
 
+import dataclasses
 import json
 import shutil
 
@@ -9,6 +10,8 @@ import pytest
 import tifffile
 
 from cellseg_device.correcting.teaching import MOST_CROPS, crops
+from cellseg_device.model import card as cards
+from cellseg_device.pipeline import in_use
 from cellseg_device.results import correction_file
 from cellseg_device.results.formats.label_images import consecutive
 
@@ -52,9 +55,7 @@ def test_what_is_checked_is_packed(device_here, folder, tmp_path):
     assert (whole.name, whole.crop, whole.source, whole.pixel_size_um) == ("hoechst8", None, "hoechst8.png", 0.5)
     assert whole.corrected_at.endswith("Z")
     image = cv2.imread(str(folder / "hoechst8.png"), cv2.IMREAD_GRAYSCALE)
-    assert np.array_equal(
-        found.image(whole).pixels[..., 0] if found.image(whole).pixels.ndim == 3 else found.image(whole).pixels, image
-    )
+    assert np.array_equal(found.image(whole).pixels, image)
     assert np.array_equal(found.labels(whole), removed(out, "hoechst8"))
     assert len(parts) >= 1
     corrected, machine = removed(out, "large", 1, 2), tifffile.imread(out / "large.labels.tif")
@@ -118,3 +119,22 @@ def test_parts_are_those_that_differ_most():
     assert all(max(height, width) <= 512 for _, _, height, width in found)
     assert crops(corrected, corrected) == [found[0]]
     assert len(crops(machine, np.ones_like(machine))) == MOST_CROPS
+
+
+def test_what_a_model_made_from_another_counted_teaches_that_one(device, folder, tmp_path, model_path):
+    out = folder / "cellseg-results"
+    data = model_path.read_bytes()
+    provenance = {"adapted": {"start": {"name": "nuclei"}}}
+    card = dataclasses.replace(cards.read_from(data), name="mine", provenance=provenance)
+    in_use.use(out, cards.attach(data, card))
+    (folder / "new.png").write_bytes(
+        cv2.imencode(".png", cv2.imread(str(folder / "hoechst8.png"), 0)[::-1])[1].tobytes()
+    )
+    assert device("watch", folder, "--once", "--pixel-size-um", "0.5").returncode == 0
+    (tmp_path / "new.tif").write_bytes((out / "new.labels.tif").read_bytes())
+    assert device("recount", out, tmp_path / "new.tif").returncode == 0
+    done = device("corrections", folder, "--out", tmp_path / "a.zip")
+    assert (done.returncode, done.stderr) == (0, "")
+    found = correction_file.read(tmp_path / "a.zip")
+    assert found.card.name == "nuclei"
+    assert {item.source for item in found.items} == {"hoechst8.png", "large.png", "new.png"}

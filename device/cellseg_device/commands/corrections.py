@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option(
     "--model",
     metavar="NAME",
-    help="Of the images that this model counted, as in counts.csv.  [default: that which counted most]",
+    help="Of the images that this model, or one made from it, counted.  [default: that which counted most]",
 )
 @click.option("--originals", type=PATH, help="Where the images are.  [default: RESULTS, or the one it is in]")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
@@ -72,7 +72,7 @@ def corrections(*, out: Path, to: Path, force: bool, model: str | None, original
     if not items:
         raise InputError("no checked image can be had, so nothing is written: see the reasons above")
     if as_json:
-        about = {"file": str(to), "model": found.model, "items": [dataclasses.asdict(item) for item in items]}
+        about = {"file": str(to), "model": found.kind, "items": [dataclasses.asdict(item) for item in items]}
         click.echo(json.dumps(about | {"left_out": teaching.left_out}, indent=2, ensure_ascii=False))
     else:
         cells = sum(item.cells for item in items)
@@ -102,4 +102,4 @@ def _beside(found: Material) -> Iterator[str]:
     if found.stale:
         yield f"{plural(found.stale, 'checked image')} left out, since the image is another one now: correct it again"
     if found.card is None:
-        yield f"the model {found.model} is not here: name its file with --model of 'tune', or --init of 'adapt'"
+        yield f"the model {found.kind} is not here: name its file with --model of 'tune', or --init of 'adapt'"

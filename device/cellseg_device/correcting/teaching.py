@@ -19,6 +19,7 @@ from cellseg_device.model import card as cards
 from cellseg_device.model.card import Card
 from cellseg_device.model.interpreter import bundled_path
 from cellseg_device.pipeline import in_use
+from cellseg_device.pipeline.models import kind_of
 from cellseg_device.results import corrected_labels, corrections, export
 from cellseg_device.results.correction_items import LONGEST_NAME, Correction, Crop, cut
 from cellseg_device.results.correction_journal import CHECKED
@@ -34,45 +35,46 @@ MOST_CROPS = 8  # of an image
 
 @dataclass(frozen=True)
 class Material:
-    """Checked images that one model counted.
+    """Checked images that one model counted, or models that were made from it.
 
     Attributes
     ----------
     entries : tuple of Entry
-    model : str
-        Name of the model that counted them; of most of them.
+    kind : str
+        `models.kind_of` those that counted them.
+    card : Card or None
+        Of the bundled model of that kind if it has counted some of them, else of that which counted most; None if it is
+        not here any more.
     model_sha256 : str
         Of its file.
-    card : Card or None
-        None if it is not here any more.
     others : dict of str to int
-        How many checked images other models counted, by their names.
+        How many checked images there are of other kinds.
     stale : int
         How many more were replaced since they were checked.
     """
 
     entries: tuple[Entry, ...]
-    model: str
-    model_sha256: str
+    kind: str
     card: Card | None
+    model_sha256: str
     others: dict[str, int]
     stale: int
 
 
-def material(out: Path, model: str | None = None) -> Material:
+def material(out: Path, kind: str | None = None) -> Material:
     """Return what can be learnt from in a results folder.
 
     Parameters
     ----------
     out : Path
         The output folder.
-    model : str or None
-        Name of the model that counted the images, as in ``counts.csv``; None for that which counted most of them.
+    kind : str or None
+        That of the models which counted the images; None for that of most of them.
 
     Raises
     ------
     InputError
-        If no image is checked that this model counted.
+        If no image is checked that such a model counted.
     OutputError, OSError
         If the ledger or the store cannot be read.
     """
@@ -82,15 +84,30 @@ def material(out: Path, model: str | None = None) -> Material:
     sound = [entry for entry in entries if corrections.standing(entry, rows[entry.image]) != STALE]
     if not sound:
         raise InputError(f"no image in {out} is checked: correct some on the page of 'serve', or with 'recount'")
+    known = _cards(out, {entry.model_sha256 for entry in sound})
     # What a gate took for empty no model has counted: it teaches any
-    by_model = Counter(entry.model for entry in sound if entry.model_sha256 != entry.gate_sha256)
-    name = model or (by_model.most_common(1)[0][0] if by_model else sound[0].model)
-    chosen = [entry for entry in sound if entry.model == name or (by_model and entry.model_sha256 == entry.gate_sha256)]
-    if not any(entry.model == name for entry in chosen):
-        raise InputError(f"no checked image was counted by {name}: choose one of {', '.join(by_model)}")
-    sha256 = Counter(entry.model_sha256 for entry in chosen if entry.model == name).most_common(1)[0][0]
-    others = {other: number for other, number in by_model.items() if other != name}
-    return Material(tuple(chosen), name, sha256, _card(out, sha256), others, len(rows) - len(sound))
+    counted = [entry for entry in sound if entry.model_sha256 != entry.gate_sha256] or sound
+    kinds = {entry.model_sha256: _kind(entry, known) for entry in counted}
+    numbers = Counter(kinds[entry.model_sha256] for entry in counted)
+    chosen = kind or numbers.most_common(1)[0][0]
+    if chosen not in numbers:
+        raise InputError(f"no checked image was counted by {chosen}: choose one of {', '.join(numbers)}")
+    models = Counter(entry.model_sha256 for entry in counted if kinds[entry.model_sha256] == chosen)
+    starts = [sha256 for sha256 in models if sha256 in known and known[sha256].name == chosen]
+    sha256 = starts[0] if starts else models.most_common(1)[0][0]
+    return Material(
+        tuple(entry for entry in sound if kinds.get(entry.model_sha256, chosen) == chosen),
+        chosen,
+        known.get(sha256),
+        sha256,
+        {other: number for other, number in numbers.items() if other != chosen},
+        len(rows) - len(sound),
+    )
+
+
+def _kind(entry: Entry, known: dict[str, Card]) -> str:
+    card = known.get(entry.model_sha256)
+    return entry.model if card is None else kind_of(card)
 
 
 def taught(out: Path, entry: Entry, originals: Originals, card: Card | None) -> list[Correction]:
@@ -165,18 +182,19 @@ def _name(stem: str, crop: Crop | None) -> str:
     return f"{stem}{ending}"
 
 
-def _card(out: Path, sha256: str) -> Card | None:
-    """Return the card of the model with this digest, if it is one of the bundled or of those put into use here."""
-    own = in_use.path_in(out)
-    paths = [*bundled_path().parent.glob("*.tflite"), own, own.with_name(in_use.BEFORE), *own.parent.glob("*.tflite")]
-    for path in paths:
+def _cards(out: Path, wanted: set[str]) -> dict[str, Card]:
+    """Return the cards of models by their digests, of the bundled ones and of those that were put into use here."""
+    own = in_use.path_in(out).parent
+    found: dict[str, Card] = {}
+    for path in (*bundled_path().parent.glob("*.tflite"), *own.glob("*.tflite")):
         try:
             data = cards.read_model_file(path)
+            sha256 = hashlib.sha256(data).hexdigest()
+            if sha256 in wanted:
+                found[sha256] = cards.read_from(data)
         except CellsegError:
             continue
-        if hashlib.sha256(data).hexdigest() == sha256:
-            return cards.read_from(data)
-    return None
+    return found
 
 
 class Teaching:
