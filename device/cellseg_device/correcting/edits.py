@@ -181,7 +181,7 @@ def add(
 
 
 def outline(labels: Labels, corners: Sequence[Point], *, field: Mask | None = None) -> Patch | None:
-    """Add a cell by its outline: all pixels within that have no cell yet; other cells keep theirs.
+    """Add a cell by its outline: all pixels with their centres within that have no cell yet; other cells keep theirs.
 
     Raises
     ------
@@ -190,12 +190,10 @@ def outline(labels: Labels, corners: Sequence[Point], *, field: Mask | None = No
     """
     if len(corners) < 3:
         raise InputError("an outline needs three points or more: draw around the cell")
-    pixels = np.array([_pixel(labels, corner) for corner in corners])
-    (top, left), (bottom, right) = pixels.min(axis=0).tolist(), pixels.max(axis=0).tolist()
-    place = _window(labels, top, bottom + 1, left, right + 1)
-    mask = np.zeros((bottom + 1 - top, right + 1 - left), np.uint8)
-    cv2.fillPoly(mask, [(pixels - (top, left))[:, ::-1].astype(np.int32)], 1)
-    return _added(labels, place, mask, field)
+    way = np.asarray(corners, float)
+    (top, left), (bottom, right) = np.floor(way.min(axis=0)).astype(int), np.ceil(way.max(axis=0)).astype(int)
+    place = _window(labels, int(top), int(bottom) + 1, int(left), int(right) + 1)
+    return _added(labels, place, _inside(way, place).view(np.uint8), field)
 
 
 def brush(
@@ -339,6 +337,17 @@ def _stroke(
     return mask, place
 
 
+def _inside(way: npt.NDArray[np.float64], place: tuple[slice, slice]) -> npt.NDArray[np.bool_]:
+    """Return which pixels of a part have their centres inside of a closed way, by the even-odd rule."""
+    rows, cols = np.arange(place[0].start, place[0].stop), np.arange(place[1].start, place[1].stop)
+    inside = np.zeros((len(rows), len(cols)), bool)
+    for (row, col), (next_row, next_col) in zip(way, np.roll(way, -1, axis=0), strict=True):
+        crossed = np.flatnonzero((row > rows) != (next_row > rows))
+        at_col = col + (rows[crossed] - row) * ((next_col - col) / (next_row - row or 1.0))
+        inside[crossed] ^= cols < at_col[:, None]
+    return inside
+
+
 def _divided(labels: Labels, cell: int, place: tuple[slice, slice], pieces: npt.NDArray[np.int32]) -> Patch | None:
     """Number the pieces of a cell, of which there are two or more: the largest keeps the cell's number."""
     sizes = np.bincount(pieces.reshape(-1))[1:]
@@ -403,6 +412,8 @@ def _box(mask: Mask) -> tuple[int, int, int, int]:
 
 def _pieces(mask: Mask) -> npt.NDArray[np.int32]:
     """Return the pieces of a mask, numbered from 1 by their first pixel."""
+    if not mask.size:  # of which OpenCV crashes
+        return np.zeros(mask.shape, np.int32)
     count, found = cv2.connectedComponents(mask, connectivity=8, ltype=cv2.CV_32S)
     if count < 3:
         return np.asarray(found, np.int32)
