@@ -119,7 +119,7 @@ def divide(labels: Labels, first: Point, second: Point, landscape: npt.NDArray[n
     if markers.max() < 2 or np.count_nonzero(markers) < 2:
         raise InputError("both points are in one pixel: point at the two halves of the cell")
     found = instances.grow(markers, mask * np.uint8(255), np.ascontiguousarray(landscape[place]))
-    return _divided(labels, cell, place, found.astype(np.int32))
+    return _divided(labels, cell, place, found.astype(np.int32) * mask)  # it goes a little beyond the cell
 
 
 def add(
@@ -160,7 +160,7 @@ def add(
     if labels[row, col]:
         raise InputError("there is a cell already: point beside the cells to add one")
     if field is not None and not field[row, col]:
-        raise InputError("that is outside of the region in which cells are counted")
+        raise InputError(_OUTSIDE)
     value = int(foreground[row, col])
     level = threshold if value >= threshold else (value - 128) // 2
     if level <= _FAINTEST:
@@ -250,6 +250,7 @@ def around(labels: Labels, cell: int, margin: int = 0) -> tuple[slice, slice]:
     return _window(labels, top - margin, top + height + margin, left - margin, left + width + margin)
 
 
+_OUTSIDE = "that is outside of the region in which cells are counted: draw within it"
 _FAINTEST = -115  # of a foreground map, 5 %: less is not seen
 
 
@@ -260,8 +261,10 @@ def _painted(
     if not points:
         raise InputError("nothing was drawn: draw over the image")
     mask, place = _stroke(labels, points, radius)
-    if field is not None:
+    if field is not None and mask.any():
         mask &= field[place] > 0
+        if not mask.any():
+            raise InputError(_OUTSIDE)
     part = labels[place]
     mask &= part == only if only else part != number
     if not mask.any():
