@@ -65,11 +65,15 @@ def made(
     around : (slice, slice)
         Rows and columns of a part, from 0 or above, within which all changes lie.
     change : callable
-        Is given that part, and changes it.
+        Is given that part, and changes it; what it changed before it raised is undone.
     """
     part = labels[around]
     before = part.copy()
-    change(part)
+    try:
+        change(part)
+    except BaseException:
+        part[...] = before
+        raise
     before ^= part
     return cut(before, (around[0].start, around[1].start))
 
@@ -81,9 +85,9 @@ def difference(before: npt.NDArray[np.uint16], after: npt.NDArray[np.uint16]) ->
 
 def cut(change: npt.NDArray[np.uint16], corner: tuple[int, int]) -> Patch | None:
     """Return the smallest patch of a change in a part of an image that begins at this corner."""
-    left, top, width, height = cv2.boundingRect((change != 0).view(np.uint8))
-    if not width:
+    if not change.any():
         return None
+    left, top, width, height = cv2.boundingRect((change != 0).view(np.uint8))
     kept = np.ascontiguousarray(change[top : top + height, left : left + width])
     return Patch((corner[0] + top, corner[1] + left, height, width), kept)
 

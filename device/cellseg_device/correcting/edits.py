@@ -119,7 +119,7 @@ def divide(labels: Labels, first: Point, second: Point, landscape: npt.NDArray[n
     if markers.max() < 2 or np.count_nonzero(markers) < 2:
         raise InputError("both points are in one pixel: point at the two halves of the cell")
     found = instances.grow(markers, mask * np.uint8(255), np.ascontiguousarray(landscape[place]))
-    return _divided(labels, cell, place, found.astype(np.int32))
+    return _divided(labels, cell, place, found.astype(np.int32) * mask)  # it goes a little beyond the cell
 
 
 def add(
@@ -160,7 +160,7 @@ def add(
     if labels[row, col]:
         raise InputError("there is a cell already: point beside the cells to add one")
     if field is not None and not field[row, col]:
-        raise InputError("that is outside of the region in which cells are counted")
+        raise InputError(_OUTSIDE)
     value = int(foreground[row, col])
     level = threshold if value >= threshold else (value - 128) // 2
     if level <= _FAINTEST:
@@ -181,7 +181,7 @@ def add(
 
 
 def outline(labels: Labels, corners: Sequence[Point], *, field: Mask | None = None) -> Patch | None:
-    """Add a cell by its outline: all pixels within that have no cell yet; other cells keep theirs.
+    """Add a cell by its outline: all pixels with their centres within that have no cell yet; other cells keep theirs.
 
     Raises
     ------
@@ -190,12 +190,10 @@ def outline(labels: Labels, corners: Sequence[Point], *, field: Mask | None = No
     """
     if len(corners) < 3:
         raise InputError("an outline needs three points or more: draw around the cell")
-    pixels = np.array([_pixel(labels, corner) for corner in corners])
-    (top, left), (bottom, right) = pixels.min(axis=0).tolist(), pixels.max(axis=0).tolist()
-    place = _window(labels, top, bottom + 1, left, right + 1)
-    mask = np.zeros((bottom + 1 - top, right + 1 - left), np.uint8)
-    cv2.fillPoly(mask, [(pixels - (top, left))[:, ::-1].astype(np.int32)], 1)
-    return _added(labels, place, mask, field)
+    way = np.asarray(corners, float)
+    (top, left), (bottom, right) = np.floor(way.min(axis=0)).astype(int), np.ceil(way.max(axis=0)).astype(int)
+    place = _window(labels, int(top), int(bottom) + 1, int(left), int(right) + 1)
+    return _added(labels, place, _inside(way, place).view(np.uint8), field)
 
 
 def brush(
@@ -252,6 +250,7 @@ def around(labels: Labels, cell: int, margin: int = 0) -> tuple[slice, slice]:
     return _window(labels, top - margin, top + height + margin, left - margin, left + width + margin)
 
 
+_OUTSIDE = "that is outside of the region in which cells are counted: draw within it"
 _FAINTEST = -115  # of a foreground map, 5 %: less is not seen
 
 
@@ -262,8 +261,10 @@ def _painted(
     if not points:
         raise InputError("nothing was drawn: draw over the image")
     mask, place = _stroke(labels, points, radius)
-    if field is not None:
+    if field is not None and mask.any():
         mask &= field[place] > 0
+        if not mask.any():
+            raise InputError(_OUTSIDE)
     part = labels[place]
     mask &= part == only if only else part != number
     if not mask.any():
@@ -339,6 +340,17 @@ def _stroke(
     return mask, place
 
 
+def _inside(way: npt.NDArray[np.float64], place: tuple[slice, slice]) -> npt.NDArray[np.bool_]:
+    """Return which pixels of a part have their centres inside of a closed way, by the even-odd rule."""
+    rows, cols = np.arange(place[0].start, place[0].stop), np.arange(place[1].start, place[1].stop)
+    inside = np.zeros((len(rows), len(cols)), bool)
+    for (row, col), (next_row, next_col) in zip(way, np.roll(way, -1, axis=0), strict=True):
+        crossed = np.flatnonzero((row > rows) != (next_row > rows))
+        at_col = col + (rows[crossed] - row) * ((next_col - col) / (next_row - row or 1.0))
+        inside[crossed] ^= cols < at_col[:, None]
+    return inside
+
+
 def _divided(labels: Labels, cell: int, place: tuple[slice, slice], pieces: npt.NDArray[np.int32]) -> Patch | None:
     """Number the pieces of a cell, of which there are two or more: the largest keeps the cell's number."""
     sizes = np.bincount(pieces.reshape(-1))[1:]
@@ -403,6 +415,8 @@ def _box(mask: Mask) -> tuple[int, int, int, int]:
 
 def _pieces(mask: Mask) -> npt.NDArray[np.int32]:
     """Return the pieces of a mask, numbered from 1 by their first pixel."""
+    if not mask.size:  # of which OpenCV crashes
+        return np.zeros(mask.shape, np.int32)
     count, found = cv2.connectedComponents(mask, connectivity=8, ltype=cv2.CV_32S)
     if count < 3:
         return np.asarray(found, np.int32)

@@ -150,9 +150,14 @@ def get(out: Path, entry: Entry) -> Correction | None:
 
 def standing(entry: Entry, correction: Correction) -> str:
     """Return how a correction stands to what the ledger has of its image now: `AS_BEGUN`, `RECOUNTED` or `STALE`."""
-    if entry.sha256 != correction.image_sha256 or entry.stem != correction.stem:
+    if is_stale(correction, entry.sha256, entry.stem):
         return STALE
     return AS_BEGUN if entry.digests().get(f"{entry.stem}{LABELS}", "") == correction.labels_sha256 else RECOUNTED
+
+
+def is_stale(correction: Correction, image_sha256: str | None, stem: str | None) -> bool:
+    """Whether a correction is of another image than the one with this digest and stem, which took its place."""
+    return image_sha256 != correction.image_sha256 or stem != correction.stem
 
 
 def counts_of(entry: Entry, correction: Correction | None) -> tuple[int, int] | None:

@@ -246,9 +246,9 @@ class _Here:
 
         Of known files those that are wanted are looked at, in a sweep all.
         """
-        images, below, others = [], [], Counter[str]()
         if self._is_of_results:
-            return [], _Content(below, 0, others)
+            return [], _Content([], 0, Counter())
+        images, below, others = [], [], Counter[str]()
         known_count, recursive = 0, self.recursive
         known, prefix = self.known, self.place.prefix
         with os.scandir(self.descriptor) as entries:
