@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,10 +84,10 @@ def material(out: Path, kind: str | None = None) -> Material:
     sound = [entry for entry in entries if corrections.standing(entry, rows[entry.image]) != STALE]
     if not sound:
         raise InputError(f"no image in {out} is checked: correct some on the page of 'serve', or with 'recount'")
-    known = _cards(out, {entry.model_sha256 for entry in sound})
     # What a gate took for empty no model has counted: it teaches any
     counted = [entry for entry in sound if entry.model_sha256 != entry.gate_sha256] or sound
-    kinds = {entry.model_sha256: _kind(entry, known) for entry in counted}
+    known = _cards(out, {entry.model_sha256 for entry in counted})
+    kinds = _kinds(counted, known)
     numbers = Counter(kinds[entry.model_sha256] for entry in counted)
     chosen = kind or numbers.most_common(1)[0][0]
     if chosen not in numbers:
@@ -105,9 +105,17 @@ def material(out: Path, kind: str | None = None) -> Material:
     )
 
 
-def _kind(entry: Entry, known: dict[str, Card]) -> str:
-    card = known.get(entry.model_sha256)
-    return entry.model if card is None else kind_of(card)
+def kinds_of(out: Path, entries: Iterable[Entry]) -> dict[str, str]:
+    """Return `models.kind_of` the models that counted images, by their digests; of one that is not here its name."""
+    counted = list(entries)
+    return _kinds(counted, _cards(out, {entry.model_sha256 for entry in counted}))
+
+
+def _kinds(entries: Iterable[Entry], known: dict[str, Card]) -> dict[str, str]:
+    return {
+        entry.model_sha256: kind_of(known[entry.model_sha256]) if entry.model_sha256 in known else entry.model
+        for entry in entries
+    }
 
 
 def taught(out: Path, entry: Entry, originals: Originals, card: Card | None) -> list[Correction]:

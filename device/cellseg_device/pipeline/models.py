@@ -208,7 +208,7 @@ def load(
         name: LaterModel(found, threads, accelerator, warn) for name, found in named.items() if found != bundled_path()
     }
     if model is None and in_use is not None:
-        mine = _proven(in_use, threads, accelerator, warn)
+        mine = proven(in_use, threads, accelerator, warn)
         kind = next((name for name in (kind_of(mine.card), _DEFAULT) if name in others), None)
         if kind is None:
             return Models(mine.loaded, opened, others)
@@ -226,15 +226,23 @@ def kind_of(card: Card) -> str:
     return card.name
 
 
-def _proven(path: Path, threads: int, accelerator: str, warn: Warn) -> LaterModel:
-    """Return a model, loaded, that answers as its card says; if none does on this computer, that is no fault of it."""
+def proven(path: Path, threads: int, accelerator: str, warn: Warn) -> LaterModel:
+    """Return a model, loaded, that answers as its card says; if none does on this computer, that is no fault of it.
+
+    Parameters as of `load`.
+
+    Raises
+    ------
+    ModelError
+        If it is refused, or does not answer so.
+    """
     lines: list[str] = []
     mine = LaterModel(path, threads, accelerator, lines.append)
     if mine.loaded.accelerator == "cpu" and lines:
         others: list[str] = []
         accelerators.load(bundled_path(), threads, "cpu", others.append)
         if not others:
-            raise ModelError(f"{path} does not answer as its card says (the self-test): put it into use again")
+            raise ModelError(f"{path} does not answer as its card says (the self-test): copy it again, or make it anew")
     for line in lines:
         warn(line)
     return mine

@@ -16,8 +16,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO
 
-from cellseg_device.errors import CellsegError
+from cellseg_device.correcting import teaching
+from cellseg_device.errors import CellsegError, InputError
+from cellseg_device.image.sandbox import Decoder
+from cellseg_device.results import correction_file
 from cellseg_device.results.entry import DONE
+from cellseg_device.results.export import Originals
 from cellseg_device.results.folder import result_names
 from cellseg_device.results.ledger import FILE_NAME, Ledger
 from cellseg_device.stderr import say_error
@@ -68,6 +72,33 @@ def results(out: Path, images: Sequence[str], to: BinaryIO) -> None:
                 _add(archive, out / name)
 
 
+def corrections(out: Path, folder: Path | None, to: BinaryIO) -> None:
+    """Write what was checked, as a file of corrections; what cannot be had is said.
+
+    Parameters
+    ----------
+    out : Path
+        The output folder.
+    folder : Path or None
+        Where the images are; None for where `export` looks for them.
+    to : file
+    """
+    found = teaching.material(out)
+    folders = (out.absolute().parent, out) if folder is None else (folder, out.absolute().parent)
+    with Decoder() as decoder, tempfile.TemporaryDirectory() as temporary:
+        parts = teaching.Teaching(out, found, Originals.under(folders, out, decoder.decode))
+        path = Path(temporary) / correction_file.FILE_NAME
+        try:
+            correction_file.write(path, parts, card=found.card, model_sha256=found.model_sha256)
+        except InputError as error:
+            image, reason = next(iter(parts.left_out.items()), ("", ""))
+            raise InputError(f"{image} {reason}" if reason else error.message) from None
+        with open(path, "rb") as file:
+            shutil.copyfileobj(file, to, _BLOCK_BYTES)
+        for image, reason in parts.left_out.items():
+            say_error(f"{image} {reason}")
+
+
 def _add(archive: zipfile.ZipFile, path: Path) -> None:
     """Add a file to an archive, a part at a time; one that is gone is left out."""
     try:
@@ -87,6 +118,7 @@ def main(kind: str, out: Path) -> int:
         "cells": lambda to: cells(out, to),
         "book": lambda to: book(out, to),
         "results": lambda to: results(out, json.load(sys.stdin), to),
+        "corrections": lambda to: corrections(out, _path(sys.stdin.buffer.read()), to),
     }
     try:
         writers[kind](sys.stdout.buffer)
@@ -98,6 +130,10 @@ def main(kind: str, out: Path) -> int:
         say_error(f"cannot be read or written ({error.strerror}): check the disk")
         return 1
     return 0
+
+
+def _path(given: bytes) -> Path | None:
+    return Path(os.fsdecode(given)) if given else None
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from cellseg_device.web import address
 from cellseg_device.web.app import Page
 from cellseg_device.web.downloads import DownloadError
 from cellseg_device.web.security import Guard
+from cellseg_device.web.teach import MOST_MODEL_BYTES, UPLOAD_PATH
 
 _GRACE_S = 2  # for what is being answered, at the end
 _MOST_CONNECTIONS = 100
@@ -68,7 +69,7 @@ async def _served(
 ) -> None:
     server = _Server(
         uvicorn.Config(
-            Guard(page.app, names=names, token=token),
+            Guard(page.app, names=names, token=token, larger={UPLOAD_PATH: MOST_MODEL_BYTES}),
             http="h11",
             ws="none",
             lifespan="on",

@@ -111,7 +111,7 @@ def test_without_one_before_the_bundled_models_count(loading, model_path, lines)
     assert names(loading.first())[0] == "nuclei"
     (line,) = lines
     assert line.endswith(
-        "in-use.tflite does not answer as its card says (the self-test): put it into use again: "
+        "in-use.tflite does not answer as its card says (the self-test): copy it again, or make it anew: "
         "counting with the bundled models"
     )
 
@@ -170,7 +170,9 @@ def test_a_running_watch_takes_it_up_and_goes_back(loading, model_path, lines):
     assert names(renewal.due()) == ("nuclei", "chamber=chamber")
     assert renewal.due() is None
     assert lines[0] == f"{path} is used from now on: counting goes on with it (mine, {mine.sha256[:12]})"
-    assert lines[1].endswith("(the self-test): put it into use again: counting goes on with the model as it was")
+    assert lines[1].endswith(
+        "(the self-test): copy it again, or make it anew: counting goes on with the model as it was"
+    )
     assert not [line for line in lines if "is gone" in line]
 
 
