@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from cellseg_device.cells.counting import parse_key
 from cellseg_device.cells.matching import average_precision
-from cellseg_device.correcting.teaching import LONGEST_SIDE_PX
+from cellseg_device.correcting.doubtful import SIDE_PX
 from cellseg_device.image import normalise
 from cellseg_device.image.pixels import Image
 from cellseg_device.pipeline import needs
@@ -111,8 +111,8 @@ def _ap50(corrected: Labels, labels: Labels) -> float:
 
 
 def most_different(before: Labels, after: Labels) -> tuple[int, int, int, int]:
-    """Return the part of up to `LONGEST_SIDE_PX` in which the cells of two label images differ in the most pixels."""
-    height, width = (min(side, LONGEST_SIDE_PX) for side in before.shape)
+    """Return the part of up to `SIDE_PX` in which the cells of two label images differ in the most pixels."""
+    height, width = (min(side, SIDE_PX) for side in before.shape)
     differs = cv2.integral(((before > 0) != (after > 0)).astype(np.uint8)).astype(np.int64)
     tops = np.unique(np.minimum(np.arange(0, before.shape[0], height // 2 or 1), before.shape[0] - height))
     lefts = np.unique(np.minimum(np.arange(0, before.shape[1], width // 2 or 1), before.shape[1] - width))
