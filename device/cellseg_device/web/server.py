@@ -12,6 +12,7 @@ from pathlib import Path
 
 import uvicorn
 
+from cellseg_device.system import notify
 from cellseg_device.web import address
 from cellseg_device.web.app import Page
 from cellseg_device.web.downloads import DownloadError
@@ -93,7 +94,18 @@ async def _served(
     while not server.started and not serving.done():
         await asyncio.sleep(0.01)
     on_ready()
+    notify.ready()
+    living = asyncio.create_task(_say_alive())
     await serving
+    notify.stopping()
+    living.cancel()
+
+
+async def _say_alive() -> None:
+    """Report now and then that requests can be answered."""
+    while True:
+        notify.alive()
+        await asyncio.sleep(notify.interval_s())
 
 
 def _is_a_fault(record: logging.LogRecord) -> bool:
