@@ -98,7 +98,7 @@ export class Gestures {
         if (!this.pointers.delete(event.pointerId) || !viewer.labels) return;
         const point = viewer.pointAt(...this.place(event));
         this.draw(null);
-        if (this.moved <= CLICK_PX) this.act(point);
+        if (this.moved <= CLICK_PX) this.act(stroke ? stroke[0] : point);
         else if (stroke) viewer.tool?.stroke([...stroke, point]);
     }
 
