@@ -19,6 +19,7 @@ from starlette.routing import BaseRoute, Route
 
 from cellseg_device.results.places import OWN_FOLDERS
 from cellseg_device.system import files
+from cellseg_device.web.adapting import Adapting
 from cellseg_device.web.helper import Helper, HelperError
 
 UPLOAD_PATH, MOST_MODEL_BYTES = "/api/models", 64 << 20  # the largest network of the host takes 30 MB as int8
@@ -42,6 +43,7 @@ class Teaching:
         self._out = out
         arguments = [str(out.absolute())] + ([] if originals is None else [str(originals.absolute())])
         self._teacher = Helper("cellseg_device.web.teacher", arguments)
+        self._adapting = Adapting(out, originals, self._taken)
         self._upload = asyncio.Lock()
 
     @property
@@ -55,14 +57,17 @@ class Teaching:
             Route("/api/try", self._try, methods=["POST"]),
             Route("/api/use", self._use, methods=["POST"]),
             Route("/api/back", self._back, methods=["POST"]),
+            Route("/api/adapt", self._adapt, methods=["GET", "POST"]),
+            Route("/api/adapt/stop", self._stop, methods=["POST"]),
         ]
 
     async def close(self) -> None:
-        """End the teacher."""
+        """End what runs."""
+        await self._adapting.stop()
         await self._teacher.close()
 
     async def _facts(self, _request: Request) -> Response:
-        return await self._answer({"what": "facts"})
+        return await self._answer({"what": "facts"}, can_adapt=self._adapting.is_possible())
 
     async def _suggested(self, _request: Request) -> Response:
         return await self._answer({"what": "suggested"})
@@ -117,7 +122,31 @@ class Teaching:
     async def _back(self, _request: Request) -> Response:
         return await self._answer({"what": "back"})
 
-    async def _answer(self, asked: dict[str, Any]) -> Response:
+    async def _adapt(self, request: Request) -> Response:
+        """Begin to teach a model here if that is asked for, and answer with how far it has come."""
+        if request.method == "POST":
+            if not self._adapting.is_possible():
+                raise HTTPException(404, "cellseg-host is not installed on this computer.")
+            if not self._adapting.begin():
+                raise HTTPException(409, "A model is being taught already.")
+        return JSONResponse(self._adapting.state)
+
+    async def _stop(self, _request: Request) -> Response:
+        await self._adapting.stop()
+        return JSONResponse(self._adapting.state)
+
+    async def _taken(self, path: Path) -> dict[str, Any]:
+        """Keep a model that was made here."""
+        try:
+            head, _ = await self._teacher.ask({"what": "keep", "path": str(path)})
+        except HelperError:
+            raise ValueError(_ENDED) from None
+        if "error" in head:
+            raise ValueError(head["error"])
+        found: dict[str, Any] = head["model"]
+        return found
+
+    async def _answer(self, asked: dict[str, Any], **more: Any) -> Response:
         try:
             head, data = await self._teacher.ask(asked)
         except HelperError:
@@ -127,7 +156,7 @@ class Teaching:
             message = str(head["error"])
             return PlainTextResponse(f"{message[:1].upper()}{message[1:]}.", 422)
         if not data:
-            return JSONResponse(head)
+            return JSONResponse(head | more)
         return Response(data, media_type="image/jpeg", headers={"X-Cellseg-Tried": quote(json.dumps(head))})
 
 

@@ -1,5 +1,6 @@
 // The screen for teaching: what is checked, what to correct next, and models to try and to use.
 
+import { showAdapting } from "./adapting.js";
 import { el, put } from "./dom.js";
 import { showModels } from "./models.js";
 import { address, asked } from "./server.js";
@@ -13,6 +14,7 @@ const ENOUGH = 100; // cells, with which a model learns something
  * @property {number} cells
  * @property {number} changed
  * @property {string} kind
+ * @property {boolean} [can_adapt]  Whether a model can be taught on this computer.
  * @property {Record<string, number>} others
  * @property {import("./models.js").Model | null} in_use
  * @property {import("./models.js").Model | null} before
@@ -32,6 +34,7 @@ export function showTeach(root) {
     const trouble = el("p", { class: "trouble", role: "alert", hidden: true });
     const [checked, next, about] = [el("div"), el("div", {}, el("p", { class: "quiet" }, "Looking for doubtful cells …")), el("div")];
     const models = showModels(about, stop.signal, complain);
+    const adapting = showAdapting(stop.signal, complain, () => void refresh());
     root.append(
         el("h1", { class: "unseen" }, "Teach"),
         trouble,
@@ -55,7 +58,7 @@ export function showTeach(root) {
         try {
             /** @type {Facts} */
             const facts = await (await asked("/api/teach", { signal: stop.signal })).json();
-            put(checked, ...numbers(facts));
+            put(checked, ...numbers(facts), facts.can_adapt && facts.checked > 0 && adapting);
             models.show(facts);
             trouble.hidden = true;
         } catch (error) {
