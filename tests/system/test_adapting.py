@@ -10,7 +10,7 @@ from serving import served, until
 
 from cellseg_device.model import card as cards
 from cellseg_device.pipeline import in_use
-from cellseg_device.web.adapting import FOLDER_NAME, Adapting
+from cellseg_device.web.adapting import FOLDER_NAME, MODELS, Adapting
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,8 @@ def test_with_too_little_it_says_so(folder, environment):
 
 
 def test_no_link_leads_it_elsewhere(folder, environment, tmp_path):
-    models = folder / "cellseg-results" / "models"
+    assert MODELS == in_use.FOLDER_NAME
+    models = folder / "cellseg-results" / MODELS
     models.mkdir()
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "kept").touch()

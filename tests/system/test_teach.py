@@ -66,6 +66,14 @@ def test_it_says_what_is_checked_and_which_models_there_are(page):
     assert (facts["in_use"], facts["before"], facts["kept"]) == (None, None, [])
 
 
+def test_now_has_the_corrected_counts_and_says_how_many(page, folder):
+    now, out = page.ask("/api/now").json, folder / "cellseg-results"
+    machine = {name: int(tifffile.imread(out / f"{name}.labels.tif").max()) for name in ("hoechst8", "dapi16")}
+    assert (now["cells"], now["checked"]) == (sum(machine.values()) - 2, 1)
+    counts = {image: count for image, _, count, _ in now["counts"]}
+    assert counts == {"hoechst8.png": machine["hoechst8"] - 2, "dapi16.png": machine["dapi16"]}
+
+
 def test_it_suggests_unchecked_images_and_shows_them(page):
     (part,) = page.ask("/api/suggested").json["parts"]
     assert (part["image"], part["is_random"]) == ("dapi16.png", False)

@@ -18,8 +18,7 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
-from cellseg_device.results.places import OWN_FOLDERS
-
+MODELS = "models"  # `in_use.FOLDER_NAME`, which the server does not import, since image code comes with it
 FOLDER_NAME = ".adapting"
 _NICE = 10  # counting goes first
 _ENDING_S = 20.0  # to end after a signal
@@ -50,7 +49,7 @@ class Adapting:
         flags: Sequence[str] = (),
     ) -> None:
         self._out, self._originals, self._take, self._flags = out, originals, take, tuple(flags)
-        self._folder = out.absolute() / OWN_FOLDERS[1] / FOLDER_NAME
+        self._folder = out.absolute() / MODELS / FOLDER_NAME
         self._task: asyncio.Task[None] | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._state: dict[str, Any] = {"state": "none"}

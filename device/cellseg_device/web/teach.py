@@ -17,13 +17,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from cellseg_device.results.places import OWN_FOLDERS
 from cellseg_device.system import files
-from cellseg_device.web.adapting import Adapting
+from cellseg_device.web.adapting import MODELS, Adapting
 from cellseg_device.web.helper import Helper, HelperError
 
 UPLOAD_PATH, MOST_MODEL_BYTES = "/api/models", 64 << 20  # the largest network of the host takes 30 MB as int8
-_MODELS = OWN_FOLDERS[1]
 _ENDED = "The process that runs models has ended: try again."
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -102,7 +100,7 @@ class Teaching:
 
     def _place(self) -> Path:
         """Return a new file for what comes; what a killed server has left is removed."""
-        folder = self._out / _MODELS
+        folder = self._out / MODELS
         folder.mkdir(exist_ok=True)
         with files.write_lock(folder):
             files.remove_leftovers(folder)

@@ -2,6 +2,7 @@
 
 import { el, put } from "./dom.js";
 import { asked } from "./server.js";
+import { sentence } from "./words.js";
 
 const EVERY_MS = 3000;
 
@@ -45,7 +46,7 @@ export function showAdapting(signal, complain, made) {
         const isRunning = found.state === "running";
         begin.hidden = isRunning;
         halt.hidden = !isRunning;
-        const said = { none: "", running: `${found.words} …`, done: `${found.model?.name} is better, and among the models below: try it, then use it.`, refused: found.words ?? "", stopped: "Stopped." };
+        const said = { none: "", running: `${sentence(found.words ?? "")} …`, done: `${found.model?.name} is better, and among the models below: try it, then use it.`, refused: sentence(found.words ?? ""), stopped: "Stopped." };
         if (words.textContent !== said[found.state]) put(words, said[found.state]);
         if (was === "running" && found.state === "done") made();
         was = found.state;
