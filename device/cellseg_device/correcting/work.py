@@ -350,8 +350,8 @@ def _is_ours(path: Path) -> bool:
 
 
 def _name(by: str) -> str:
-    """Return who corrects, in one line."""
-    return " ".join(by.split())[:MOST_NAME]
+    """Return who corrects, in one line of characters that are shown."""
+    return "".join(character for character in " ".join(by.split()) if character.isprintable())[:MOST_NAME]
 
 
 def _conflict() -> ConflictError:

@@ -39,7 +39,7 @@ def test_an_edit_is_on_the_disk_and_nothing_of_the_machine_has_changed(counted, 
     before, machine = counted.files(), counted.machine()
     work = counted.work()
     assert (work.revision, work.state, work.can_undo) == (0, "", False)
-    remove(work, 2, by="  Ann\nLee ")
+    remove(work, 2, by="  Ann\nLee\x1b\ud800 ")
     expected = np.where(machine == 2, 0, machine)
     assert np.array_equal(corrected_labels.current(counted.out, "a"), expected)
     assert np.array_equal(counted.work().labels, expected)

@@ -182,6 +182,8 @@ export function showImage(root, query) {
             const found = await loadCells(viewer, facts, stop.signal);
             if (revision !== correct.revision) return; // a further edit has asked for another one
             table = found;
+            viewer.uncounted = new Set(isCorrected(facts) ? viewer.labels?.values : []);
+            for (const label of table.lines.keys()) viewer.uncounted.delete(label);
             number.max = String(Math.max(1, ...table.lines.keys()));
             choose(viewer.label);
         } catch (error) {

@@ -131,7 +131,7 @@ function tiles(now) {
     const failed = el("a", { href: "#/images?show=failed" }, `${whole(now.failed)} failed`);
     return [
         el("p", {}, el("strong", {}, whole(now.done)), now.done === 1 ? " image" : " images"),
-        el("p", {}, el("strong", {}, whole(now.cells)), " cells in all", now.checked > 0 && `, ${plural(now.checked, "image")} of them as corrected`),
+        el("p", {}, el("strong", {}, whole(now.cells)), " cells in all", now.checked > 0 && `, as corrected in ${plural(now.checked, "image")}`),
         el("p", { class: now.flagged ? "warn" : "" }, el("a", { href: "#/images?show=flagged" }, `${whole(now.flagged)} flagged`)),
         el("p", { class: now.failed ? "bad" : "" }, failed),
         el("p", { class: "quiet wide" }, `${counting}; results in ${now.folder}`),

@@ -5,7 +5,7 @@ const NUMBERED_PX = 22; // diameter at which a cell has room for its number
 
 // ABGR, as a little-endian computer has the bytes of a pixel
 const COUNTED = 0xff5cff00, HALO = 0xa0000000, BESIDE = 0xff3fb4ff, CHOSEN_RIM = 0xffffffff, CHOSEN = 0x80ff9a3c;
-const DIMMED = 0x80000000, RIM = 0xffffbe00;
+const DIMMED = 0x80000000, RIM = 0xffffbe00, UNCOUNTED = 0xffc8c8c8;
 
 /** @typedef {import("./viewer.js").Viewer} Viewer */
 
@@ -49,6 +49,7 @@ export function paint(viewer, out, width, height, zoom, thick) {
             else if (!outlines || !isEdge) {
                 if (field && !field[here + col]) out[at] = DIMMED;
             } else if (!label) out[at] = HALO;
+            else if (viewer.uncounted.has(label)) out[at] = ((x + y) / thick) & 4 ? UNCOUNTED : HALO;
             else if (viewer.beside.has(label)) out[at] = ((x + y) / thick) & 4 ? BESIDE : HALO;
             else out[at] = COUNTED;
             if (field && field[here + col] && !isEdge) {

@@ -48,6 +48,8 @@ export class Viewer {
         this.frame = [];
         /** @type {Set<number>} */
         this.beside = new Set();
+        /** @type {Set<number>} */
+        this.uncounted = new Set(); // cells that do not count for their size or place
         /** @type {number | null} */
         this.micrometres = null; // of a pixel of the picture
         this.scale = 1; // of the picture, against the image
