@@ -12,7 +12,7 @@ from cellseg_device.command_line import Group
 from cellseg_device.errors import EXIT_IMAGES_FAILED
 from cellseg_device.suggestions import unknown
 from cellseg_host.data.dataset import SPLITS, Entry, cells_in
-from cellseg_host.data.sources import FORMATS
+from cellseg_host.data.formats import FORMATS
 
 if TYPE_CHECKING:
     from cellseg_host.survey.survey import Survey
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 @click.group(cls=Group, short_help="Import labelled images as a dataset.")
 def data() -> None:
     """Make datasets."""
+
+
+_LAYOUTS = " ".join(f"{name}: {form.layout}." for name, form in FORMATS.items())
 
 
 def _by_set(_context: click.Context, _parameter: click.Parameter, items: Iterable[str]) -> dict[str, str]:
@@ -55,9 +58,7 @@ def _formats(context: click.Context, parameter: click.Parameter, items: Iterable
     multiple=True,
     required=True,
     callback=_formats,
-    help="dsb2018: ID/images/*.png with ID/masks/*.png, one nucleus per mask. labels: images/ and labels/ with "
-    "instance label images of the same names, also a dataset made before. images: images alone, without labels, from "
-    "which only classifiers learn. Of all sources, or of the one whose folder is called SET.",
+    help=f"How the sources are laid out: of all, or of the one whose folder is called SET. {_LAYOUTS}",
 )
 @click.option(
     "--kind",
@@ -72,8 +73,9 @@ def import_(sources: tuple[Path, ...], destination: Path, formats: Mapping[str, 
     """Import each SOURCE as a set of the new dataset DESTINATION.
 
     Images that do not fit (masks of another size, overlapping masks, unreadable files) are left out and listed with the
-    reason in DESTINATION/rejected.csv, and the command exits with 1. A manifest.csv in a source (columns id, split,
-    modality) keeps its splits. Without one, images are split by a hash of their names: 80 % train, 10 % val, 10 % test.
+    reason in DESTINATION/rejected.csv, and the command exits with 1; each kind of fault is said once at the end. A
+    manifest.csv in a source (columns id, split, modality) keeps its splits. Without one, images are split by a hash of
+    their names: 80 % train, 10 % val, 10 % test.
 
     What the dataset holds is shown on a page, DESTINATION/report.html (cellseg-host data report).
 
@@ -85,20 +87,21 @@ def import_(sources: tuple[Path, ...], destination: Path, formats: Mapping[str, 
     """
     from cellseg_host.commands.console import print_table, tracked
     from cellseg_host.data import importers
+    from cellseg_host.data.faults import kinds as kinds_of
     from cellseg_host.data.whole_folder import check_new, whole_folder
     from cellseg_host.survey.survey import PAGE, write_page
 
     check_new(destination)
     found = importers.find(sources, formats, kinds)
     with whole_folder(destination) as folder:
-        done = importers.import_sources(found, folder)
-        imported = importers.finish(folder, list(tracked(done, len(found), "importing")))
+        done = importers.import_sources(tracked(found, len(found), "importing"), folder)
+        imported = importers.finish(folder, list(done))
         surveyed = _surveyed(folder, destination.resolve().name)
         write_page(surveyed, folder / PAGE)
     print_table(str(destination), ["set", "split", "modality", "kind", "images", "cells"], _rows(imported.entries))
-    for rejection in imported.rejections:
-        which = f"{rejection.id} of {rejection.set}" if len(sources) > 1 else rejection.id
-        click.echo(f"left out: {which}: {rejection.reason}", err=True)
+    for what, faults in (("left out", imported.rejections), ("note", imported.notes)):
+        for kind in kinds_of(faults):
+            click.echo(f"{what}: {kind.text(with_set=len(sources) > 1)}", err=True)
     _print_findings(surveyed)
     click.echo(f"page: {destination / PAGE}")
     _print_next(destination, {entry.split for entry in imported.entries if entry.is_labelled})

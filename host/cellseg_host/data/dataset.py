@@ -6,9 +6,11 @@
     DATASET/images/ID.png      8- or 16-bit, grey or RGB
     DATASET/labels/ID.png      16-bit, 0 = background, one number per cell; none of an image without labels
     DATASET/rejected.csv       what the import left out, and why
+    DATASET/notes.csv          what it noted of images that it took, such as overlapping outlines; only if there is any
 
 A manifest without the columns ``set`` and ``kind`` is one set, named like the folder, whose kinds follow from the
-modalities.
+modalities. It has a column ``pixel_size_um`` where the size of some image's pixels is known, and one for each of
+`KEEPABLE` that was kept.
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ from __future__ import annotations
 import csv
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,7 +42,12 @@ SPLITS = ("train", "val", "test")
 # brightfield shows are stained cells with dark nuclei, as tissue does; unstained ones in a chamber are another kind.
 KINDS = {"histology": "tissue", "brightfield": "tissue", "phase": "other"}
 # Columns that a manifest may lack
-_OPTIONAL = ("set", "kind")
+_OPTIONAL = ("set", "kind", "pixel_size_um", "kept")
+# What may be kept of an image's header, by the keywords of DICOM: what the image shows, and nothing that names a person
+KEEPABLE = (
+    "Modality", "PatientSex", "PatientAge", "ViewPosition", "BodyPartExamined", "Laterality", "PatientPosition",
+    "Manufacturer", "ManufacturerModelName", "KVP", "Exposure", "ConversionType",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,10 @@ class Entry:
         None for an image without labels, which only a classifier learns from.
     median_diameter_px : float
         0 without cells.
+    pixel_size_um : float or None
+        None if unknown.
+    kept : mapping of str to str
+        What was kept of its header, by names out of `KEEPABLE`.
     """
 
     id: str
@@ -74,6 +85,8 @@ class Entry:
     width: int
     cells: int | None
     median_diameter_px: float
+    pixel_size_um: float | None = None
+    kept: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def is_labelled(self) -> bool:
@@ -232,9 +245,13 @@ def read_table(path: Path) -> list[dict[str, str]]:
 
 def write_manifest(root: Path, entries: Iterable[Entry]) -> None:
     """Write the manifest, sorted by id; an older one stays until the new one is complete."""
-    names = [f.name for f in dataclasses.fields(Entry)]
-    rows = [dataclasses.astuple(e) for e in sorted(entries, key=lambda e: e.id)]
-    write_table(root / "manifest.csv", [names, *rows])
+    entries = sorted(entries, key=lambda e: e.id)
+    names = [f.name for f in dataclasses.fields(Entry) if f.name not in ("pixel_size_um", "kept")]
+    if any(entry.pixel_size_um for entry in entries):
+        names.append("pixel_size_um")
+    kept = [name for name in KEEPABLE if any(name in entry.kept for entry in entries)]
+    rows = [[*(getattr(e, name) for name in names), *(e.kept.get(name) for name in kept)] for e in entries]
+    write_table(root / "manifest.csv", [[*names, *kept], *rows])
 
 
 def write_table(path: Path, rows: Iterable[Iterable[object]]) -> None:
@@ -275,4 +292,6 @@ def _entry(row: dict[str, str], folder: str) -> Entry:
         width=int(row["width"]),
         cells=int(row["cells"]) if is_labelled else None,
         median_diameter_px=float(row["median_diameter_px"]) if is_labelled else 0.0,
+        pixel_size_um=float(row["pixel_size_um"]) if row.get("pixel_size_um") else None,
+        kept={name: text for name in KEEPABLE if (text := row.get(name))},
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from cellseg_device.errors import CellsegError, InputError, OutputError
-from cellseg_device.image.decode import decode
-from cellseg_device.image.source import read
 from cellseg_device.stderr import say
 from cellseg_device.suggestions import unknown
 from cellseg_host.data.dataset import (
@@ -26,19 +24,12 @@ from cellseg_host.data.dataset import (
     write_manifest,
     write_table,
 )
-from cellseg_host.data.sources import FORMATS, Source
+from cellseg_host.data.faults import Note, Rejection, kinds
+from cellseg_host.data.formats import FORMATS
+from cellseg_host.data.formats.source import Options, Source, set_name
 
 # Reasons that are given where every image is rejected
 _REASONS = 5
-
-
-@dataclass(frozen=True)
-class Rejection:
-    """An image that was left out, and why."""
-
-    id: str
-    set: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -47,34 +38,54 @@ class Imported:
 
     entries: tuple[Entry, ...]
     rejections: tuple[Rejection, ...]
+    notes: tuple[Note, ...] = ()
 
 
-def find(folders: Sequence[Path], formats: Mapping[str, str], kinds: Mapping[str, str]) -> list[Source]:
+def find(
+    folders: Sequence[Path],
+    formats: Mapping[str, str],
+    sample_kinds: Mapping[str, str],
+    options: Options = Options(),  # noqa: B008 - frozen
+) -> list[Source]:
     """Return the images of several folders, each a set, as those of one dataset.
 
     Parameters
     ----------
     folders : sequence of Path
+        Of some formats, files.
     formats : mapping of str to str
         One of `FORMATS` by the name of the folder; under ``""`` that of all others.
-    kinds : mapping of str to str
+    sample_kinds : mapping of str to str
         The kind of sample by the name of the set; under ``""`` that of all others. Those that are in neither are of the
         kind that their source says, or that follows from their modality.
+    options : Options
 
     Raises
     ------
     InputError
-        If a folder is not of its format, a set is named that is none of them, or an image is in one set twice.
+        If a folder is not of its format, a set is named that is none of them, an image is in one set twice, or an
+        option is given that none of the formats uses.
     """
-    names = [folder.resolve().name for folder in folders]
+    names = [set_name(folder) for folder in folders]
     _check_known("--format", formats, names)
+    _check_used(options, formats.values())
     found = []
     for folder, name in zip(folders, names, strict=True):
         if not (layout := formats.get(name) or formats.get("")):
             raise InputError(f"--format: none is given for {name}: add --format {name}=FORMAT")
-        found += FORMATS[layout](folder)
-    _check_known("--kind", kinds, {source.set for source in found})
-    return _with_own_ids([dataclasses.replace(s, kind=kinds.get(s.set) or kinds.get("") or s.kind) for s in found])
+        found += FORMATS[layout].find(folder, options)
+    _check_known("--kind", sample_kinds, {source.set for source in found})
+    return _with_own_ids(
+        [dataclasses.replace(s, kind=sample_kinds.get(s.set) or sample_kinds.get("") or s.kind) for s in found]
+    )
+
+
+def _check_used(options: Options, layouts: Collection[str]) -> None:
+    used = {name for layout in layouts for name in FORMATS[layout].options}
+    for option in dataclasses.fields(Options):
+        if getattr(options, option.name) != option.default and option.name not in used:
+            where = ", ".join(name for name, form in FORMATS.items() if option.name in form.options)
+            raise InputError(f"--{option.name}: is of no use here: leave it out, or choose a --format out of {where}")
 
 
 def _check_known(flag: str, given: Mapping[str, str], names: Collection[str]) -> None:
@@ -104,8 +115,8 @@ def _with_own_ids(sources: list[Source]) -> list[Source]:
     return named
 
 
-def import_sources(sources: list[Source], root: Path) -> Iterator[Entry | Rejection]:
-    """Write each source into the dataset at `root`, yielding its entry, or why it was rejected.
+def import_sources(sources: Iterable[Source], root: Path) -> Iterator[Entry | Rejection | Note]:
+    """Write each source into the dataset at `root`, yielding its entry and notes on it, or why it was rejected.
 
     Raises
     ------
@@ -119,15 +130,18 @@ def import_sources(sources: list[Source], root: Path) -> Iterator[Entry | Reject
         raise _unwritable(error) from None
     for source in sources:
         try:
-            yield _import_one(source, root)
+            entry, notes = _import_one(source, root)
         except OutputError:
             raise
         except CellsegError as error:
             yield Rejection(source.id, source.set, error.message)
+        else:
+            yield entry
+            yield from (Note(source.id, source.set, note) for note in notes)
 
 
-def finish(root: Path, done: list[Entry | Rejection]) -> Imported:
-    """Write the manifest and the list of rejections, which completes the dataset.
+def finish(root: Path, done: Sequence[Entry | Rejection | Note]) -> Imported:
+    """Write the manifest and the lists of rejections and, if there are any, notes, which completes the dataset.
 
     Raises
     ------
@@ -138,22 +152,22 @@ def finish(root: Path, done: list[Entry | Rejection]) -> Imported:
     """
     entries = tuple(d for d in done if isinstance(d, Entry))
     rejections = tuple(d for d in done if isinstance(d, Rejection))
+    notes = tuple(d for d in done if isinstance(d, Note))
     if not entries:
         raise InputError(_all_rejected(rejections))
     try:
         write_table(root / "rejected.csv", [("id", "set", "reason"), *map(dataclasses.astuple, rejections)])
+        if notes:
+            write_table(root / "notes.csv", [("id", "set", "note"), *map(dataclasses.astuple, notes)])
         write_manifest(root, entries)
     except OSError as error:
         raise _unwritable(error) from None
-    return Imported(entries, rejections)
+    return Imported(entries, rejections, notes)
 
 
 def _all_rejected(rejections: Sequence[Rejection]) -> str:
-    """Return a message with each reason once, the most frequent first."""
-    reasons = Counter(rejection.reason for rejection in rejections).most_common(_REASONS)
-    first = {r.reason: r.id for r in reversed(rejections)}
-    texts = [f"{first[reason]}{f' and {n - 1} more' if n > 1 else ''}: {reason}" for reason, n in reasons]
-    return f"no image can be imported: {'; '.join(texts)}"
+    """Return a message with each kind of reason once, the most frequent first."""
+    return f"no image can be imported: {'; '.join(kind.text() for kind in kinds(rejections)[:_REASONS])}"
 
 
 def _unwritable(error: OSError) -> OutputError:
@@ -174,17 +188,19 @@ def guess_modality(pixels: npt.NDArray[np.uint8 | np.uint16]) -> str:
     return "fluorescence" if middle - low <= high - middle else "brightfield"
 
 
-def _import_one(source: Source, root: Path) -> Entry:
+def _import_one(source: Source, root: Path) -> tuple[Entry, tuple[str, ...]]:
     if len(source.images) != 1:
         names = ", ".join(path.name for path in source.images)
         raise InputError(f"has {len(source.images)} images of this name ({names})" if names else "has no image")
     if source.split not in (None, *SPLITS):
         raise InputError(f"is in the split {source.split!r}, which is not one of {', '.join(SPLITS)}")
-    image = decode(read(source.images[0]))
+    image = source.read_image(source.images[0])
     pixels = image.pixels
     if pixels.ndim == 3 and (pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 0] == pixels[..., 2]).all():
         pixels = np.ascontiguousarray(pixels[..., 0])
-    labels = source.read_labels(image.shape) if source.read_labels else None
+    drawn = source.read_labels(image.shape) if source.read_labels else None
+    labels = drawn.labels if drawn else None
+    kept = {**source.kept, **source.read_kept(source.images[0])}
     try:
         save_png(root / "images" / f"{source.id}.png", pixels)
         if labels is not None:
@@ -193,7 +209,7 @@ def _import_one(source: Source, root: Path) -> Entry:
         raise _unwritable(error) from None
     diameters = diameters_px(labels) if labels is not None else np.empty(0)
     modality = source.modality or guess_modality(pixels)
-    return Entry(
+    entry = Entry(
         source.id,
         source.set,
         source.split or split_of(source.id),
@@ -202,4 +218,7 @@ def _import_one(source: Source, root: Path) -> Entry:
         *image.shape,
         cells=None if labels is None else len(diameters),
         median_diameter_px=round(float(np.median(diameters)), 1) if len(diameters) else 0.0,
+        pixel_size_um=image.pixel_size_um,
+        kept=kept,
     )
+    return entry, drawn.notes if drawn else ()

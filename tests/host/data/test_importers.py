@@ -11,7 +11,9 @@ from click.testing import CliRunner
 from cellseg_device.errors import InputError
 from cellseg_host.cli import main
 from cellseg_host.data import dataset as datasets
-from cellseg_host.data import importers, sources
+from cellseg_host.data import importers
+from cellseg_host.data.formats import dsb2018
+from cellseg_host.data.formats import labels as label_images
 
 
 def write_kaggle(root, name, image, labels, extra=()):
@@ -76,7 +78,7 @@ def test_labels_layout_keeps_split_and_modality_of_a_manifest(tmp_path, field):
     cv2.imwrite(str(src / "labels" / "a.png"), labels * 7)  # with gaps between the numbers
     cv2.imwrite(str(src / "images" / "b.png"), image)
     (src / "manifest.csv").write_text("id,split,modality\na,test,phase\n")
-    done = list(importers.import_sources(sources.labels_sources(src), tmp_path / "dst"))
+    done = list(importers.import_sources(label_images.find(src), tmp_path / "dst"))
     imported = importers.finish(tmp_path / "dst", done)
     (entry,) = imported.entries
     assert (entry.id, entry.split, entry.modality, entry.cells) == ("a", "test", "phase", labels.max())
@@ -93,14 +95,14 @@ def test_a_mask_may_be_drawn_in_any_value(tmp_path, field, dtype, inside):
     for path in (tmp_path / "a" / "masks").iterdir():
         mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) > 0
         cv2.imwrite(str(path), mask.astype(dtype) * dtype(inside))
-    (entry,) = importers.import_sources(sources.dsb2018_sources(tmp_path), tmp_path / "dst")
+    (entry,) = importers.import_sources(dsb2018.find(tmp_path), tmp_path / "dst")
     assert entry.cells == labels.max()
 
 
 def test_kaggle_layout_keeps_to_a_manifest(tmp_path, field):
     write_kaggle(tmp_path, "a", *field)
     (tmp_path / "manifest.csv").write_text("id,split,modality\na,val,phase\n")
-    (entry,) = importers.import_sources(sources.dsb2018_sources(tmp_path), tmp_path / "dst")
+    (entry,) = importers.import_sources(dsb2018.find(tmp_path), tmp_path / "dst")
     assert (entry.split, entry.modality) == ("val", "phase")
 
 
@@ -113,7 +115,7 @@ def test_two_images_of_one_name_a_stray_label_and_an_unknown_split_are_reported(
     for name in ("twice.png", "split.png", "good.png", "stray.png"):
         cv2.imwrite(str(tmp_path / "labels" / name), labels)
     (tmp_path / "manifest.csv").write_text("id,split\nsplit,validation\n")
-    done = list(importers.import_sources(sources.labels_sources(tmp_path), tmp_path / "dst"))
+    done = list(importers.import_sources(label_images.find(tmp_path), tmp_path / "dst"))
     reasons = {d.id: d.reason for d in done if isinstance(d, importers.Rejection)}
     assert reasons == {
         "twice": "has 2 images of this name (twice.jpg, twice.png)",
@@ -126,7 +128,7 @@ def test_two_images_of_one_name_a_stray_label_and_an_unknown_split_are_reported(
 def test_a_missing_or_damaged_image_is_named(tmp_path, field):
     write_kaggle(tmp_path, "a", *field)
     root = tmp_path / "dst"
-    importers.finish(root, list(importers.import_sources(sources.dsb2018_sources(tmp_path), root)))
+    importers.finish(root, list(importers.import_sources(dsb2018.find(tmp_path), root)))
     dataset = datasets.load(root)
     (root / "images" / "a.png").write_text("text")
     with pytest.raises(InputError, match=r"a\.png: is not a PNG"):
@@ -138,7 +140,7 @@ def test_a_missing_or_damaged_image_is_named(tmp_path, field):
 
 def test_one_mask_of_all_cells_is_no_label_image(labelled, field):
     cv2.imwrite(str(labelled / "labels" / "a.png"), np.where(field[1] > 0, 255, 0).astype(np.uint8))
-    one, other = importers.import_sources(sources.labels_sources(labelled), labelled / "dst")
+    one, other = importers.import_sources(label_images.find(labelled), labelled / "dst")
     assert "one number in 6 pieces: give each cell its own number" in one.reason
     assert other.cells == field[1].max()
 

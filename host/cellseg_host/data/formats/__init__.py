@@ -1,0 +1,47 @@
+"""The formats that can be imported, a module each.
+
+A format is a function that returns what there is to import in a source, `Source`s, without reading any image, and a
+line of help. To add one: write a module with such a function, list it in `FORMATS`, give it a section in
+docs/import.md and tests in ``tests/host/data/formats/``.
+
+Two kinds of faults are told apart. One of the whole source (nothing that looks like the format, a table without its
+columns) is an InputError that the function raises: nothing is written then. One of a single image (its labels missing,
+damaged, or of another size) is raised when that image is read, and rejects it alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cellseg_host.data.formats import dsb2018, images, labels
+from cellseg_host.data.formats.source import Options, Source
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format.
+
+    Attributes
+    ----------
+    find : callable
+        Returns the images of a source.
+    layout : str
+        What the source looks like, for the help.
+    options : tuple of str
+        The fields of `Options` that it uses.
+    """
+
+    find: Callable[[Path, Options], list[Source]]
+    layout: str
+    options: tuple[str, ...] = ()
+
+
+FORMATS = {
+    "dsb2018": Format(dsb2018.find, "ID/images/*.png with ID/masks/*.png, one nucleus per mask"),
+    "labels": Format(
+        labels.find, "images/ and labels/ with instance label images of the same names, also a dataset made before"
+    ),
+    "images": Format(images.find, "images alone, without labels, from which only classifiers learn"),
+}
