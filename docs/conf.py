@@ -32,7 +32,7 @@ NAVIGATION = {
         "docs/troubleshooting",
     ],
     "On the Pi": ["docs/camera", "docs/page", "docs/unattended", "docs/edge-tpu"],
-    "On the workstation": ["docs/teach", "docs/train", "docs/python-api"],
+    "On the workstation": ["docs/teach", "docs/import", "docs/train", "docs/python-api"],
     "Models": [
         "models/nuclei",
         "models/nuclei-nano",

@@ -69,7 +69,19 @@ def _formats(context: click.Context, parameter: click.Parameter, items: Iterable
     help="The kind of sample, which a classifier learns to tell apart.  [default: tissue for the modalities "
     "histology and brightfield, other for phase, else the modality itself]",
 )
-def import_(sources: tuple[Path, ...], destination: Path, formats: Mapping[str, str], kinds: Mapping[str, str]) -> None:
+@click.option(
+    "--images",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="The folder of the images, where they do not lie with their labels.",
+)
+def import_(
+    *,
+    sources: tuple[Path, ...],
+    destination: Path,
+    formats: Mapping[str, str],
+    kinds: Mapping[str, str],
+    images: Path | None,
+) -> None:
     """Import each SOURCE as a set of the new dataset DESTINATION.
 
     Images that do not fit (masks of another size, overlapping masks, unreadable files) are left out and listed with the
@@ -84,15 +96,21 @@ def import_(sources: tuple[Path, ...], destination: Path, formats: Mapping[str, 
       cellseg-host data import --format dsb2018 stage1_train nuclei-data
       cellseg-host data import --format labels my-labelled-images my-data
       cellseg-host data import --format labels --format smears=images --kind smears=smear nuclei tissue smears merged
+      cellseg-host data import --format cellseg captures/cellseg-results my-data
+      cellseg-host data import --format cellseg --images originals results my-data
+      cellseg-host data import --format imagej-roi --images images rois my-data
+      cellseg-host data import --format qupath qupath-export my-data
+      cellseg-host data import --format cellpose cellpose-folder my-data
     """
     from cellseg_host.commands.console import print_table, tracked
     from cellseg_host.data import importers
     from cellseg_host.data.faults import kinds as kinds_of
+    from cellseg_host.data.formats.source import Options
     from cellseg_host.data.whole_folder import check_new, whole_folder
     from cellseg_host.survey.survey import PAGE, write_page
 
     check_new(destination)
-    found = importers.find(sources, formats, kinds)
+    found = importers.find(sources, formats, kinds, Options(images=images))
     with whole_folder(destination) as folder:
         done = importers.import_sources(tracked(found, len(found), "importing"), folder)
         imported = importers.finish(folder, list(done))

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from cellseg_device.errors import CellsegError, InputError, OutputError
+from cellseg_device.errors import NO_MEMORY, CellsegError, InputError, OutputError
 from cellseg_device.stderr import say
 from cellseg_device.suggestions import unknown
 from cellseg_host.data.dataset import (
@@ -135,6 +135,8 @@ def import_sources(sources: Iterable[Source], root: Path) -> Iterator[Entry | Re
             raise
         except CellsegError as error:
             yield Rejection(source.id, source.set, error.message)
+        except MemoryError:
+            yield Rejection(source.id, source.set, NO_MEMORY)
         else:
             yield entry
             yield from (Note(source.id, source.set, note) for note in notes)

@@ -1,7 +1,24 @@
 """Small sources to import."""
 
+import importlib.util
+import sys
+from pathlib import Path
+
 import cv2
 import pytest
+
+SCRIPT = Path(__file__).resolve().parents[3] / "benchmarks" / "fuzz.py"
+
+
+@pytest.fixture(scope="module")
+def fuzz():
+    """The mutations of ``benchmarks/fuzz.py``."""
+    spec = importlib.util.spec_from_file_location("fuzz", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["fuzz"] = module  # where its dataclass looks for itself
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["fuzz"]
 
 
 @pytest.fixture

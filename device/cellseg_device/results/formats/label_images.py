@@ -12,10 +12,12 @@ import numpy.typing as npt
 
 from cellseg_device.cells.instances import MAX_CELLS
 from cellseg_device.errors import InputError
-from cellseg_device.image.opencv import reason
+from cellseg_device.image.opencv import MAX_SIDE_PX, reason
 from cellseg_device.stderr import quiet_stderr
 
 Labels = npt.NDArray[np.uint16]
+
+_MOST_CHANNELS = 4  # with which a file is still read, to be refused for them
 
 
 def read_labels(path: Path) -> Labels:
@@ -68,6 +70,11 @@ def _tiff(path: Path) -> npt.NDArray[Any]:
             if len(tif.pages) > 1:
                 raise InputError(f"{path}: holds {len(tif.pages)} pages: save one label image for each image")
             page: Any = tif.pages.first
+            if max(page.imagelength, page.imagewidth) > MAX_SIDE_PX or page.size > MAX_SIDE_PX**2 * _MOST_CHANNELS:
+                raise InputError(
+                    f"{path}: labels are {page.imagewidth}×{page.imagelength} pixels, over the limit of "
+                    f"{MAX_SIDE_PX}×{MAX_SIDE_PX}: crop or split them"
+                )
             is_as_shown = page.photometric not in (0, 3)  # inverted, and numbers of a palette
             try:
                 numbers: npt.NDArray[Any] = np.asarray(page.asarray())

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cellseg_host.data.formats import dsb2018, images, labels
+from cellseg_host.data.formats import cellpose, cellseg, dsb2018, images, labels, outline_pairs
 from cellseg_host.data.formats.source import Options, Source
 
 
@@ -44,4 +44,12 @@ FORMATS = {
         labels.find, "images/ and labels/ with instance label images of the same names, also a dataset made before"
     ),
     "images": Format(images.find, "images alone, without labels, from which only classifiers learn"),
+    "cellseg": Format(
+        cellseg.find, "results of cellseg-device, what a person corrected first, or its corrections.zip", ("images",)
+    ),
+    "imagej-roi": Format(outline_pairs.find_rois, "images with NAME.zip or NAME.roi of ImageJ", ("images",)),
+    "qupath": Format(outline_pairs.find_geojson, "images with NAME.geojson of QuPath", ("images",)),
+    "cellpose": Format(
+        cellpose.find, "images with NAME_cp_masks.png, NAME_cp_masks.tif or NAME_seg.npy of Cellpose", ("images",)
+    ),
 }
