@@ -101,6 +101,7 @@ def import_(
       cellseg-host data import --format imagej-roi --images images rois my-data
       cellseg-host data import --format qupath qupath-export my-data
       cellseg-host data import --format cellpose cellpose-folder my-data
+      cellseg-host data import --format coco --images images result.json my-data
     """
     from cellseg_host.commands.console import print_table, tracked
     from cellseg_host.data import importers

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cellseg_device.cells import filling
-from cellseg_device.cells.filling import Outline
+from cellseg_device.cells.filling import Filled, Outline
 from cellseg_device.errors import NO_MEMORY, InputError
 from cellseg_device.image.opencv import reason
 from cellseg_device.results.formats import geojson_reader, roi_reader
@@ -84,9 +84,14 @@ def _filled(path: Path, parse: Callable[[bytes], Iterator[Outline]], shape: tupl
         raise InputError(f"{path}: {NO_MEMORY}") from None
     except ValueError as error:
         raise InputError(f"{path}: {reason(error)}") from None
+    return Drawn(filled.labels, notes_on(filled))
+
+
+def notes_on(filled: Filled) -> tuple[str, ...]:
+    """Return what should be said of outlines that were filled: of overlaps, and of cells that have no pixel."""
     notes = []
     if filled.overlapping_px:
         notes.append(f"cells overlap in {filled.overlapping_px:,} px, which went to the later ones")
     if filled.lost:
         notes.append(f"{filled.lost:,} without a pixel of their own were left out")
-    return Drawn(filled.labels, tuple(notes))
+    return tuple(notes)
