@@ -11,7 +11,7 @@ import click
 from cellseg_device.command_line import Group
 from cellseg_device.errors import EXIT_IMAGES_FAILED
 from cellseg_device.suggestions import unknown
-from cellseg_host.data.dataset import SPLITS, Entry, cells_in
+from cellseg_host.data.dataset import KEEPABLE, SPLITS, Entry, cells_in
 from cellseg_host.data.formats import FORMATS
 
 if TYPE_CHECKING:
@@ -37,6 +37,15 @@ def _by_set(_context: click.Context, _parameter: click.Parameter, items: Iterabl
             raise click.BadParameter(f"is given twice for {name or 'all sets'}")
         found[name] = value
     return found
+
+
+def _keepable(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
+    """Return names out of `KEEPABLE` from ``Modality,PatientSex``; a click callback."""
+    names = tuple(name.strip() for name in value.split(",") if name.strip())
+    for name in names:
+        if name not in KEEPABLE:
+            raise click.BadParameter(f"what may be kept has {unknown('element', name, KEEPABLE)}")
+    return names
 
 
 def _formats(context: click.Context, parameter: click.Parameter, items: Iterable[str]) -> dict[str, str]:
@@ -74,6 +83,19 @@ def _formats(context: click.Context, parameter: click.Parameter, items: Iterable
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="The folder of the images, where they do not lie with their labels.",
 )
+@click.option(
+    "--runs",
+    type=click.Choice(["absolute", "relative"]),
+    help="Of rle: whether each start counts from the first pixel (Data Science Bowl 2018) or from the end of the run "
+    "before (SIIM-ACR).  [default: what the names of the columns say]",
+)
+@click.option(
+    "--keep",
+    metavar="NAME[,NAME]...",
+    default="",
+    callback=_keepable,
+    help=f"What to keep of DICOM headers, as columns of the manifest: {', '.join(KEEPABLE)}.",
+)
 def import_(
     *,
     sources: tuple[Path, ...],
@@ -81,6 +103,8 @@ def import_(
     formats: Mapping[str, str],
     kinds: Mapping[str, str],
     images: Path | None,
+    runs: str | None,
+    keep: tuple[str, ...],
 ) -> None:
     """Import each SOURCE as a set of the new dataset DESTINATION.
 
@@ -102,6 +126,9 @@ def import_(
       cellseg-host data import --format qupath qupath-export my-data
       cellseg-host data import --format cellpose cellpose-folder my-data
       cellseg-host data import --format coco --images images result.json my-data
+      cellseg-host data import --format rle --runs absolute --images stage1_train stage1_train_labels.csv my-data
+      cellseg-host data import --format rle --images dicom-images-train --keep PatientSex train-rle.csv my-data
+      cellseg-host data import --format dicom --keep Modality,PatientSex,PatientAge,ViewPosition x-rays my-data
     """
     from cellseg_host.commands.console import print_table, tracked
     from cellseg_host.data import importers
@@ -111,7 +138,7 @@ def import_(
     from cellseg_host.survey.survey import PAGE, write_page
 
     check_new(destination)
-    found = importers.find(sources, formats, kinds, Options(images=images))
+    found = importers.find(sources, formats, kinds, Options(images, runs, keep))
     with whole_folder(destination) as folder:
         done = importers.import_sources(tracked(found, len(found), "importing"), folder)
         imported = importers.finish(folder, list(done))

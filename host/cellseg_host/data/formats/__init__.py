@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cellseg_host.data.formats import cellpose, cellseg, coco, dsb2018, images, labels, outline_pairs
+from cellseg_host.data.formats import cellpose, cellseg, coco, dicom, dsb2018, images, labels, outline_pairs, rle
 from cellseg_host.data.formats.source import Options, Source
 
 
@@ -53,4 +53,10 @@ FORMATS = {
         cellpose.find, "images with NAME_cp_masks.png, NAME_cp_masks.tif or NAME_seg.npy of Cellpose", ("images",)
     ),
     "coco": Format(coco.find, "a COCO file, also of Labelme or Label Studio, or the folder with it", ("images",)),
+    "rle": Format(
+        rle.find,
+        "a table of ImageId and EncodedPixels, or its folder, and images in PNG or DICOM",
+        ("images", "runs", "keep"),
+    ),
+    "dicom": Format(dicom.find, "DICOM images, without labels", ("images", "keep")),
 }
