@@ -11,6 +11,7 @@ from cellseg_device.image.pixels import Image
 from cellseg_device.image.source import names_as_printed, original
 from cellseg_device.results import corrected_labels, correction_file, corrections, image_files, tables
 from cellseg_device.results.correction_items import Corrections, Item
+from cellseg_device.results.correction_journal import CHECKED, LEFT_OUT
 from cellseg_device.results.corrections import Correction
 from cellseg_device.results.entry import LABELS, is_plain_name
 from cellseg_device.results.formats.label_images import consecutive, read_labels
@@ -121,9 +122,9 @@ def _labels_of(
             "has changed since it was counted: count it again, or name the folder of the originals (--images)"
         )
     is_current = correction is not None and not corrections.is_stale(correction, made_from, stem)
-    if correction is not None and is_current and correction.state == corrections.LEFT_OUT:
+    if correction is not None and is_current and correction.state == LEFT_OUT:
         raise InputError("was left out by a person who checked it: mark it as checked to import it")
-    if correction is not None and is_current and correction.state == corrections.CHECKED:
+    if correction is not None and is_current and correction.state == CHECKED:
         labels, note = consecutive(corrected_labels.current(out, stem)), ""
     else:
         labels = read_labels(path)

@@ -72,7 +72,8 @@ def _parsed(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, Annotation
         raise InputError(f"{path}: cannot be read ({error.strerror}): check the path") from None
     except (ValueError, MemoryError) as error:
         raise InputError(f"{path}: is not valid JSON ({reason(error)}): {_AGAIN}") from None
-    listed, drawn = document.get("images"), document.get("annotations")
+    listed: Any = document.get("images")
+    drawn: Any = document.get("annotations")
     if not _are_objects(listed) or not _are_objects(drawn):
         raise InputError(f"{path}: has no lists of images and annotations: {_AGAIN} as COCO")
     images = {str(image.get("id")): image for image in listed}

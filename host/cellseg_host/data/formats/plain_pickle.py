@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from pickle import UnpicklingError, _Unpickler  # type: ignore[attr-defined]
+from pickle import UnpicklingError, _Unpickler
 from typing import Any
 
 import numpy as np
@@ -96,7 +96,7 @@ class ArrayType:
 _KNOWN = {"dtype": Type, "ndarray": ArrayType, "_reconstruct": Array, "scalar": Scalar}
 
 
-class _Plain(_Unpickler):  # type: ignore[misc]
+class _Plain(_Unpickler):
     def find_class(self, module: str, name: str) -> type:
         """Return what stands for a name in a file, of the few that there may be."""
         if not _MODULES.fullmatch(module) or name not in _KNOWN:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+import numpy.typing as npt
 
 from cellseg_device.errors import InputError
 from cellseg_device.image.decode import decode
 from cellseg_device.image.pixels import Image
 from cellseg_device.image.source import is_image_name, read
-from cellseg_device.results.formats.label_images import Labels
 from cellseg_device.results.formats.outline_files import Drawn
 from cellseg_device.stderr import say
 from cellseg_host.data.dataset import KEEPABLE, read_table
@@ -247,7 +247,7 @@ def only(paths: Sequence[Path], what: str) -> Path:
     return paths[0]
 
 
-def check_shape(labels: Labels | np.ndarray, shape: tuple[int, int], what: str = "labels are") -> None:  # type: ignore[type-arg]
+def check_shape(labels: npt.NDArray[Any], shape: tuple[int, int], what: str = "labels are") -> None:
     """Raise InputError if labels are not of the image's size."""
     if labels.shape[:2] != shape:
         raise InputError(f"{what} {size(labels.shape)}, the image {size(shape)}")
