@@ -48,6 +48,17 @@ def _keepable(_context: click.Context, _parameter: click.Parameter, value: str) 
     return names
 
 
+def _colour(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[int, int, int]:
+    """Return red, green and blue of a colour given by its name, or as #ff0000 or 255,0,0; a click callback."""
+    from PIL import ImageColor
+
+    try:
+        red, green, blue = ImageColor.getrgb(f"rgb({value})" if "," in value else value)[:3]
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is no colour: give it as red, #ff0000 or 255,0,0") from None
+    return red, green, blue
+
+
 def _formats(context: click.Context, parameter: click.Parameter, items: Iterable[str]) -> dict[str, str]:
     """Return formats by set, as `_by_set`."""
     found = _by_set(context, parameter, items)
@@ -96,6 +107,20 @@ def _formats(context: click.Context, parameter: click.Parameter, items: Iterable
     callback=_keepable,
     help=f"What to keep of DICOM headers, as columns of the manifest: {', '.join(KEEPABLE)}.",
 )
+@click.option(
+    "--colour",
+    default="red",
+    show_default=True,
+    callback=_colour,
+    help="Of outlines: the colour of the lines, as red, #ff0000 or 255,0,0.",
+)
+@click.option(
+    "--tolerance",
+    type=click.IntRange(0, 255),
+    default=60,
+    show_default=True,
+    help="Of outlines: by how much red, green and blue of a line may differ from that, from 0 to 255.",
+)
 def import_(
     *,
     sources: tuple[Path, ...],
@@ -105,6 +130,8 @@ def import_(
     images: Path | None,
     runs: str | None,
     keep: tuple[str, ...],
+    colour: tuple[int, int, int],
+    tolerance: int,
 ) -> None:
     """Import each SOURCE as a set of the new dataset DESTINATION.
 
@@ -129,6 +156,8 @@ def import_(
       cellseg-host data import --format rle --runs absolute --images stage1_train stage1_train_labels.csv my-data
       cellseg-host data import --format rle --images dicom-images-train --keep PatientSex train-rle.csv my-data
       cellseg-host data import --format dicom --keep Modality,PatientSex,PatientAge,ViewPosition x-rays my-data
+      cellseg-host data import --format outlines drawn-fields my-data
+      cellseg-host data import --format outlines --colour 0,255,0 --tolerance 90 drawn-in-green my-data
     """
     from cellseg_host.commands.console import print_table, tracked
     from cellseg_host.data import importers
@@ -138,7 +167,7 @@ def import_(
     from cellseg_host.survey.survey import PAGE, write_page
 
     check_new(destination)
-    found = importers.find(sources, formats, kinds, Options(images, runs, keep))
+    found = importers.find(sources, formats, kinds, Options(images, runs, keep, colour, tolerance))
     with whole_folder(destination) as folder:
         done = importers.import_sources(tracked(found, len(found), "importing"), folder)
         imported = importers.finish(folder, list(done))

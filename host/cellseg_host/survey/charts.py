@@ -51,7 +51,7 @@ def images(groups: Mapping[str, Sequence[Facts]]) -> str:
                 axes.scatter(values, jitter, s=9, color=colour(row), alpha=0.6, linewidths=0, rasterized=True)
             axes.set(title=title, yticks=range(len(groups)), yticklabels=list(groups))
             axes.grid(visible=False, axis="y")
-            if is_wide:
+            if is_wide and any(value(one) > 0 for some in groups.values() for one in some):  # not if all are black
                 axes.set_xscale("log")
         panels[0].set_ylim(len(groups) - 0.5, -0.5)
         return drawing.svg(figure)

@@ -15,7 +15,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cellseg_host.data.formats import cellpose, cellseg, coco, dicom, dsb2018, images, labels, outline_pairs, rle
+from cellseg_host.data.formats import (
+    cellpose,
+    cellseg,
+    coco,
+    dicom,
+    dsb2018,
+    images,
+    labels,
+    outline_pairs,
+    outlines,
+    rle,
+)
 from cellseg_host.data.formats.source import Options, Source
 
 
@@ -59,4 +70,9 @@ FORMATS = {
         ("images", "runs", "keep"),
     ),
     "dicom": Format(dicom.find, "DICOM images, without labels", ("images", "keep")),
+    "outlines": Format(
+        outlines.find,
+        "images/ and outlines/ with pictures of the same names in which closed lines are drawn around cells",
+        ("images", "colour", "tolerance"),
+    ),
 }
