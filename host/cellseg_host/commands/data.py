@@ -135,6 +135,8 @@ def import_(
 ) -> None:
     """Import each SOURCE as a set of the new dataset DESTINATION.
 
+    SOURCE is a folder; of cellseg, coco and rle it may be a file.
+
     Images that do not fit (masks of another size, overlapping masks, unreadable files) are left out and listed with the
     reason in DESTINATION/rejected.csv, and the command exits with 1; each kind of fault is said once at the end. A
     manifest.csv in a source (columns id, split, modality) keeps its splits. Without one, images are split by a hash of

@@ -73,6 +73,8 @@ def find(
     for folder, name in zip(folders, names, strict=True):
         if not (layout := formats.get(name) or formats.get("")):
             raise InputError(f"--format: none is given for {name}: add --format {name}=FORMAT")
+        if folder.is_file() and not FORMATS[layout].takes_file:
+            raise InputError(f"{folder}: is a file: name the folder that it is in for --format {layout}")
         found += FORMATS[layout].find(folder, options)
     _check_known("--kind", sample_kinds, {source.set for source in found})
     return _with_own_ids(

@@ -10,6 +10,7 @@ from cellseg_device.errors import InputError
 from cellseg_host.cli import main
 from cellseg_host.data import importers
 from cellseg_host.data.faults import Rejection, kinds
+from cellseg_host.data.formats import FORMATS
 from cellseg_host.data.formats.source import Options
 
 
@@ -51,3 +52,21 @@ def test_each_kind_of_fault_is_said_once_and_each_fault_is_in_the_table(labelled
 def test_an_option_that_no_format_uses_is_refused(labelled):
     with pytest.raises(InputError, match="--colour: is of no use here: leave it out"):
         importers.find([labelled], {"": "labels"}, {}, Options(colour=(0, 255, 0)))
+
+
+@pytest.mark.parametrize("layout", [name for name, form in FORMATS.items() if not form.takes_file])
+def test_a_file_in_place_of_a_folder_is_refused(labelled, layout):
+    with pytest.raises(InputError, match=f"is a file: name the folder that it is in for --format {layout}"):
+        importers.find([labelled / "images" / "a.png"], {"": layout}, {})
+
+
+@pytest.mark.parametrize("layout", FORMATS)
+def test_a_folder_that_is_not_there_or_empty_is_refused_and_nothing_is_left(tmp_path, layout):
+    (tmp_path / "empty").mkdir()
+    for source in ("empty", "missing"):
+        command = ["data", "import", "--format", layout, str(tmp_path / source), str(tmp_path / "out")]
+        result = CliRunner().invoke(main, command)
+        assert result.exit_code == 2, result.output
+        (line,) = result.stderr.splitlines()
+        assert line.startswith(f"error: {tmp_path / source}")
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]

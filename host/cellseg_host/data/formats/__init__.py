@@ -42,11 +42,14 @@ class Format:
         What the source looks like, for the help.
     options : tuple of str
         The fields of `Options` that it uses.
+    takes_file : bool
+        Whether a source may be a file; else it is a folder.
     """
 
     find: Callable[[Path, Options], list[Source]]
     layout: str
     options: tuple[str, ...] = ()
+    takes_file: bool = False
 
 
 FORMATS = {
@@ -56,18 +59,24 @@ FORMATS = {
     ),
     "images": Format(images.find, "images alone, without labels, from which only classifiers learn"),
     "cellseg": Format(
-        cellseg.find, "results of cellseg-device, what a person corrected first, or its corrections.zip", ("images",)
+        cellseg.find,
+        "results of cellseg-device, what a person corrected first, or its corrections.zip",
+        ("images",),
+        takes_file=True,
     ),
     "imagej-roi": Format(outline_pairs.find_rois, "images with NAME.zip or NAME.roi of ImageJ", ("images",)),
     "qupath": Format(outline_pairs.find_geojson, "images with NAME.geojson of QuPath", ("images",)),
     "cellpose": Format(
         cellpose.find, "images with NAME_cp_masks.png, NAME_cp_masks.tif or NAME_seg.npy of Cellpose", ("images",)
     ),
-    "coco": Format(coco.find, "a COCO file, also of Labelme or Label Studio, or the folder with it", ("images",)),
+    "coco": Format(
+        coco.find, "a COCO file, also of Labelme or Label Studio, or the folder with it", ("images",), takes_file=True
+    ),
     "rle": Format(
         rle.find,
         "a table of ImageId and EncodedPixels, or its folder, and images in PNG or DICOM",
         ("images", "runs", "keep"),
+        takes_file=True,
     ),
     "dicom": Format(dicom.find, "DICOM images, without labels", ("images", "keep")),
     "outlines": Format(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -102,9 +103,9 @@ def _name(path: Path, image: dict[str, Any]) -> PurePosixPath:
 
 def _ids(names: dict[str, PurePosixPath]) -> dict[str, str]:
     """Return ids for the dataset: the names without endings, with their folders where that is not enough."""
-    stems = [name.stem for name in names.values()]
+    stems = Counter(name.stem for name in names.values())
     return {
-        identity: name.stem if stems.count(name.stem) == 1 else "-".join([*name.parts[:-1], name.name])
+        identity: name.stem if stems[name.stem] == 1 else "-".join([*name.parts[:-1], name.name])
         for identity, name in names.items()
     }
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from cellseg_device.errors import InputError
 from cellseg_device.image.source import is_image_name
 from cellseg_device.stderr import say
+from cellseg_device.units import plural
 from cellseg_host.data.dataset import read_table
 from cellseg_host.data.formats import dicom
 from cellseg_host.data.formats.canvas import Canvas
@@ -44,8 +45,9 @@ def find(root: Path, options: Options = Options()) -> list[Source]:  # noqa: B00
         If there is no such table, several, its columns are others, or nothing says how its runs count.
     """
     path = _table_of(root)
-    encoded, duplicates = _read(path)
-    runs = options.runs or _said_by(path)
+    rows = read_table(path)
+    encoded, duplicates = _by_image(path, rows)
+    runs = options.runs or _said_by(path, list(rows[0]))
     folder = options.images or folder_of(root)
     files = by_stem(file for file in sorted(folder.rglob("*")) if _is_image(file))
     if not files:
@@ -53,8 +55,7 @@ def find(root: Path, options: Options = Options()) -> list[Source]:  # noqa: B00
     manifest = read_manifest(root, files.keys() | encoded.keys())
     say(f"note: runs of {path.name} are read as {_MEANING[runs]}")
     if duplicates:
-        rows = "1 row is" if duplicates == 1 else f"{duplicates} rows are"
-        say(f"note: {rows} in {path.name} a second time: they were dropped")
+        say(f"note: {plural(duplicates, 'row')} of {path.name} repeated another one: dropped")
     return [
         make(
             root,
@@ -92,9 +93,8 @@ def _table_of(root: Path) -> Path:
     return found[0]
 
 
-def _read(path: Path) -> tuple[dict[str, list[str]], int]:
-    """Return the run lengths by image, each row once, and how many rows were there twice."""
-    rows = read_table(path)
+def _by_image(path: Path, rows: list[dict[str, str]]) -> tuple[dict[str, list[str]], int]:
+    """Return the run lengths by image, each row once, and how many rows repeated another one."""
     columns = list(rows[0]) if rows else []
     image, pixels = (_column(columns, known) for known in (_IMAGE, _PIXELS))
     if image is None or pixels is None:
@@ -123,7 +123,7 @@ def _column(columns: Sequence[str], known: tuple[str, ...]) -> str | None:
     return next((plain[name] for name in known if name in plain), None)
 
 
-def _said_by(path: Path) -> str:
+def _said_by(path: Path, columns: list[str]) -> str:
     """Return how runs count, if the names of the columns tell.
 
     Raises
@@ -131,7 +131,7 @@ def _said_by(path: Path) -> str:
     InputError
         If they do not, since both competitions have tables with the same names and a wrong guess gives other masks.
     """
-    if list(read_table(path)[0]) == _SIIM:
+    if columns == _SIIM:
         return RELATIVE
     raise InputError(
         f"{path}: does not say how its runs count: add --runs {ABSOLUTE} (Data Science Bowl 2018: each start from the "

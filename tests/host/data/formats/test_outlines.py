@@ -79,6 +79,8 @@ def test_a_drawn_folder_becomes_a_dataset(tmp_path, field):
     opened = drawn_on("transparent", channels=4)
     draw_ellipse(opened, (80, 60), (30, 30), 3, extent=270)
     write(source, opened, "open.png")
+    (source / "images" / "a.b.png").unlink()
+    cv2.imwrite(str(source / "images" / "a.b.tif"), np.zeros(SHAPE, np.uint8))
     (source / "outlines" / "lone.png").write_bytes((source / "outlines" / "a.b.png").read_bytes())
     out = tmp_path / "out"
     result = CliRunner().invoke(main, ["data", "import", "--format", "outlines", str(source), str(out)])

@@ -75,7 +75,7 @@ def test_the_pneumothorax_layout_becomes_a_dataset(tmp_path, field):
     assert result.exit_code == 1, result.output
     assert result.stderr.splitlines() == [
         "note: runs of train-rle.csv are read as relative: each start counted from the end of the run before",
-        "note: 1 row is in train-rle.csv a second time: they were dropped",
+        "note: 1 row of train-rle.csv repeated another one: dropped",
         "left out: 1.2.3: has no image",
         "left out: 1.2.9: has no row in train-rle.csv",
     ]
