@@ -11,6 +11,7 @@ import click
 from cellseg_device.command_line import Group
 from cellseg_device.errors import EXIT_IMAGES_FAILED
 from cellseg_device.suggestions import unknown
+from cellseg_device.units import plural
 from cellseg_host.data.dataset import KEEPABLE, SPLITS, Entry, cells_in
 from cellseg_host.data.formats import FORMATS
 
@@ -236,6 +237,65 @@ def check(dataset: Path, *, as_json: bool) -> None:
         _print_findings(surveyed)
     if surveyed.faults:
         raise SystemExit(EXIT_IMAGES_FAILED)
+
+
+@data.command("split", short_help="Cut images into tiles that overlap.")
+@click.argument("source", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("destination", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--size", type=click.IntRange(16, 4096), default=200, show_default=True, help="Of a tile, in pixels: its side."
+)
+@click.option(
+    "--overlap", type=click.IntRange(0), default=100, show_default=True, help="By how many pixels tiles overlap."
+)
+def split(source: Path, destination: Path, *, size: int, overlap: int) -> None:
+    """Cut all images in SOURCE, and in folders in it, into square tiles in the same folders of DESTINATION.
+
+    Pictures of targets are cut as images are, so that they stay pairs. A tile is called NAME_rROW_cCOLUMN.png, by its
+    upper left pixel; the last one of a row or column ends with the image. 'data stitch' puts tiles together.
+
+    \b
+    Examples:
+      cellseg-host data split fields tiles
+      cellseg-host data split fields tiles --size 256 --overlap 64
+    """
+    from cellseg_host.commands.console import tracked
+    from cellseg_host.data import pieces
+    from cellseg_host.data.whole_folder import check_new, whole_folder
+
+    if overlap >= size:
+        raise click.BadParameter(f"{overlap} is not less than the size of a tile, {size}", param_hint="--overlap")
+    check_new(destination)
+    paths = pieces.images_below(source)
+    with whole_folder(destination) as folder:
+        todo = tracked(paths, len(paths), "cutting")
+        number = sum(pieces.split_file(source, path, folder, size=size, overlap=overlap) for path in todo)
+    click.echo(f"{destination}: {plural(number, 'tile')} of {plural(len(paths), 'image')}")
+
+
+@data.command("stitch", short_help="Put tiles together again.")
+@click.argument("source", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("destination", type=click.Path(path_type=Path, file_okay=False))
+def stitch(source: Path, destination: Path) -> None:
+    """Put the tiles in SOURCE, and in folders in it, together to images in the same folders of DESTINATION.
+
+    Tiles are named as 'data split' does. Where they meet, an image has the greatest of their values: right for
+    images and for what a network predicts, not for label images, in which a number is a name.
+
+    \b
+    Examples:
+      cellseg-host data stitch predicted-tiles predicted
+    """
+    from cellseg_host.commands.console import tracked
+    from cellseg_host.data import pieces
+    from cellseg_host.data.whole_folder import check_new, whole_folder
+
+    check_new(destination)
+    images = pieces.by_image(pieces.images_below(source))
+    with whole_folder(destination) as folder:
+        for image, tiles in tracked(images.items(), len(images), "stitching"):
+            pieces.stitch_files(source, image, tiles, folder)
+    click.echo(f"{destination}: {plural(len(images), 'image')}")
 
 
 def _surveyed(root: Path, name: str = "") -> Survey:
