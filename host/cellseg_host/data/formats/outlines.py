@@ -86,7 +86,7 @@ def _is_blank(pixels: npt.NDArray[np.uint8]) -> bool:
 def line_mask(pixels: npt.NDArray[np.uint8], colour: tuple[int, int, int], tolerance: int) -> Mask:
     """Return where pixels, BGR or BGRA, are opaque and differ from a colour, RGB, by no more than so much a channel."""
     difference = np.abs(pixels[..., 2::-1].astype(np.int16) - np.array(colour, np.int16))
-    is_line: Mask = (difference <= tolerance).all(axis=2)
+    is_line: Mask = difference.max(axis=2) <= tolerance
     return is_line & (pixels[..., 3] >= _OPAQUE) if pixels.shape[2] == 4 else is_line
 
 
