@@ -226,7 +226,7 @@ function standing(correction) {
     if (correction.error) return correction.error;
     if (correction.standing === "stale") return "The image was replaced after it was corrected: that correction is kept, and not used.";
     const by = correction.by ? ` by ${correction.by}` : "";
-    const when = correction.checked_at ? ` ${time(correction.checked_at)}` : "";
+    const when = correction.checked_at ? `, ${time(correction.checked_at)}` : "";
     const recounted = correction.standing === "recounted" ? " The machine has counted it again since; the correction stays." : "";
     const leftOut = correction.left_out ? ` ${plural(correction.left_out, "cell")} of it too small, too large or outside of the region.` : "";
     if (correction.state === "checked") return `✓ Checked${by}${when}.${recounted}${leftOut}`;
