@@ -162,12 +162,12 @@ export class Correct {
      */
     async put(found, blob) {
         const { standing: former } = this.correction ?? {};
-        this.set({ ...found, standing: former === "recounted" ? former : "as begun", by: this.name.value, checked_at: "" }, "");
         if (found.box && this.viewer.scale === 1) {
             const part = await bitmapOf(blob);
             this.viewer.change(part, found.box[0], found.box[1]);
             part.close();
-        } else if (found.box) await this.reload();
+        } else if (found.box) await this.reload(); // a picture that is smaller than the image
+        this.set({ ...found, standing: former === "recounted" ? former : "as begun", by: this.name.value, checked_at: "" }, "");
         this.changed(/** @type {Correction} */ (this.correction));
     }
 
