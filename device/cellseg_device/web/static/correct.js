@@ -8,6 +8,8 @@ import { plural, time } from "./words.js";
 
 /** @typedef {import("./server.js").Correction} Correction */
 
+export const REPLACED = "The image was replaced after it was corrected: that correction is kept, and not used.";
+
 const NAME = "cellseg-name"; // under which the browser remembers who corrects
 const LARGEST_RADIUS = 60;
 const CONFLICT = 409;
@@ -223,8 +225,6 @@ export class Correct {
  */
 function standing(correction) {
     if (!correction) return "Not checked yet.";
-    if (correction.error) return correction.error;
-    if (correction.standing === "stale") return "The image was replaced after it was corrected: that correction is kept, and not used.";
     const by = correction.by ? ` by ${correction.by}` : "";
     const when = correction.checked_at ? `, ${time(correction.checked_at)}` : "";
     const recounted = correction.standing === "recounted" ? " The machine has counted it again since; the correction stays." : "";
