@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from serving import until
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 QUIET = {"capture_output": True, "check": True, "timeout": 120, "text": True}
@@ -76,3 +77,26 @@ def shown_in_browser(page: Path, folder: Path, width: int) -> tuple[int, int, in
     shown = subprocess.run([*command, (folder / "frame.html").as_uri()], **QUIET).stdout
     found = shown.split("<title>")[1].split("</title>")[0].split()
     return int(found[0]), int(found[1]), int(found[2])
+
+
+def became(tab, condition: str) -> None:
+    """Wait until a condition in the page holds; playwright's own way needs a looser policy."""
+    until(lambda: tab.evaluate(condition))
+
+
+def drawn(tab) -> tuple[int, int]:
+    """What tells one overlay on the screen from another, and how many of its pixels are outlines of counted cells."""
+    number, green = tab.evaluate(
+        """async () => {
+            const canvas = document.querySelector(".overlay");
+            await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+            const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+            let [number, green] = [0, 0];
+            for (const pixel of new Uint32Array(data.buffer)) {
+                number = (Math.imul(number, 31) + pixel) | 0;
+                green += pixel === 0xff5cff00;
+            }
+            return [number, green];
+        }"""
+    )
+    return number, green

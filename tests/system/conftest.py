@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import re
 import resource
 import shutil
 import signal
@@ -166,3 +167,38 @@ def page(counted, environment) -> Iterator[Served]:
     """The page of `counted`, on this computer alone."""
     with served(environment, counted) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install '.[test]'")
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def browse(chromium):
+    """Open an address in a window; what the page complains about fails the test."""
+    opened, complaints = [], []
+
+    def complain(message):
+        if message.type == "error" and not re.search(r"status of (409|422) ", message.text):  # which the page explains
+            complaints.append(message.text)
+
+    def start(address: str, width: int = 1280, height: int = 800, scheme: str = "dark", **options):
+        context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, **options)
+        opened.append(context)
+        tab = context.new_page()
+        tab.on("console", complain)
+        tab.on("pageerror", lambda error: complaints.append(str(error)))
+        tab.on("dialog", lambda dialog: complaints.append(dialog.message))
+        tab.set_default_timeout(30_000)
+        tab.goto(address)
+        return tab
+
+    yield start
+    for context in opened:
+        context.close()
+    assert complaints == []

@@ -13,12 +13,11 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from pages import needs_browser
+from pages import became, drawn, needs_browser
 from serving import HOSTILE, served, until
 
 from cellseg_device.results.ledger import Ledger
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install '.[test]'")
 axe = pytest.importorskip("axe_playwright_python", reason="needs axe-playwright-python: pip install '.[test]'")
 
 pytestmark = [needs_browser, pytest.mark.xdist_group("page")]
@@ -30,41 +29,6 @@ SCREENS = {
     "image": "#/image?image=tissue.png",
     "failed": "#/image?image=broken.png",
 }
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def browse(chromium):
-    """Open an address in a window; what the page complains about fails the test."""
-    opened, complaints = [], []
-
-    def start(address: str, width: int = 1280, height: int = 800, scheme: str = "dark", **options):
-        context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, **options)
-        opened.append(context)
-        tab = context.new_page()
-        tab.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-        tab.on("pageerror", lambda error: complaints.append(str(error)))
-        tab.on("dialog", lambda dialog: complaints.append(dialog.message))
-        tab.set_default_timeout(30_000)
-        tab.goto(address)
-        return tab
-
-    yield start
-    for context in opened:
-        context.close()
-    assert complaints == []
-
-
-def became(tab, condition: str) -> None:
-    """Wait until a condition in the page holds; playwright's own way needs a looser policy."""
-    until(lambda: tab.evaluate(condition))
 
 
 def ready(tab, screen: str) -> None:
@@ -181,24 +145,6 @@ def test_ten_thousand_images_scroll_with_few_rows(environment, counted, browse, 
             tab.locator(".rows .name").get_by_text(wanted, exact=True).wait_for()
             assert tab.locator(".rows li").count() < 40
         tab.close()
-
-
-def drawn(tab) -> tuple[int, int]:
-    """What tells one overlay on the screen from another, and how many of its pixels are outlines of counted cells."""
-    number, green = tab.evaluate(
-        """async () => {
-            const canvas = document.querySelector(".overlay");
-            await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
-            const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-            let [number, green] = [0, 0];
-            for (const pixel of new Uint32Array(data.buffer)) {
-                number = (Math.imul(number, 31) + pixel) | 0;
-                green += pixel === 0xff5cff00;
-            }
-            return [number, green];
-        }"""
-    )
-    return number, green
 
 
 def test_a_cell_is_found_under_the_pointer_and_by_its_number(page, counted, browse):

@@ -132,7 +132,7 @@ def pieces(mask: npt.NDArray[np.uint8], landscape: npt.NDArray[np.int8], promine
 
 def _pieces(inside: npt.NDArray[np.uint8], landscape: npt.NDArray[np.int8], prominence: int) -> npt.NDArray[np.uint16]:
     # The watershed goes a little beyond the inside
-    grown = _grow(_markers(inside, landscape, prominence), inside, landscape)
+    grown = grow(_markers(inside, landscape, prominence), inside, landscape)
     found: npt.NDArray[np.uint16] = cv2.copyTo(grown, inside)
     return found
 
@@ -326,7 +326,7 @@ def _markers(inside: npt.NDArray[np.uint8], landscape: npt.NDArray[np.int8], pro
     return markers
 
 
-def _grow(
+def grow(
     peaks: npt.NDArray[np.int32], inside: npt.NDArray[np.uint8], landscape: npt.NDArray[np.int8]
 ) -> npt.NDArray[np.uint16]:
     """Return the watershed of the landscape from the markers `peaks`, over `inside`.
@@ -365,7 +365,7 @@ def _grow(
 
 
 def _checkerboard(inside: npt.NDArray[np.uint8], landscape: npt.NDArray[np.int8]) -> npt.NDArray[np.uint8]:
-    """Return what `_grow` floods, with a frame of one pixel and in three channels, as cv2.watershed demands."""
+    """Return what `grow` floods, with a frame of one pixel and in three channels, as cv2.watershed demands."""
     height, width = inside.shape
     depth = np.full((height + 2, width + 2), _RING_DEPTH, np.uint8)
     cv2.copyTo(cv2.LUT(landscape.view(np.uint8), _DEPTH), inside, depth[1:-1, 1:-1])

@@ -259,6 +259,15 @@ def read_provenance(path: Path) -> Provenance:
     OSError
         On a fault of the disk.
     """
+    facts = read_facts(path)
+    try:
+        return Provenance(**{**facts, "image_bytes": int(facts.get("image_bytes", ""))})  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise ImageError("is no label image of cellseg-device, or one of an older version") from None
+
+
+def read_facts(path: Path) -> dict[str, str]:
+    """Read what a label image says of its making, as `Provenance.facts` gave it; raises as `read_provenance` does."""
     import tifffile
 
     try:
@@ -268,13 +277,9 @@ def read_provenance(path: Path) -> Provenance:
         raise
     except Exception as error:  # noqa: BLE001 - tifffile raises many kinds on damaged files
         raise ImageError(f"is a damaged label image ({error})") from None
-    facts = {
-        m.get("K"): m.text or "" for m in root.iterfind(f".//{{*}}MapAnnotation[@Namespace='{_NAMESPACE}']//{{*}}M")
+    return {
+        m.get("K", ""): m.text or "" for m in root.iterfind(f".//{{*}}MapAnnotation[@Namespace='{_NAMESPACE}']//{{*}}M")
     }
-    try:
-        return Provenance(**{**facts, "image_bytes": int(facts.get("image_bytes", ""))})  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        raise ImageError("is no label image of cellseg-device, or one of an older version") from None
 
 
 def cells_csv(cells: Cells) -> str:

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from cellseg_device.image.source import names_as_printed, original, printable
 
+# In an output folder, what is not for images: no watch looks for any there
+OWN_FOLDERS = ("corrections", "models", "uploads")
+
 
 def absolute(path: Path) -> str:
     """Return the whole path of an image: a link keeps its own name."""

@@ -19,6 +19,7 @@ from cellseg_device.errors import InputError
 from cellseg_device.image.source import Source, is_image_name, is_other_image_name, mtime_ns, printable, source_at
 from cellseg_device.results import ledger
 from cellseg_device.results.image_files import SUMMARY_NAMES, is_result_name
+from cellseg_device.results.places import OWN_FOLDERS
 from cellseg_device.system.natural_order import natural_key
 
 _Identity = tuple[int, int]  # device and inode
@@ -245,6 +246,8 @@ class _Here:
 
         Of known files those that are wanted are looked at, in a sweep all.
         """
+        if self._is_of_results:
+            return [], _Content([], 0, Counter())
         images, below, others = [], [], Counter[str]()
         known_count, recursive = 0, self.recursive
         known, prefix = self.known, self.place.prefix
@@ -270,7 +273,7 @@ class _Here:
 
     def named(self, names: Iterable[str]) -> list[Source]:
         """Return the images that need work among these names."""
-        looks = {name: partial(os.stat, name, dir_fd=self.descriptor) for name in names}
+        looks = {} if self._is_of_results else {name: partial(os.stat, name, dir_fd=self.descriptor) for name in names}
         images = [self._image(name, look) for name, look in looks.items()]
         return [image for image in images if image is not None]
 
@@ -290,12 +293,23 @@ class _Here:
         return Source(image, self.place.path / name, info.st_size, changed)
 
     @cached_property
+    def _is_of_results(self) -> bool:
+        """Whether it is one of `OWN_FOLDERS` of a results folder, under whatever name it was found."""
+        if not self._is_there(f"../{ledger.FILE_NAME}"):
+            return False
+        around = [_followed(partial(os.stat, f"../{name}", dir_fd=self.descriptor)) for name in OWN_FOLDERS]
+        return self.identity in [(info.st_dev, info.st_ino) for info in around if info is not None]
+
+    @cached_property
     def _has_results(self) -> bool:
         """Whether it is an output folder, this one's or another's."""
+        return self._is_there(ledger.FILE_NAME) or self.identity == self.out
+
+    def _is_there(self, name: str) -> bool:
         try:
-            os.stat(ledger.FILE_NAME, dir_fd=self.descriptor, follow_symlinks=False)
+            os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
         except OSError:
-            return self.identity == self.out
+            return False
         return True
 
 

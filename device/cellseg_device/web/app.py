@@ -23,12 +23,23 @@ from cellseg_device.errors import CellsegError
 from cellseg_device.results.entry import CELLS, DONE, Entry
 from cellseg_device.results.tables import COUNTS_NAME
 from cellseg_device.system import files
-from cellseg_device.web import checkup
+from cellseg_device.web import checkup, correcting
+from cellseg_device.web.correcting import MOST_EDIT_BYTES, Corrector
 from cellseg_device.web.downloads import DownloadError, Downloads
 from cellseg_device.web.events import Events
 from cellseg_device.web.gallery import ORDERS, SHOWN, Gallery, View, row_of
 from cellseg_device.web.now import now, shown
-from cellseg_device.web.pictures import LABELS, PICTURE, THUMBNAIL, BusyError, Picture, PictureError, Pictures
+from cellseg_device.web.pictures import (
+    CORRECTED,
+    CORRECTED_CELLS,
+    LABELS,
+    PICTURE,
+    THUMBNAIL,
+    BusyError,
+    Picture,
+    PictureError,
+    Pictures,
+)
 from cellseg_device.web.thumbnails import Thumbnails
 
 _STATIC = Path(__file__).parent / "static"
@@ -54,7 +65,7 @@ class Page:
         self._out = out
         self._gallery = Gallery(out)
         self._pictures, self._thumbnails = Pictures(out, originals), Thumbnails(out)
-        self._downloads = Downloads(out)
+        self._downloads, self._corrector = Downloads(out), Corrector(out, originals)
         self._checkup = checkup.Checkup(out)
         self.events = Events(self._gallery.version)
         self.app = Starlette(
@@ -68,6 +79,8 @@ class Page:
                 Route("/api/events", self._events),
                 Route("/api/checkup", self._check, methods=["POST"]),
                 *[Route(f"/{what}", self._picture, name=what) for what in (PICTURE, LABELS)],
+                *[Route(f"/{what}", self._corrected, name=what) for what in (CORRECTED, CORRECTED_CELLS)],
+                Route("/api/correct", self._correct, methods=["POST"]),
                 Route(f"/{THUMBNAIL}", self._thumbnail),
                 Route("/download/counts.csv", self._counts_table),
                 Route("/download/cells.csv", self._cells_table),
@@ -88,6 +101,7 @@ class Page:
     async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
         yield
         await self._pictures.close()
+        await self._corrector.close()
 
     async def _static(self, request: Request) -> Response:
         """Answer with one of the page's own files."""
@@ -117,7 +131,8 @@ class Page:
         before = rows[at - 1].image if at else None
         after = rows[at + 1].image if at is not None and at + 1 < len(rows) else None
         place = {"before": before, "after": after, "at": at, "of": len(rows)}
-        return JSONResponse(_facts(entry) | place)
+        correction = await run_in_threadpool(correcting.facts, self._out, entry)
+        return JSONResponse(_facts(entry) | place | {"correction": correction})
 
     async def _cells(self, request: Request) -> Response:
         """Answer with an image's table of cells."""
@@ -138,6 +153,24 @@ class Page:
         """Answer with an image, or its labels."""
         entry = await self._entry(_name(request))
         return _drawn(await self._pictures.get(request.url.path.strip("/"), entry.image))
+
+    async def _corrected(self, request: Request) -> Response:
+        """Answer with an image's corrected labels, or the table of their cells, as they are now."""
+        entry = await self._entry(_name(request))
+        picture = await self._pictures.get(request.url.path.strip("/"), entry.image)
+        return Response(picture.data, media_type=picture.kind, headers={"X-Cellseg-Note": quote(picture.note)})
+
+    async def _correct(self, request: Request) -> Response:
+        """Have an edit made, and answer with what it came to, and the labels in its box as a PNG."""
+        if int(request.headers.get("content-length", MOST_EDIT_BYTES + 1)) > MOST_EDIT_BYTES:
+            raise HTTPException(413, "That is too much for one edit.")
+        asked = correcting.request_of(await request.body(), _name(request))
+        if asked is None:
+            raise HTTPException(400, "That is not an edit.")
+        head, data = await self._corrector.make(asked)
+        if "error" in head:
+            return PlainTextResponse(_sentence(head["error"]), head["status"])
+        return Response(data, media_type="image/png", headers={"X-Cellseg-Correction": quote(json.dumps(head))})
 
     async def _thumbnail(self, request: Request) -> Response:
         """Answer with a small picture, which is kept where it shows the original."""
@@ -260,6 +293,10 @@ def _streamed(path: Path, kind: str, name: str | None = None) -> Response:
                 yield block
 
     return StreamingResponse(blocks(), media_type=kind, headers=_as_file(name) if name else None)
+
+
+def _sentence(message: str) -> str:
+    return f"{message[:1].upper()}{message[1:]}."
 
 
 def _as_file(name: str) -> dict[str, str]:

@@ -7,15 +7,19 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cellseg_device.errors import InputError
+from cellseg_device.results import corrections
+from cellseg_device.results.correction_journal import CHECKED, LEFT_OUT
+from cellseg_device.results.corrections import STALE, Correction
 from cellseg_device.results.entry import DONE, LABELS, Entry
 from cellseg_device.results.ledger import FILE_NAME, Ledger
 from cellseg_device.results.tables import utc
 from cellseg_device.system.natural_order import natural_key
 
-SHOWN = ("all", "flagged", "failed")
+SHOWN = ("all", "flagged", "unchecked", "checked", "failed")
 _FLAGS_BETWEEN = "; "
 
 
@@ -41,6 +45,12 @@ class Row:
         How probable a gate takes its class for.
     stamp : str
         What differs between two results of the image.
+    sha256, stem : str or None
+        As in `Entry`.
+    state : str
+        Of its correction: one of `corrections.STATES`, `corrections.STALE`, or "" without one.
+    corrected : int or None
+        The corrected count, where it takes the place of `count`.
     """
 
     number: int
@@ -53,6 +63,15 @@ class Row:
     recorded_at: str
     certainty: float | None
     stamp: str
+    sha256: str | None = None
+    stem: str | None = None
+    state: str = ""
+    corrected: int | None = None
+
+    @property
+    def best_count(self) -> int | None:
+        """The corrected count, or else the machine's."""
+        return self.count if self.corrected is None else self.corrected
 
     @property
     def doubt(self) -> float:
@@ -70,13 +89,15 @@ class Row:
 _KEYS: dict[str, Callable[[Row], float | str]] = {
     "name": lambda _row: 0,
     "time": lambda row: row.taken_at,
-    "count": lambda row: -1 if row.count is None else row.count,
+    "count": lambda row: -1 if row.best_count is None else row.best_count,
     "doubt": lambda row: row.doubt,
 }
 ORDERS = tuple(_KEYS)
 _PASSES: dict[str, Callable[[Row], bool]] = {
     "all": lambda _row: True,
     "flagged": lambda row: bool(row.flags),
+    "unchecked": lambda row: row.count is not None and row.state not in (CHECKED, LEFT_OUT),
+    "checked": lambda row: row.state == CHECKED,
     "failed": lambda row: row.count is None,
 }
 
@@ -140,15 +161,17 @@ class Gallery:
     """
 
     def __init__(self, out: Path) -> None:
-        self._path = out / FILE_NAME
+        self._out, self._path = out, out / FILE_NAME
+        self._plain: dict[str, Row] = {}  # without corrections
         self._lock = threading.Lock()
         self._listed = Listed("", {}, ())
         self._view: tuple[str, View] | None = None
         self._sorted: list[Row] = []
 
     def version(self) -> str:
-        """Return what changes with the ledger; without opening it."""
-        return "-".join(_stamp(Path(f"{self._path}{ending}")) for ending in ("", "-wal"))
+        """Return what changes with the ledger, and with the corrections; without opening them."""
+        table = corrections.folder_of(self._out) / corrections.TABLE_NAME
+        return "-".join(_stamp(path) for path in (self._path, Path(f"{self._path}-wal"), table))
 
     def listed(self) -> Listed:
         """Return the images as they are now.
@@ -179,11 +202,12 @@ class Gallery:
         if version == self._listed.version:
             return self._listed
         with closing(Ledger(self._path, is_for_reading=True)) as ledger:
-            former = self._listed.rows
-            rows = _merged(former, ledger)
+            rows = _merged(self._plain, ledger)
             if len(rows) != ledger.count():  # some were removed, or it is another ledger
                 rows = _merged({}, ledger)
-            self._listed = Listed(version, rows, tuple(ledger.begun()))
+            begun = tuple(ledger.begun())
+        self._plain = rows
+        self._listed = Listed(version, _corrected(rows, self._out), begun)
         return self._listed
 
 
@@ -201,6 +225,8 @@ def row_of(number: int, entry: Entry) -> Row:
         recorded_at=entry.recorded_at,
         certainty=counts.class_probability if counts else None,
         stamp=stamp_of(entry),
+        sha256=entry.sha256,
+        stem=entry.stem,
     )
 
 
@@ -218,6 +244,22 @@ def _merged(former: dict[str, Row], ledger: Ledger) -> dict[str, Row]:
         rows.pop(entry.image, None)  # counted again, it is the latest
         rows[entry.image] = row_of(number, entry)
     return rows
+
+
+def _corrected(rows: dict[str, Row], out: Path) -> dict[str, Row]:
+    """Return rows with what is known of their corrections; a table that cannot be read is passed over here."""
+    try:
+        known = corrections.read(out)
+    except (InputError, OSError):
+        return rows
+    return rows | {image: _joined(rows[image], found) for image, found in known.items() if image in rows}
+
+
+def _joined(row: Row, correction: Correction) -> Row:
+    if corrections.is_stale(correction, row.sha256, row.stem):
+        return replace(row, state=STALE)
+    corrected = correction.corrected_count if correction.state == CHECKED else None
+    return replace(row, state=correction.state, corrected=corrected)
 
 
 def _stamp(path: Path) -> str:

@@ -40,6 +40,8 @@ def shown(row: Row) -> dict[str, Any]:
     return {
         "image": row.image,
         "count": row.count,
+        "corrected": row.corrected,
+        "state": row.state,
         "in_frame": row.in_frame,
         "flags": row.flags.split("; ") if row.flags else [],
         "reason": row.reason,

@@ -1,6 +1,6 @@
 """The process that draws pictures: it decodes originals (in the sandbox), reads label images, and answers in order.
 
-A request is a line of JSON; the answer is a line of JSON with the number of bytes that follow it.
+Requests and answers are those of `helper`.
 """
 
 from __future__ import annotations
@@ -21,21 +21,22 @@ import numpy.typing as npt
 
 from cellseg_device.cells import region
 from cellseg_device.cells.counting import parse_key
-from cellseg_device.errors import ImageError, OutputError
+from cellseg_device.errors import ImageError, InputError, OutputError
 from cellseg_device.image import normalise
 from cellseg_device.image.sandbox import Decoder
-from cellseg_device.results import export, overlay
+from cellseg_device.results import corrected_labels, export, image_files, overlay
 from cellseg_device.results.entry import DONE, Entry
 from cellseg_device.results.export import Originals
 from cellseg_device.results.ledger import FILE_NAME, Ledger
 from cellseg_device.system import memory
-from cellseg_device.web.pictures import LABELS, PICTURE, THUMBNAIL, Picture
+from cellseg_device.web import label_png
+from cellseg_device.web.label_png import scaled
+from cellseg_device.web.pictures import CORRECTED, CORRECTED_CELLS, LABELS, PICTURE, THUMBNAIL, Picture
 
 _THUMBNAIL_PX = 320  # of its longer side
 _MOST_PX, _MOST_SIDE_PX = 16_000_000, 8192  # of a picture: more is more than telephones show
 _THUMBNAIL_QUALITY, _QUALITY = 80, 90
 _GROUND, _CELL, _RIM = 48, 90, 150  # greys in place of an original
-_PNG_EFFORT = 1
 _NICE = 10  # counting goes first
 
 _Array = npt.NDArray[Any]
@@ -76,14 +77,15 @@ class Studio:
     def __init__(self, out: Path, originals: Originals) -> None:
         self._out, self._originals = out, originals
         self._latest: tuple[Entry, dict[str, Picture]] | None = None
+        self._subject: tuple[Entry, overlay.Subject] | None = None
 
     def draw(self, what: str, image: str) -> Picture:
-        """Return a picture: `THUMBNAIL`, `PICTURE` or `LABELS`.
+        """Return what `Pictures.get` does.
 
         Raises
         ------
-        ImageError
-            If there is no result of the image, or it is not as it was written.
+        ImageError, InputError
+            If there is no result of the image, or it or its correction is not as it was written.
         OutputError, OSError
             As `Ledger` does.
         """
@@ -93,10 +95,31 @@ class Studio:
             raise ImageError("has no result: count it again")
         if what == THUMBNAIL:
             return thumbnail(self._scene(entry))
+        if what in (CORRECTED, CORRECTED_CELLS):
+            return self._corrected(what, entry)
         if self._latest is None or self._latest[0] != entry:
             scene = self._scene(entry)
             self._latest = entry, {PICTURE: picture(scene), LABELS: label_picture(scene)}
         return self._latest[1][what]
+
+    def _corrected(self, what: str, entry: Entry) -> Picture:
+        """Return the corrected labels as they are now, or the table of their cells that count."""
+        assert entry.stem is not None, "it was counted"
+        labels = corrected_labels.current(self._out, entry.stem)
+        try:
+            if self._subject is None or self._subject[0] != entry:
+                self._subject = entry, export.subject(entry, labels, self._originals)
+            image = self._subject[1].image
+        except ImageError as error:
+            if what == CORRECTED_CELLS:
+                raise
+            field = _field_without_image(entry, labels.shape)
+            return Picture("image/png", label_png.encoded(labels, field, scale(labels.shape)), error.message)
+        if what == CORRECTED:
+            return Picture("image/png", label_png.encoded(labels, image.field, scale(labels.shape)), "")
+        counting = parse_key(entry.settings or "{}")
+        cells = corrected_labels.counted(labels, image, counting).cells
+        return Picture("text/csv", image_files.cells_csv(cells).encode(), "")
 
     def _scene(self, entry: Entry) -> Scene:
         labels = export.stored(self._out, entry).labels
@@ -112,28 +135,17 @@ class Studio:
 def thumbnail(scene: Scene) -> Picture:
     """Return the image in a small picture."""
     side = max(scene.labels.shape)
-    return _jpeg(_scaled(scene.pixels, min(_THUMBNAIL_PX / side, 1), cv2.INTER_AREA), _THUMBNAIL_QUALITY, scene.note)
+    return _jpeg(scaled(scene.pixels, min(_THUMBNAIL_PX / side, 1), cv2.INTER_AREA), _THUMBNAIL_QUALITY, scene.note)
 
 
 def picture(scene: Scene) -> Picture:
     """Return the image, without outlines; smaller than it is where it is very large."""
-    return _jpeg(_scaled(scene.pixels, scale(scene.labels.shape), cv2.INTER_AREA), _QUALITY, scene.note)
+    return _jpeg(scaled(scene.pixels, scale(scene.labels.shape), cv2.INTER_AREA), _QUALITY, scene.note)
 
 
 def label_picture(scene: Scene) -> Picture:
-    """Return the labels as a PNG of the size of `picture`.
-
-    Red is the low byte of a label, green the high one, since a browser reads no 16 bits; blue is 255 where cells were
-    looked for.
-    """
-    factor = scale(scene.labels.shape)
-    labels = _scaled(scene.labels, factor, cv2.INTER_NEAREST)
-    low, high = (labels & 0xFF).astype(np.uint8), (labels >> 8).astype(np.uint8)
-    field = np.full_like(low, 255) if scene.field is None else _scaled(scene.field, factor, cv2.INTER_NEAREST)
-    done, data = cv2.imencode(".png", cv2.merge([field, high, low]), (cv2.IMWRITE_PNG_COMPRESSION, _PNG_EFFORT))
-    if not done:
-        raise RuntimeError("OpenCV could not encode a PNG")
-    return Picture("image/png", bytes(data), scene.note)
+    """Return the labels as a PNG of the size of `picture`, as `label_png` has them."""
+    return Picture("image/png", label_png.encoded(scene.labels, scene.field, scale(scene.labels.shape)), scene.note)
 
 
 def scale(shape: tuple[int, ...]) -> float:
@@ -162,13 +174,6 @@ def _field_without_image(entry: Entry, shape: tuple[int, ...]) -> npt.NDArray[np
     return region.draw(inside, (shape[0], shape[1]))
 
 
-def _scaled(array: _Array, factor: float, method: int) -> _Array:
-    if factor == 1:
-        return array
-    height, width = (max(round(side * factor), 1) for side in array.shape[:2])
-    return np.asarray(cv2.resize(array, (width, height), interpolation=method))
-
-
 def _jpeg(pixels: _Array, quality: int, note: str) -> Picture:
     done, data = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, quality))
     if not done:
@@ -183,7 +188,7 @@ def serve(draw: Callable[[str, str], Picture], requests: BinaryIO, answers: Bina
         try:
             drawn = draw(request["what"], request["image"])
             head, data = {"kind": drawn.kind, "note": drawn.note}, drawn.data
-        except (ImageError, OutputError) as error:
+        except (ImageError, InputError, OutputError) as error:
             head, data = {"error": error.message}, b""
         except MemoryError:
             head, data = {"error": "needs more memory than there is"}, b""

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-THUMBNAIL, PICTURE, LABELS = "thumbnail", "picture", "labels"
+from cellseg_device.web.helper import Helper, HelperError
 
-_IDLE_S = 60.0  # until the painter ends
-_LONGEST_S = 300.0  # for one picture; the sandbox gives up earlier
+THUMBNAIL, PICTURE, LABELS = "thumbnail", "picture", "labels"
+CORRECTED, CORRECTED_CELLS = "corrected", "corrected-cells"  # labels, and the table of their cells
+
 _MOST_WAITING = 64
-_LONGEST_HEAD = 1 << 16
 
 
 class PictureError(Exception):
@@ -55,15 +53,20 @@ class Pictures:
     """
 
     def __init__(self, out: Path, originals: Path | None) -> None:
-        self._command = [sys.executable, "-P", "-m", "cellseg_device.web.painter", str(out.absolute())]
-        self._command += [] if originals is None else [str(originals.absolute())]
-        self._process: asyncio.subprocess.Process | None = None
-        self._turn, self._thumbnails = asyncio.Lock(), asyncio.Lock()
+        arguments = [str(out.absolute())] + ([] if originals is None else [str(originals.absolute())])
+        self._painter = Helper("cellseg_device.web.painter", arguments)
+        self._thumbnails = asyncio.Lock()
         self._waiting = 0
-        self._end: asyncio.TimerHandle | None = None
 
     async def get(self, what: str, image: str) -> Picture:
-        """Return a picture: `THUMBNAIL`, `PICTURE` or `LABELS`. Of all that wait only one wants a thumbnail.
+        """Return what the painter draws of an image; of all that wait only one wants a thumbnail.
+
+        Parameters
+        ----------
+        what : str
+            `THUMBNAIL`, `PICTURE`, `LABELS`, `CORRECTED` or `CORRECTED_CELLS`.
+        image : str
+            Its name in the ledger.
 
         Raises
         ------
@@ -76,61 +79,16 @@ class Pictures:
             raise BusyError
         self._waiting += 1
         try:
-            async with self._thumbnails if what == THUMBNAIL else contextlib.nullcontext(), self._turn:
-                return await self._drawn(what, image)
+            async with self._thumbnails if what == THUMBNAIL else contextlib.nullcontext():
+                head, data = await self._painter.ask({"what": what, "image": image})
+        except HelperError:
+            raise PictureError("cannot be drawn: the process that draws has ended, try again") from None
         finally:
             self._waiting -= 1
+        if "error" in head:
+            raise PictureError(head["error"])
+        return Picture(head["kind"], data, head["note"])
 
     async def close(self) -> None:
         """End the painter."""
-        if self._end is not None:
-            self._end.cancel()
-        process, self._process = self._process, None
-        if process is not None and process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-
-    async def _drawn(self, what: str, image: str) -> Picture:
-        if self._end is not None:
-            self._end.cancel()
-        process = self._process
-        if process is None or process.returncode is not None:
-            process = self._process = await asyncio.create_subprocess_exec(
-                *self._command,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                limit=_LONGEST_HEAD,
-                start_new_session=True,  # Ctrl-C in a terminal is the server's
-            )
-        try:
-            async with asyncio.timeout(_LONGEST_S):
-                answer = await _asked(process, what, image)
-        except (TimeoutError, OSError, EOFError, ValueError):
-            await self.close()
-            raise PictureError("cannot be drawn: the process that draws has ended, try again") from None
-        except BaseException:
-            await self.close()  # its answer may still come, and would be taken for that to the next request
-            raise
-        self._end = asyncio.get_running_loop().call_later(_IDLE_S, self._begin_to_close)
-        if isinstance(answer, str):
-            raise PictureError(answer)
-        return answer
-
-    def _begin_to_close(self) -> None:
-        if not self._turn.locked() and self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()  # which it takes for the end
-            self._process = None
-
-
-async def _asked(process: asyncio.subprocess.Process, what: str, image: str) -> Picture | str:
-    """Return the painter's picture, or why it has none."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(json.dumps({"what": what, "image": image}).encode() + b"\n")
-    await process.stdin.drain()
-    head = json.loads(await process.stdout.readline() or b"null")
-    if head is None:
-        raise EOFError
-    data = await process.stdout.readexactly(head["bytes"])
-    return head["error"] if "error" in head else Picture(head["kind"], data, head["note"])
+        await self._painter.close()

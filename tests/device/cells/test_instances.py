@@ -176,7 +176,7 @@ def test_every_seed_is_a_cell_of_its_own(maps, prominence):
     foreground, distance = maps
     inside = instances._any_in_block(foreground, foreground.shape[0] // distance.shape[0])
     markers = instances._markers(inside, distance, prominence)
-    regions = instances._grow(markers, inside, distance)
+    regions = instances.grow(markers, inside, distance)
     assert np.array_equal(regions[markers > 0], markers[markers > 0])
     assert np.array_equal(regions[inside > 0] > 0, np.ones((inside > 0).sum(), bool))
 
@@ -230,7 +230,7 @@ def test_flooding_goes_by_depth_as_in_scikit_image(maps_of, threshold):
     for seed in range(25):
         inside, distance = maps_of(seed)
         inside, markers = seeded(inside, distance >= threshold)
-        found = instances._grow(markers, inside, distance)
+        found = instances.grow(markers, inside, distance)
         expected = watershed((127 - distance.astype(int)) // 4, markers, mask=inside > 0, connectivity=1)
         # Which cell gets the line of pixels between two, both leave to chance.
         lowest = cv2.erode(np.where(inside > 0, expected, 65535).astype(np.uint16), np.ones((3, 3)))

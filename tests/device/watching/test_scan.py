@@ -8,7 +8,7 @@ import pytest
 from cellseg_device.errors import InputError
 from cellseg_device.image.source import Source, printable, source_at
 from cellseg_device.watching import wake
-from cellseg_device.watching.scan import Settling, check_folder, scan
+from cellseg_device.watching.scan import Scanner, Settling, check_folder, scan
 from cellseg_device.watching.wake import Bound, Events, StopSignal, file_system
 
 NOW, WALL = 1000.0, 1_700_000_000.0
@@ -49,6 +49,24 @@ def test_our_own_results_are_no_images(tmp_path):
         "a.overlay.jpg",
         "a.tif",
     ]
+
+
+@pytest.mark.parametrize("name", ["corrections", "models", "uploads"])
+@pytest.mark.parametrize("is_below", [True, False])
+def test_what_people_made_of_results_is_no_image_wherever_it_is_found(tmp_path, name, is_below):
+    out = tmp_path / ("images/results" if is_below else "images")
+    for path in (out / "cellseg.sqlite", out / name / "a.labels.tif", out / name / "b.png", out / name / "deep/c.png"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (tmp_path / "images" / "link").symlink_to(out / name)
+    (tmp_path / "images" / "other" / name).mkdir(parents=True)
+    (tmp_path / "images" / "other" / name / "d.png").touch()  # beside no results
+    for other_out in (out, tmp_path / "elsewhere"):
+        found = [source.image for source in scan(tmp_path / "images", other_out, recursive=True)]
+        assert found == [f"other/{name}/d.png"]
+        assert scan(out / name, other_out) == []
+        assert scan(tmp_path / "images" / "link", other_out, recursive=True) == []
+    assert Scanner(out / name, out).scan({}, ["b.png"]) == []
 
 
 def test_folders_below_are_looked_into_once_each_when_asked(tmp_path):

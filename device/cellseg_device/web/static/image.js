@@ -1,13 +1,15 @@
 // One image: its cells over it, to zoom, pan and point at, and their measurements.
 
 import { el, put } from "./dom.js";
-import { load, loadCells } from "./load.js";
+import { Correct, REPLACED } from "./correct.js";
+import { isCorrected, load, loadCells, loadLabels } from "./load.js";
 import { flags } from "./now.js";
 import { address, asked } from "./server.js";
 import { Viewer } from "./viewer.js";
 import { column, measured, plural, time, whole } from "./words.js";
 
-const KEYS = "Arrow keys pan, + and - zoom, 0 shows all, 1 shows pixels as they are, n and p go to the next and the previous image, o and m switch outlines and numbers.";
+const KEYS = "Arrow keys pan (with Shift a little), + and - zoom, 0 shows all, 1 shows pixels as they are, n and p go to the next and the previous image, o and m switch outlines and numbers. Space uses the tool in the middle of the picture, Delete removes the chosen cell, [ and ] change the size of the brush. With a tool, two fingers or the right button move the picture.";
+const MEASURED_AFTER_MS = 600; // since the last edit
 
 /**
  * Show it.
@@ -21,7 +23,9 @@ export function showImage(root, query) {
     document.title = `${image} · cellseg`;
     const stop = new AbortController();
     /** @type {import("./load.js").Table} */
-    let table = { columns: [], lines: [] };
+    let table = { columns: [], lines: new Map() };
+    let why = ""; // the original is not there
+    let measuring = 0;
     /** @type {import("./load.js").Facts | null} */
     let facts = null;
 
@@ -53,12 +57,23 @@ export function showImage(root, query) {
         contrast.label,
         el("button", { type: "button", click: reset }, "Reset contrast"),
     );
+    const correct = new Correct({
+        viewer,
+        image,
+        signal: stop.signal,
+        changed: onEdit,
+        reload: reloadLabels,
+        next: () => {
+            go(facts?.after ?? null);
+            return Boolean(facts?.after);
+        },
+    });
     const cell = el("section", { "aria-label": "Cell" }, el("label", { for: "cell" }, "Cell "), number, measures);
     root.append(
         el("div", { class: "stage" }, stage, zooms, note),
-        el("aside", { "aria-label": "About the image" }, steps, heading, cell, settings, el("p", { class: "quiet keys", id: "keys" }, KEYS)),
+        el("aside", { "aria-label": "About the image" }, steps, heading, correct.element, cell, settings, el("p", { class: "quiet keys", id: "keys" }, KEYS)),
     );
-    stage.addEventListener("keydown", onKey);
+    root.addEventListener("keydown", onKey, { signal: stop.signal });
 
     /**
      * @param {string} text
@@ -99,11 +114,13 @@ export function showImage(root, query) {
 
     /** @param {number} label */
     function choose(label) {
-        const line = table.lines[label];
+        const line = table.lines.get(label);
         if (!line) {
-            put(measures, table.lines.length > 1 ? el("p", { class: "quiet" }, "Point at a cell for its measurements.") : null);
-            number.value = "";
-            viewer.choose(0);
+            const isThere = label > 0 && isCorrected(/** @type {import("./load.js").Facts} */ (facts)) && viewer.labels?.values.includes(label);
+            const words = isThere ? "This cell is not measured yet, or does not count for its size or place." : "Point at a cell for its measurements.";
+            put(measures, table.lines.size > 0 || isThere ? el("p", { class: "quiet" }, words) : null);
+            number.value = isThere ? String(label) : "";
+            viewer.choose(isThere ? label : 0);
             return;
         }
         const values = line.split(",");
@@ -126,6 +143,13 @@ export function showImage(root, query) {
 
     /** @param {KeyboardEvent} event */
     function onKey(event) {
+        const target = /** @type {HTMLElement} */ (event.target);
+        if (target.matches("input:not([type=checkbox], [type=range]), select")) return;
+        if (event.key === "Enter" && target.matches("button, a")) return;
+        if (correct.element.isConnected && correct.onKey(event)) {
+            event.preventDefault();
+            return;
+        }
         if (event.ctrlKey || event.metaKey || event.altKey) return;
         /** @type {Record<string, () => void>} */
         const actions = {
@@ -138,23 +162,90 @@ export function showImage(root, query) {
         actions[event.key]?.();
     }
 
+    /**
+     * Take note of what an edit came to.
+     * @param {import("./server.js").Correction} correction
+     */
+    function onEdit(correction) {
+        if (!facts) return;
+        facts = { ...facts, correction };
+        put(heading, ...about(facts));
+        clearTimeout(measuring);
+        measuring = window.setTimeout(() => void measure(), MEASURED_AFTER_MS);
+    }
+
+    /** Load the table of cells. */
+    async function measure() {
+        if (!facts || (why && isCorrected(facts))) return;
+        try {
+            const revision = correct.revision;
+            const found = await loadCells(viewer, facts, stop.signal);
+            if (revision !== correct.revision) return; // a further edit has asked for another one
+            table = found;
+            viewer.uncounted = new Set(isCorrected(facts) ? viewer.labels?.values : []);
+            for (const label of table.lines.keys()) viewer.uncounted.delete(label);
+            number.max = String(Math.max(1, ...table.lines.keys()));
+            choose(viewer.label);
+        } catch (error) {
+            if (!stop.signal.aborted) put(measures, el("p", { class: "quiet" }, /** @type {Error} */ (error).message));
+        }
+    }
+
+    /** Load the labels as the server has them now. */
+    async function reloadLabels() {
+        const found = await known();
+        facts = found;
+        const raster = await loadLabels(found, stop.signal);
+        viewer.change(raster, 0, 0);
+        raster.close();
+        correct.set(found.correction, whyNot());
+        put(heading, ...about(found));
+        await measure();
+    }
+
+    /** @returns {Promise<import("./load.js").Facts>} */
+    async function known() {
+        return (await asked("/api/image", { query: { image, ...view }, signal: stop.signal })).json();
+    }
+
+    /** Return why nothing can be corrected; empty if it can. */
+    function whyNot() {
+        if (facts?.correction?.error) return facts.correction.error;
+        if (facts?.correction?.standing === "stale") return REPLACED;
+        return why && `It cannot be corrected without the original, which ${why.replace(/, and a picture needs it.*/, "")}.`;
+    }
+
     async function refresh() {
         try {
-            const former = facts?.stamp;
-            facts = /** @type {import("./load.js").Facts} */ (await (await asked("/api/image", { query: { image, ...view }, signal: stop.signal })).json());
+            const former = facts;
+            facts = await known();
             put(steps, ...stepping(facts, view));
+            if (former?.stamp === facts.stamp && former.counts) {
+                const isBehind = (facts.correction?.revision ?? 0) < correct.revision; // of an edit made meanwhile
+                if (correct.waiting || isBehind) facts = { ...facts, correction: correct.correction };
+                else if ((facts.correction?.revision ?? 0) !== correct.revision) {
+                    await reloadLabels();
+                    correct.say("This image was corrected elsewhere: what is shown is the newest.");
+                } else if (correct.why !== "Loading …") {
+                    const counts = { corrected: facts.correction?.corrected ?? correct.correction?.corrected, left_out: correct.correction?.left_out };
+                    facts = { ...facts, correction: facts.correction && /** @type {any} */ ({ ...facts.correction, ...counts }) };
+                    correct.set(facts.correction, whyNot());
+                }
+                put(heading, ...about(facts));
+                return;
+            }
             put(heading, ...about(facts));
-            if (former === facts.stamp) return;
             if (!facts.counts) {
                 root.classList.add("without");
+                correct.element.remove();
                 put(note, "No picture: the image could not be used.");
                 return;
             }
-            const why = await load(viewer, facts, stop.signal);
+            why = await load(viewer, facts, stop.signal);
             put(note, why && `Without the original, which ${why}`);
             note.hidden = !why;
-            table = await loadCells(viewer, facts, stop.signal);
-            number.max = String(table.lines.length - 1);
+            correct.set(facts.correction, whyNot());
+            await measure();
             choose(0);
         } catch (error) {
             if (stop.signal.aborted) return;
@@ -169,6 +260,7 @@ export function showImage(root, query) {
         changed: () => void refresh(),
         close: () => {
             stop.abort();
+            clearTimeout(measuring);
             viewer.close();
         },
     };
@@ -191,8 +283,12 @@ function stepping(facts, view) {
 function about(facts) {
     const name = el("h1", { class: "name" }, facts.image);
     if (!facts.counts) return [name, el("p", { class: "count failed" }, "Failed"), el("p", { class: "why" }, facts.reason)];
-    const { count, count_in_frame: inFrame, left_out: leftOut, width_px: width, height_px: height, pixel_size_um: size } = facts.counts;
+    const { count: machine, count_in_frame: machineInFrame, left_out: leftOut, width_px: width, height_px: height, pixel_size_um: size } = facts.counts;
+    const isOurs = isCorrected(facts) && facts.correction?.corrected !== null;
+    const count = isOurs ? Number(facts.correction?.corrected) : machine;
+    const inFrame = isOurs ? Number(facts.correction?.corrected_in_frame) : machineInFrame;
     const lines = [
+        isOurs && `${whole(machine)} by the machine${facts.correction?.state === "checked" ? "" : ", which stays the count until this is checked"}`,
         inFrame !== count && `${whole(inFrame)} in the counting frame, ${whole(count - inFrame)} not (dashed, orange)`,
         leftOut > 0 && `${plural(leftOut, "cell")} left out for their size or place (not drawn)`,
         facts.region && `Region: ${facts.region}`,
@@ -202,7 +298,7 @@ function about(facts) {
     ];
     return [
         name,
-        el("p", { class: "count" }, el("strong", {}, whole(count)), count === 1 ? " cell" : " cells"),
+        el("p", { class: "count" }, el("strong", {}, whole(count)), `${count === 1 ? " cell" : " cells"}${isOurs ? ", corrected" : ""}`),
         flags(facts),
         el("ul", { class: "lines" }, ...lines.filter(Boolean).map((line) => el("li", {}, line))),
     ];

@@ -9,7 +9,8 @@ import { plural, time, whole } from "./words.js";
 const PART = 100; // rows in one answer
 const AROUND = 6; // rows beyond those in sight
 const ORDERS = { name: "Name", time: "Time", count: "Count", doubt: "Doubt" };
-const SHOWN = { all: "All images", flagged: "Flagged", failed: "Failed" };
+const SHOWN = { all: "All images", flagged: "Flagged", unchecked: "Not checked", checked: "Checked", failed: "Failed" };
+const MARKS = /** @type {Record<string, string>} */ ({ begun: "correction begun", "left out": "left out of teaching", stale: "corrected before it was replaced" });
 
 let scrolled = { view: "", top: 0 }; // where the list was left, to come back to
 let used = ""; // what of the tools changed the list, and keeps the focus
@@ -165,7 +166,7 @@ export function showImages(root, query) {
                 continue;
             }
             const former = there.get(at);
-            const key = `${row.image}\n${row.stamp}`;
+            const key = `${row.image}\n${row.stamp}\n${row.state}\n${row.corrected}`;
             if (former?.dataset.key === key) continue;
             const item = made(at, row, key);
             if (former) {
@@ -202,7 +203,8 @@ export function showImages(root, query) {
         });
         box.checked = chosen.has(row.image);
         box.disabled = isFailed;
-        const cells = row.count ?? 0;
+        const cells = row.corrected ?? row.count ?? 0;
+        const mark = row.state === "checked" ? `✓ checked${row.corrected === row.count ? "" : `, ${whole(row.count ?? 0)} by the machine`}` : MARKS[row.state];
         const link = el(
             "a",
             { href: address("#/image", { image: row.image, ...view }) },
@@ -214,7 +216,8 @@ export function showImages(root, query) {
                 el("span", { class: "name" }, row.image),
                 isFailed && el("span", { class: "why" }, row.reason),
                 row.flags.length > 0 && el("span", { class: "why" }, `⚠ ${row.flags.join("; ")}`),
-                !isFailed && !row.flags.length && el("span", { class: "quiet" }, time(row.taken_at)),
+                mark && el("span", { class: row.state === "checked" ? "checked" : "quiet" }, mark),
+                !isFailed && !row.flags.length && !mark && el("span", { class: "quiet" }, time(row.taken_at)),
             ),
         );
         const item = el("li", { "aria-setsize": number, "aria-posinset": at + 1 }, box, link);

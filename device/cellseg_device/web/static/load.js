@@ -1,7 +1,7 @@
 // Loads a picture with its labels and cells into a viewer.
 
+import { Labels, bitmapOf } from "./labels.js";
 import { asked } from "./server.js";
-import { Labels } from "./viewer.js";
 
 /**
  * @typedef {object} Facts
@@ -19,13 +19,32 @@ import { Labels } from "./viewer.js";
  * @property {string | null} after
  * @property {number | null} at
  * @property {number} of
+ * @property {import("./server.js").Correction | null} correction
  */
 
 /**
  * @typedef {object} Table
  * @property {string[]} columns
- * @property {string[]} lines  By label, as the table has them; the first is empty.
+ * @property {Map<number, string>} lines  By label, as the table has them.
  */
+
+/**
+ * Whether the labels of an image are corrected ones.
+ * @param {Facts} facts
+ */
+export function isCorrected(facts) {
+    return Boolean(facts.correction && !facts.correction.error && facts.correction.standing !== "stale");
+}
+
+/**
+ * Return an image's labels as they are now.
+ * @param {Facts} facts
+ * @param {AbortSignal} signal
+ */
+export async function loadLabels(facts, signal) {
+    const [path, query] = isCorrected(facts) ? ["/corrected", { image: facts.image }] : ["/labels", { image: facts.image, v: facts.stamp }];
+    return bitmapOf(await (await asked(path, { query, signal })).blob());
+}
 
 /**
  * Show an image in a viewer; return why its original is not shown, which is empty if it is.
@@ -36,9 +55,8 @@ import { Labels } from "./viewer.js";
 export async function load(viewer, facts, signal) {
     const query = { image: facts.image, v: facts.stamp };
     const picture = await asked("/picture", { query, signal });
-    const labels = await asked("/labels", { query, signal });
-    const exactly = /** @type {ImageBitmapOptions} */ ({ colorSpaceConversion: "none", premultiplyAlpha: "none" });
-    const [bitmap, raster] = await Promise.all([createImageBitmap(await picture.blob()), createImageBitmap(await labels.blob(), exactly)]);
+    const raster = await loadLabels(facts, signal);
+    const bitmap = await createImageBitmap(await picture.blob());
     if (signal.aborted) return "";
     const scale = bitmap.width / facts.counts.width_px;
     const size = facts.counts.pixel_size_um;
@@ -55,16 +73,19 @@ export async function load(viewer, facts, signal) {
  * @returns {Promise<Table>}
  */
 export async function loadCells(viewer, facts, signal) {
-    const text = await (await asked("/api/cells", { query: { image: facts.image }, signal })).text();
+    const path = isCorrected(facts) ? "/corrected-cells" : "/api/cells";
+    const text = await (await asked(path, { query: { image: facts.image }, signal })).text();
     const [heading, ...lines] = text.trim().split("\n");
     const columns = heading.split(",");
     const [row, col, diameter] = ["centroid_row_px", "centroid_col_px", "equivalent_diameter_area_px"].map((name) => columns.indexOf(name));
-    const places = [row, col, diameter].map(() => new Float32Array(lines.length + 1));
-    lines.forEach((line, index) => {
+    const byLabel = new Map(lines.map((line) => [parseInt(line, 10), line]));
+    const most = Math.max(0, ...byLabel.keys());
+    const places = [row, col, diameter].map(() => new Float32Array(most + 1));
+    for (const [label, line] of byLabel) {
         const values = line.split(",");
-        [row, col, diameter].forEach((column, at) => (places[at][index + 1] = Number(values[column])));
-    });
+        [row, col, diameter].forEach((column, at) => (places[at][label] = Number(values[column])));
+    }
     viewer.cells = { row: places[0], col: places[1], diameter: places[2] };
     viewer.ask();
-    return { columns, lines: ["", ...lines] };
+    return { columns, lines: byLabel };
 }

@@ -10,6 +10,23 @@
  * @property {string} taken_at
  * @property {string} recorded_at
  * @property {string} stamp
+ * @property {number | null} corrected  The corrected count, where it takes the place of the other.
+ * @property {string} state  Of its correction; empty without one.
+ */
+
+/**
+ * @typedef {object} Correction
+ * @property {number} revision
+ * @property {string} standing
+ * @property {string} state
+ * @property {number | null} corrected
+ * @property {number | null} corrected_in_frame
+ * @property {number} [left_out]
+ * @property {string} by
+ * @property {string} checked_at
+ * @property {boolean} can_undo
+ * @property {boolean} can_redo
+ * @property {string} [error]
  */
 
 /** @typedef {Record<string, string | number>} Query */
@@ -22,6 +39,18 @@
 export function address(path, query) {
     const pairs = Object.entries(query).map(([name, value]) => `${name}=${encodeURIComponent(value)}`);
     return pairs.length ? `${path}?${pairs.join("&")}` : path;
+}
+
+/** The server refuses, for a reason in words. */
+export class Refused extends Error {
+    /**
+     * @param {string} message
+     * @param {number} status
+     */
+    constructor(message, status) {
+        super(message);
+        this.status = status;
+    }
 }
 
 /**
@@ -37,7 +66,7 @@ export async function asked(path, { query = {}, ...options } = {}) {
         if (error instanceof DOMException && error.name === "AbortError") throw error;
         throw new Error("The computer beside the microscope does not answer.");
     }
-    if (!answer.ok) throw new Error((await answer.text()).slice(0, 300) || `The server answers ${answer.status}.`);
+    if (!answer.ok) throw new Refused((await answer.text()).slice(0, 300) || `The server answers ${answer.status}.`, answer.status);
     return answer;
 }
 
