@@ -221,7 +221,8 @@ export function showImage(root, query) {
             facts = await known();
             put(steps, ...stepping(facts, view));
             if (former?.stamp === facts.stamp && former.counts) {
-                if (correct.waiting) facts = { ...facts, correction: correct.correction };
+                const isBehind = (facts.correction?.revision ?? 0) < correct.revision; // of an edit made meanwhile
+                if (correct.waiting || isBehind) facts = { ...facts, correction: correct.correction };
                 else if ((facts.correction?.revision ?? 0) !== correct.revision) {
                     await reloadLabels();
                     correct.say("This image was corrected elsewhere: what is shown is the newest.");
