@@ -131,7 +131,7 @@ def edit_times(folder: Path, times: int = 8) -> tuple[float, dict[str, list[floa
         try:
             return asked_for(server.stdout.readline().strip(), edits_of(labels, times))
         finally:
-            server.kill()
+            server.terminate()  # and wait, since the process that corrects writes what it has
 
 
 def asked_for(address: str, edits: list[dict[str, Any]]) -> tuple[float, dict[str, list[float]]]:

@@ -358,6 +358,24 @@ def test_a_correction_of_a_former_image_is_kept_and_another_begun(copy, out, dev
     assert (out / "corrections" / f"{STEM}.former-1.labels.tif").is_file()
 
 
+def test_an_image_that_was_counted_again_keeps_its_correction_and_shows_what_does_not_count(copy, out, device, show):
+    screen = show()
+    screen.tab.get_by_role("button", name="Right, next image").click()
+    screen.tab.locator("aside h1").get_by_text("empty.png").wait_for()
+    screen.tab.close()
+    grey = (
+        "new Uint32Array(document.querySelector('.overlay').getContext('2d').getImageData(0, 0, 900, 700).data.buffer)"
+    )
+    grey = f"{grey}.includes(0xffc8c8c8)"
+    assert device("watch", copy, "--once", "--redo", "--no-overlay", "--min-diameter", "30px").returncode == 0
+    small = [cell for cell in large(screen.labels) if np.sqrt(np.sum(screen.labels == cell) * 4 / np.pi) < 30]
+    assert small
+    screen = show()
+    screen.tab.get_by_text("The machine has counted it again since; the correction stays.").wait_for()
+    became(screen.tab, grey)
+    assert screen.count() > tifffile.imread(out / f"{STEM}.labels.tif").max()
+
+
 def test_fingers_draw_with_one_and_move_with_two(show):
     screen = show(width=360, height=740, has_touch=True)
     tab = screen.tab

@@ -146,3 +146,11 @@ def test_nothing_is_taken_from_elsewhere_or_beyond_a_size(page):
     assert post(page, "/api/use?model=" + "0" * 64).status == 422
     assert post(page, "/api/back").status == 422
     assert page.ask("/api/back").status == 405
+
+
+def test_no_link_leads_an_upload_elsewhere(page, folder, tmp_path, model_path):
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "cellseg-results" / "models").symlink_to(tmp_path / "elsewhere")
+    answer = post(page, "/api/models", model_path.read_bytes())
+    assert (answer.status, answer.text) == (503, "models is a link, which may lead anywhere: remove it.")
+    assert list((tmp_path / "elsewhere").iterdir()) == []

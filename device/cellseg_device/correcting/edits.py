@@ -20,19 +20,16 @@ import numpy.typing as npt
 from cellseg_device.cells import instances, patch
 from cellseg_device.cells.instances import MAX_CELLS
 from cellseg_device.cells.patch import Patch
+from cellseg_device.correcting import shapes
+from cellseg_device.correcting.shapes import Labels, Mask, Place, Point
 from cellseg_device.errors import InputError
 
-Labels = npt.NDArray[np.uint16]
-Mask = npt.NDArray[np.uint8]
-Point = tuple[float, float]  # row and column; whole numbers are the centres of pixels
-
 CRUMB_PX = 16
-_CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
 
 
 def at(labels: Labels, point: Point) -> int:
     """Return the cell at a point, 0 for none; raise InputError for a point outside of the image."""
-    row, col = _pixel(labels, point)
+    row, col = shapes.pixel(labels, point)
     return int(labels[row, col])
 
 
@@ -75,20 +72,19 @@ def cut(labels: Labels, line: Sequence[Point]) -> Patch | None:
     InputError
         If it cuts no cell into pieces of `CRUMB_PX` or more.
     """
-    drawn = _drawn(labels.shape, line)
-    top, left, width, height = _box(drawn)
-    window = np.s_[top : top + height, left : left + width]
-    under = np.bincount(labels[window][drawn[window] > 0], minlength=1)
+    drawn = shapes.line((labels.shape[0], labels.shape[1]), line)
+    box = shapes.box_of(drawn)
+    under = np.bincount(labels[box][drawn[box] > 0], minlength=1)
     under[0] = 0
     for cell in np.argsort(-under, kind="stable")[: np.count_nonzero(under)]:
         place = around(labels, int(cell))
         mask = (labels[place] == cell).view(np.uint8)
-        pieces = _pieces(mask & (drawn[place] == 0))
+        pieces = shapes.pieces_of(mask & (drawn[place] == 0))
         sizes = np.bincount(pieces.reshape(-1))[1:]
         if np.count_nonzero(sizes >= CRUMB_PX) >= 2:
             large = np.zeros(len(sizes) + 1, np.int32)
             large[1:][sizes >= CRUMB_PX] = np.arange(1, np.count_nonzero(sizes >= CRUMB_PX) + 1)
-            return _divided(labels, int(cell), place, _spread(large[pieces], mask))
+            return _divided(labels, int(cell), place, shapes.spread(large[pieces], mask))
     raise InputError("the line cuts no cell in two: draw it from one side of a cell to the other")
 
 
@@ -114,7 +110,7 @@ def divide(labels: Labels, first: Point, second: Point, landscape: npt.NDArray[n
     mask = (labels[place] == cell).view(np.uint8)
     markers = np.zeros(mask.shape, np.int32)
     for number, point in enumerate((first, second), 1):
-        row, col = _pixel(labels, point)
+        row, col = shapes.pixel(labels, point)
         markers[row - place[0].start, col - place[1].start] = number
     if markers.max() < 2 or np.count_nonzero(markers) < 2:
         raise InputError("both points are in one pixel: point at the two halves of the cell")
@@ -156,7 +152,7 @@ def add(
     InputError
         If there is a cell already, the point is outside of the field, or the maps show nothing there, or too much.
     """
-    row, col = _pixel(labels, point)
+    row, col = shapes.pixel(labels, point)
     if labels[row, col]:
         raise InputError("there is a cell already: point beside the cells to add one")
     if field is not None and not field[row, col]:
@@ -166,18 +162,18 @@ def add(
     if level <= _FAINTEST:
         raise InputError("nothing is recognised there: draw the cell's outline")
     reach = int(2 * np.sqrt(most_px)) + 2
-    place = _window(labels, row - reach, row + reach + 1, col - reach, col + reach + 1)
+    place = shapes.window(labels, row - reach, row + reach + 1, col - reach, col + reach + 1)
     free = (foreground[place] >= level) & (labels[place] == 0)
     if field is not None:
         free &= field[place] > 0
     here = row - place[0].start, col - place[1].start
-    mask = _component(free.view(np.uint8), here)
+    mask = shapes.component(free.view(np.uint8), here)
     if landscape is not None:
         found = instances.pieces(mask * np.uint8(255), np.ascontiguousarray(landscape[place]), prominence)
         mask = (found == found[here]).view(np.uint8)
     if np.count_nonzero(mask) > most_px:
         raise InputError("what is recognised there is too large for one cell: draw the cell's outline")
-    return _added(labels, place, _filled(mask), field)
+    return _added(labels, place, shapes.filled(mask), field)
 
 
 def outline(labels: Labels, corners: Sequence[Point], *, field: Mask | None = None) -> Patch | None:
@@ -192,8 +188,8 @@ def outline(labels: Labels, corners: Sequence[Point], *, field: Mask | None = No
         raise InputError("an outline needs three points or more: draw around the cell")
     way = np.asarray(corners, float)
     (top, left), (bottom, right) = np.floor(way.min(axis=0)).astype(int), np.ceil(way.max(axis=0)).astype(int)
-    place = _window(labels, int(top), int(bottom) + 1, int(left), int(right) + 1)
-    return _added(labels, place, _inside(way, place).view(np.uint8), field)
+    place = shapes.window(labels, int(top), int(bottom) + 1, int(left), int(right) + 1)
+    return _added(labels, place, shapes.within(way, place).view(np.uint8), field)
 
 
 def brush(
@@ -244,10 +240,10 @@ def free_number(labels: Labels) -> int:
     return int(free[0])
 
 
-def around(labels: Labels, cell: int, margin: int = 0) -> tuple[slice, slice]:
+def around(labels: Labels, cell: int, margin: int = 0) -> Place:
     """Return the rows and columns of a cell that is there, and some more of them around it."""
     left, top, width, height = cv2.boundingRect((labels == cell).view(np.uint8))
-    return _window(labels, top - margin, top + height + margin, left - margin, left + width + margin)
+    return shapes.window(labels, top - margin, top + height + margin, left - margin, left + width + margin)
 
 
 _OUTSIDE = "that is outside of the region in which cells are counted: draw within it"
@@ -260,7 +256,7 @@ def _painted(
     """Give the pixels within `radius` of a way a number, and see to the cells that this cuts."""
     if not points:
         raise InputError("nothing was drawn: draw over the image")
-    mask, place = _stroke(labels, points, radius)
+    mask, place = shapes.under_brush(labels, points, radius)
     if field is not None and mask.any():
         mask &= field[place] > 0
         if not mask.any():
@@ -281,7 +277,7 @@ def _painted(
         box = around(labels, cell)
         top, bottom = min(top, box[0].start), max(bottom, box[0].stop)
         left, right = min(left, box[1].start), max(right, box[1].stop)
-        if _pieces((labels[box] == cell).view(np.uint8)).max(initial=0) == 1:
+        if shapes.pieces_of((labels[box] == cell).view(np.uint8)).max(initial=0) == 1:
             whole_before.add(cell)
     first = max(free_number(labels), number + 1)
     offset = np.s_[place[0].start - top : place[0].stop - top, place[1].start - left : place[1].stop - left]
@@ -292,12 +288,12 @@ def _painted(
         for cell in sorted(whole_before):
             following = _separate_pieces(window, cell, following)
 
-    return patch.made(labels, _window(labels, top, bottom, left, right), change)
+    return patch.made(labels, shapes.window(labels, top, bottom, left, right), change)
 
 
 def _separate_pieces(window: Labels, cell: int, following: int) -> int:
     """Make cells of the pieces of one, in place; returns the number for the next new cell."""
-    pieces = _pieces((window == cell).view(np.uint8))
+    pieces = shapes.pieces_of((window == cell).view(np.uint8))
     sizes = np.bincount(pieces.reshape(-1))[1:]
     if len(sizes) < 2:
         return following
@@ -315,43 +311,7 @@ def _separate_pieces(window: Labels, cell: int, following: int) -> int:
     return following
 
 
-def _stroke(
-    labels: Labels, points: Sequence[Point], radius: float
-) -> tuple[npt.NDArray[np.bool_], tuple[slice, slice]]:
-    """Return which pixels are under a brush, in the part of the image that they are in, and that part."""
-    way = np.asarray(points, float)
-    reach = int(np.ceil(radius)) + 1
-    top, left = np.floor(way.min(axis=0)).astype(int) - reach
-    bottom, right = np.ceil(way.max(axis=0)).astype(int) + reach + 1
-    place = _window(labels, int(top), int(bottom), int(left), int(right))
-    mask = np.zeros((place[0].stop - place[0].start, place[1].stop - place[1].start), bool)
-    ends = way[1:] if len(way) > 1 else way
-    for begin, end in zip(way, ends, strict=False):
-        low, high = np.minimum(begin, end) - reach, np.maximum(begin, end) + reach + 1
-        box = _window(labels, int(low[0]), int(high[0]), int(low[1]), int(high[1]))
-        rows = np.arange(box[0].start, box[0].stop)[:, None] - begin[0]
-        cols = np.arange(box[1].start, box[1].stop)[None, :] - begin[1]
-        step = end - begin
-        length = float(step @ step)
-        along = np.clip((rows * step[0] + cols * step[1]) / length, 0, 1) if length else 0.0
-        near = (rows - along * step[0]) ** 2 + (cols - along * step[1]) ** 2 <= radius**2
-        offset = box[0].start - place[0].start, box[1].start - place[1].start
-        mask[offset[0] : offset[0] + near.shape[0], offset[1] : offset[1] + near.shape[1]] |= near
-    return mask, place
-
-
-def _inside(way: npt.NDArray[np.float64], place: tuple[slice, slice]) -> npt.NDArray[np.bool_]:
-    """Return which pixels of a part have their centres inside of a closed way, by the even-odd rule."""
-    rows, cols = np.arange(place[0].start, place[0].stop), np.arange(place[1].start, place[1].stop)
-    inside = np.zeros((len(rows), len(cols)), bool)
-    for (row, col), (next_row, next_col) in zip(way, np.roll(way, -1, axis=0), strict=True):
-        crossed = np.flatnonzero((row > rows) != (next_row > rows))
-        at_col = col + (rows[crossed] - row) * ((next_col - col) / (next_row - row or 1.0))
-        inside[crossed] ^= cols < at_col[:, None]
-    return inside
-
-
-def _divided(labels: Labels, cell: int, place: tuple[slice, slice], pieces: npt.NDArray[np.int32]) -> Patch | None:
+def _divided(labels: Labels, cell: int, place: Place, pieces: npt.NDArray[np.int32]) -> Patch | None:
     """Number the pieces of a cell, of which there are two or more: the largest keeps the cell's number."""
     sizes = np.bincount(pieces.reshape(-1))[1:]
     following = free_number(labels)
@@ -368,12 +328,12 @@ def _divided(labels: Labels, cell: int, place: tuple[slice, slice], pieces: npt.
     return patch.made(labels, place, change)
 
 
-def _added(labels: Labels, place: tuple[slice, slice], mask: Mask, field: Mask | None) -> Patch | None:
+def _added(labels: Labels, place: Place, mask: Mask, field: Mask | None) -> Patch | None:
     """Make a new cell of what is free under a mask; of several pieces the largest."""
     free = (mask > 0) & (labels[place] == 0)
     if field is not None:
         free &= field[place] > 0
-    pieces = _pieces(free.view(np.uint8))
+    pieces = shapes.pieces_of(free.view(np.uint8))
     sizes = np.bincount(pieces.reshape(-1))[1:]
     if not len(sizes):
         raise InputError("there is no room for a cell: other cells or the region's rim take all of it")
@@ -383,74 +343,6 @@ def _added(labels: Labels, place: tuple[slice, slice], mask: Mask, field: Mask |
         part[pieces == int(sizes.argmax()) + 1] = number
 
     return patch.made(labels, place, change)
-
-
-def _spread(pieces: npt.NDArray[np.int32], mask: Mask) -> npt.NDArray[np.int32]:
-    """Return pieces grown over all of a mask: a pixel goes to the piece beside it with the largest number."""
-    grown = pieces.astype(np.uint16)
-    while cv2.countNonZero(left := ((grown == 0) & (mask > 0)).view(np.uint8)):
-        before = grown.copy()
-        cv2.copyTo(cv2.dilate(grown, np.ones((3, 3), np.uint8)), left, grown)
-        if np.array_equal(before, grown):  # what is left touches no piece
-            break
-    return grown.astype(np.int32)
-
-
-def _drawn(shape: tuple[int, ...], line: Sequence[Point]) -> Mask:
-    """Return 1 on the pixels of a line that no chain of touching pixels gets across."""
-    if len(line) < 2:
-        raise InputError("the line has no length: draw it across a cell")
-    drawn = np.zeros(shape[:2], np.uint8)
-    points = np.rint(np.asarray(line, float))[:, ::-1].astype(np.int32)
-    cv2.polylines(drawn, [points], isClosed=False, color=1, thickness=1, lineType=cv2.LINE_4)
-    if not drawn.any():
-        raise InputError("the line is outside of the image: draw it across a cell")
-    return drawn
-
-
-def _box(mask: Mask) -> tuple[int, int, int, int]:
-    left, top, width, height = cv2.boundingRect(mask)
-    return top, left, width, height
-
-
-def _pieces(mask: Mask) -> npt.NDArray[np.int32]:
-    """Return the pieces of a mask, numbered from 1 by their first pixel."""
-    if not mask.size:  # of which OpenCV crashes
-        return np.zeros(mask.shape, np.int32)
-    count, found = cv2.connectedComponents(mask, connectivity=8, ltype=cv2.CV_32S)
-    if count < 3:
-        return np.asarray(found, np.int32)
-    _, first = np.unique(found, return_index=True)
-    order = [number for number in np.argsort(first) if found.reshape(-1)[first[number]]]
-    numbers = np.zeros(count, np.int32)
-    numbers[[int(found.reshape(-1)[first[number]]) for number in order]] = np.arange(1, count)
-    return np.asarray(numbers[found])
-
-
-def _component(mask: Mask, here: tuple[int, int]) -> Mask:
-    """Return the piece of a mask that a pixel of it is in."""
-    found = cv2.connectedComponents(mask, connectivity=8, ltype=cv2.CV_32S)[1]
-    return np.asarray(found == found[here]).view(np.uint8)
-
-
-def _filled(mask: Mask) -> Mask:
-    """Return a mask without holes."""
-    framed = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    outside = cv2.connectedComponents((framed == 0).view(np.uint8), connectivity=4, ltype=cv2.CV_32S)[1]
-    return np.ascontiguousarray((outside != outside[0, 0])[1:-1, 1:-1]).view(np.uint8)
-
-
-def _window(labels: Labels, top: int, bottom: int, left: int, right: int) -> tuple[slice, slice]:
-    height, width = labels.shape
-    rows = slice(min(max(top, 0), height), min(max(bottom, 0), height))
-    return rows, slice(min(max(left, 0), width), min(max(right, 0), width))
-
-
-def _pixel(labels: Labels, point: Point) -> tuple[int, int]:
-    row, col = (int(np.floor(value + 0.5)) for value in point)
-    if not (0 <= row < labels.shape[0] and 0 <= col < labels.shape[1]):
-        raise InputError("that is outside of the image: point into it")
-    return row, col
 
 
 def _cell(labels: Labels, point: Point) -> int:

@@ -22,8 +22,8 @@ from typing import Any
 from cellseg_device.cells.instances import MAX_CELLS
 from cellseg_device.cells.patch import Patch
 from cellseg_device.correcting import edits
-from cellseg_device.correcting.edits import Point
 from cellseg_device.correcting.maps import Maps
+from cellseg_device.correcting.shapes import Labels, Mask, Point
 from cellseg_device.correcting.work import Work
 from cellseg_device.errors import InputError
 from cellseg_device.results.correction_journal import REDO, UNDO
@@ -68,7 +68,7 @@ def make(work: Work, request: Request, maps: Callable[[], Maps]) -> tuple[Patch 
 
 def _edit(
     what: object, request: Request, work: Work, maps: Callable[[], Maps]
-) -> tuple[dict[str, Any], Callable[[edits.Labels], Patch | None], Callable[[], str]]:
+) -> tuple[dict[str, Any], Callable[[Labels], Patch | None], Callable[[], str]]:
     """Return what is to be noted of an edit, the edit, and what returns the note when it is made."""
     field = work.image.field
     if what == "remove":
@@ -103,7 +103,7 @@ def _edit(
     raise _wrong()
 
 
-def _added(labels: edits.Labels, at: Point, maps: Maps, field: edits.Mask | None) -> Patch | None:
+def _added(labels: Labels, at: Point, maps: Maps, field: Mask | None) -> Patch | None:
     return edits.add(
         labels,
         at,

@@ -7,6 +7,7 @@ which it can be exchanged; and whatever was put there, under its digest.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 from dataclasses import dataclass
@@ -59,8 +60,7 @@ def keep(out: Path, data: bytes) -> Kept:
         If the disk fails.
     """
     sha256 = hashlib.sha256(data).hexdigest()
-    folder = out / FOLDER_NAME
-    folder.mkdir(exist_ok=True)
+    folder = _made(out)
     path = folder / f"{sha256[:_DIGITS]}.tflite"
     if not files.is_regular(path) or files.sha256(path) != sha256:
         files.write(path, data)
@@ -124,7 +124,7 @@ def back(out: Path) -> Kept | None:
 
 def _set(out: Path, new: bytes | None, former: bytes | None) -> None:
     """Set the model in use and the one before; that one first, so that a stop between loses neither."""
-    folder = out / FOLDER_NAME
+    folder = _made(out)
     with files.write_lock(folder):
         for name, data in ((BEFORE, former), (IN_USE, new)):
             if data is not None:
@@ -133,6 +133,15 @@ def _set(out: Path, new: bytes | None, former: bytes | None) -> None:
             if data is None:
                 (folder / name).unlink(missing_ok=True)
         files.sync_folder(folder)
+
+
+def _made(out: Path) -> Path:
+    """Return the folder, made if it is not there; raise an OSError if it is a link, which may lead anywhere."""
+    folder = out / FOLDER_NAME
+    folder.mkdir(exist_ok=True)
+    if folder.is_symlink():
+        raise OSError(errno.ELOOP, f"{FOLDER_NAME} is a link: remove it", str(folder))
+    return folder
 
 
 def _read(path: Path) -> Kept | None:

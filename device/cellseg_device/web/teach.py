@@ -102,6 +102,8 @@ class Teaching:
         """Return a new file for what comes; what a killed server has left is removed."""
         folder = self._out / MODELS
         folder.mkdir(exist_ok=True)
+        if folder.is_symlink():
+            raise HTTPException(503, f"{MODELS} is a link, which may lead anywhere: remove it.")
         with files.write_lock(folder):
             files.remove_leftovers(folder)
         path = folder.absolute() / files.temporary_name()

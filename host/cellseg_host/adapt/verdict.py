@@ -9,6 +9,10 @@ from functools import cached_property
 from cellseg_host.evaluation.evaluate import ImageScore, Summary, summarise
 from cellseg_host.report.statistics import Interval, Statistic, bootstrap, difference_of, mean_of, resamples
 
+# A count is not worse by one cell more or less in a hundred: of ten blurred fields of dsb2018 (328 cells) 24 instead of
+# 26 were miscounted, while the AP@0.5 rose from 0.59 to 0.85
+COUNT_SLACK = 0.01
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -40,12 +44,12 @@ class Verdict:
 
     @property
     def counts_worse(self) -> bool:
-        """Whether the count of all images together is further off."""
-        return self.new.total_count_error > self.old.total_count_error
+        """Whether counts are further off, image by image: in the sum of all, errors of a bad model may cancel."""
+        return self.new.image_count_error > self.old.image_count_error + COUNT_SLACK
 
     @property
     def is_better(self) -> bool:
-        """Whether the mean AP@0.5 is higher and the total count not further off."""
+        """Whether the mean AP@0.5 is higher and counts are not further off."""
         return self.finds_better and not self.counts_worse
 
     @cached_property
@@ -69,7 +73,7 @@ class Verdict:
         """Return the scores that decide, before and after, in a phrase."""
         return (
             f"AP@0.5 {self.old.ap50:.3f} to {self.new.ap50:.3f}, "
-            f"count error {self.old.total_count_error:.1%} to {self.new.total_count_error:.1%}"
+            f"count error, image by image, {self.old.image_count_error:.1%} to {self.new.image_count_error:.1%}"
         )
 
 

@@ -121,7 +121,7 @@ def adapt(
     background, and each cell has a number of its own.
 
     Some of the images are held out: the new model is judged by those that it has not learnt from. It is better if the
-    mean AP@0.5 is higher and the count of all of them together is not further off. If it is not better, no model is
+    mean AP@0.5 is higher and the counts of the images are not further off. If it is not better, no model is
     written. Below 20 images, each is held out once, from one of up to three models; a last one learns from all. From 20
     on, a quarter is held out.
 

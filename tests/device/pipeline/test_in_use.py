@@ -182,3 +182,11 @@ def test_one_that_comes_is_waited_for_until_it_has_settled(loading, model_path, 
     assert renewal.due() is None
     time.sleep(0.3)
     assert renewal.due().default.card.name == "mine"
+
+
+def test_no_link_leads_models_elsewhere(tmp_path, model_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "models").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="models is a link: remove it"):
+        in_use.use(tmp_path, made(model_path, "mine"))
+    assert list((tmp_path / "elsewhere").iterdir()) == []

@@ -1,4 +1,4 @@
-"""Better is a higher mean AP@0.5 with a count that is not further off."""
+"""Better is a higher mean AP@0.5 with counts that are not further off."""
 
 import math
 
@@ -26,11 +26,21 @@ def verdict(before, after):
         ([(0.5, 8)], [(0.5, 10)], False),
         ([(0.5, 8)], [(0.4, 10)], False),
         ([(0.9, 10), (0.1, 10)], [(0.7, 10), (0.4, 10)], True),  # the mean counts, not each image
-        ([(0.5, 13), (0.5, 7)], [(0.6, 12), (0.6, 9)], False),  # the whole count, in which errors cancel
+        ([(0.5, 13), (0.5, 7)], [(0.6, 12), (0.6, 9)], True),  # image by image, where errors do not cancel
+        ([(0.5, 10), (0.5, 10)], [(0.6, 12), (0.6, 8)], False),
     ],
 )
 def test_better_is_found_better_and_not_counted_worse(before, after, is_better):
     assert verdict(before, after).is_better is is_better
+
+
+def test_one_cell_in_a_hundred_may_be_counted_worse():
+    def after(counted):
+        return Verdict((score(0.5, 300, true=300),), (score(0.6, counted, true=300),))
+
+    assert after(297).is_better
+    assert after(303).is_better
+    assert not after(296).is_better
 
 
 def test_the_interval_is_that_of_the_paired_change():
@@ -45,5 +55,5 @@ def test_verdicts_of_folds_are_joined_over_their_images():
     found = joined([one, two])
     assert found.new.images == 3
     assert found.old.ap50 == pytest.approx(0.5)
-    assert found.numbers() == "AP@0.5 0.500 to 0.567, count error 6.7% to 3.3%"
+    assert found.numbers() == "AP@0.5 0.500 to 0.567, count error, image by image, 13.3% to 3.3%"
     assert [pair[1].ap50 for pair in found.worst_first] == [0.4, 0.6, 0.7]

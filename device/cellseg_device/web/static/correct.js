@@ -8,6 +8,8 @@ import { plural, time } from "./words.js";
 
 /** @typedef {import("./server.js").Correction} Correction */
 
+export const REPLACED = "The image was replaced after it was corrected: that correction is kept, and not used.";
+
 const NAME = "cellseg-name"; // under which the browser remembers who corrects
 const LARGEST_RADIUS = 60;
 const CONFLICT = 409;
@@ -162,12 +164,12 @@ export class Correct {
      */
     async put(found, blob) {
         const { standing: former } = this.correction ?? {};
-        this.set({ ...found, standing: former === "recounted" ? former : "as begun", by: this.name.value, checked_at: "" }, "");
         if (found.box && this.viewer.scale === 1) {
             const part = await bitmapOf(blob);
             this.viewer.change(part, found.box[0], found.box[1]);
             part.close();
-        } else if (found.box) await this.reload();
+        } else if (found.box) await this.reload(); // a picture that is smaller than the image
+        this.set({ ...found, standing: former === "recounted" ? former : "as begun", by: this.name.value, checked_at: "" }, "");
         this.changed(/** @type {Correction} */ (this.correction));
     }
 
@@ -223,10 +225,8 @@ export class Correct {
  */
 function standing(correction) {
     if (!correction) return "Not checked yet.";
-    if (correction.error) return correction.error;
-    if (correction.standing === "stale") return "The image was replaced after it was corrected: that correction is kept, and not used.";
     const by = correction.by ? ` by ${correction.by}` : "";
-    const when = correction.checked_at ? ` ${time(correction.checked_at)}` : "";
+    const when = correction.checked_at ? `, ${time(correction.checked_at)}` : "";
     const recounted = correction.standing === "recounted" ? " The machine has counted it again since; the correction stays." : "";
     const leftOut = correction.left_out ? ` ${plural(correction.left_out, "cell")} of it too small, too large or outside of the region.` : "";
     if (correction.state === "checked") return `✓ Checked${by}${when}.${recounted}${leftOut}`;

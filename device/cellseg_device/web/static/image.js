@@ -1,7 +1,7 @@
 // One image: its cells over it, to zoom, pan and point at, and their measurements.
 
 import { el, put } from "./dom.js";
-import { Correct } from "./correct.js";
+import { Correct, REPLACED } from "./correct.js";
 import { isCorrected, load, loadCells, loadLabels } from "./load.js";
 import { flags } from "./now.js";
 import { address, asked } from "./server.js";
@@ -211,7 +211,7 @@ export function showImage(root, query) {
     /** Return why nothing can be corrected; empty if it can. */
     function whyNot() {
         if (facts?.correction?.error) return facts.correction.error;
-        if (facts?.correction?.standing === "stale") return "The image was replaced after it was corrected: that correction is kept, and not used.";
+        if (facts?.correction?.standing === "stale") return REPLACED;
         return why && `It cannot be corrected without the original, which ${why.replace(/, and a picture needs it.*/, "")}.`;
     }
 
@@ -221,7 +221,8 @@ export function showImage(root, query) {
             facts = await known();
             put(steps, ...stepping(facts, view));
             if (former?.stamp === facts.stamp && former.counts) {
-                if (correct.waiting) facts = { ...facts, correction: correct.correction };
+                const isBehind = (facts.correction?.revision ?? 0) < correct.revision; // of an edit made meanwhile
+                if (correct.waiting || isBehind) facts = { ...facts, correction: correct.correction };
                 else if ((facts.correction?.revision ?? 0) !== correct.revision) {
                     await reloadLabels();
                     correct.say("This image was corrected elsewhere: what is shown is the newest.");
