@@ -78,7 +78,9 @@ FORMATS = {
         ("images", "runs", "keep"),
         takes_file=True,
     ),
-    "dicom": Format(dicom.find, "DICOM images, without labels", ("images", "keep")),
+    "dicom": Format(
+        dicom.find, "DICOM images, with label images of the same names in labels/ or without", ("images", "keep")
+    ),
     "outlines": Format(
         outlines.find,
         "images/ and outlines/ with pictures of the same names in which closed lines are drawn around cells",

@@ -72,8 +72,8 @@ def _reader(paths: list[Path]) -> Any:
         masks = [path for path in paths if path not in saved]
         found = [_read_seg(path, shape) for path in saved]
         if masks or not saved:
-            found.append(read_one(only(masks, "file of masks"), shape))
-        if len(found) > 1 and not np.array_equal(found[0].labels > 0, found[1].labels > 0):
+            found.append(read_one(only(masks, "mask file"), shape))
+        if len(found) > 1 and not np.array_equal(found[0].labels, found[1].labels):
             raise InputError(f"{saved[0].name} and {masks[0].name} differ: move the older one away")
         return found[-1]
 
@@ -90,7 +90,7 @@ def _read_seg(path: Path, shape: tuple[int, int]) -> Drawn:
     """
     try:
         if path.stat().st_size > _MOST_BYTES:
-            raise InputError(f"{path.name} is over 2 GB: save the masks as PNG or TIFF (Cellpose: Ctrl+N)")
+            raise InputError(f"{path.name} is over 2 GB: save the masks as PNG or TIFF")
         saved = plain_pickle.load_npy(path.read_bytes())
     except plain_pickle.NotPlainError as error:
         raise InputError(

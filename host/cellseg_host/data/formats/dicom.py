@@ -19,11 +19,13 @@ from cellseg_device.image.pixels import Image
 from cellseg_device.image.source import is_image_name
 from cellseg_device.image.spread import to_uint16
 from cellseg_host.data.dataset import KEEPABLE
+from cellseg_host.data.formats.labels import read_named
 from cellseg_host.data.formats.source import (
     Options,
     Source,
     by_stem,
     image_folder,
+    images_in,
     make,
     read_manifest,
     read_picture,
@@ -42,7 +44,7 @@ _AGAIN = "export it again"
 
 
 def find(root: Path, options: Options = Options()) -> list[Source]:  # noqa: B008 - frozen
-    """Return the DICOM images in a folder and those below it, which have no labels.
+    """Return the DICOM images in a folder and those below it, with label images in ``labels``, if there are any.
 
     Raises
     ------
@@ -53,10 +55,15 @@ def find(root: Path, options: Options = Options()) -> list[Source]:  # noqa: B00
     found = by_stem(path for path in sorted(folder.rglob("*")) if path.is_file() and is_dicom(path))
     if not found:
         raise InputError(f"{folder}: holds no DICOM image (NAME.dcm)")
-    manifest = read_manifest(root, found.keys())
+    is_labelled = (root / "labels").is_dir()
+    labels = by_stem(images_in(root / "labels"))
+    ids = sorted(found.keys() | labels.keys())
+    manifest = read_manifest(root, ids)
     kept = partial(read_kept, options.keep)
+    readers = {stem: partial(read_named, labels.get(stem, [])) if is_labelled else None for stem in ids}
     return [
-        make(root, manifest, stem, found[stem], None, read_image=read_any, read_kept=kept) for stem in sorted(found)
+        make(root, manifest, stem, found.get(stem, []), readers[stem], read_image=read_image, read_kept=kept)
+        for stem in ids
     ]
 
 

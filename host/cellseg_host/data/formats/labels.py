@@ -46,13 +46,14 @@ def find(root: Path, _options: Options = Options()) -> list[Source]:  # noqa: B0
     manifest = read_manifest(root, found.keys() | labels.keys())
     unlabelled = {stem for stem, row in manifest.items() if row.get("cells") == ""} - labels.keys()
     readers = {
-        stem: None if stem in unlabelled else partial(_labels_of, labels.get(stem, []))
+        stem: None if stem in unlabelled else partial(read_named, labels.get(stem, []))
         for stem in sorted(found.keys() | labels.keys())
     }
     return [make(root, manifest, stem, found.get(stem, []), reader) for stem, reader in readers.items()]
 
 
-def _labels_of(paths: list[Path], shape: tuple[int, int]) -> Drawn:
+def read_named(paths: list[Path], shape: tuple[int, int]) -> Drawn:
+    """Return the labels in the one file that an image has; raises as `read_one`, and if there is none or several."""
     return read_one(only(paths, "label image"), shape)
 
 

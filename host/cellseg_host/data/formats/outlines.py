@@ -50,7 +50,7 @@ def find(root: Path, options: Options = Options()) -> list[Source]:  # noqa: B00
     if not images:
         raise InputError(f"{of_images}: holds no PNG, JPEG or TIFF image")
     reader = partial(_read, colour=options.colour, tolerance=options.tolerance)
-    return paired(root, images, ((path.stem, path) for path in images_in(folder)), reader, "picture with outlines")
+    return paired(root, images, ((path.stem, path) for path in images_in(folder)), reader, "outline picture")
 
 
 def _read(path: Path, shape: tuple[int, int], *, colour: tuple[int, int, int], tolerance: int) -> Drawn:

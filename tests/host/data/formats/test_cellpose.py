@@ -80,7 +80,7 @@ def test_a_folder_of_cellpose_becomes_a_dataset(tmp_path, field):
     cv2.imwrite(str(source / "d_cp_masks.png"), labels)
     result = CliRunner().invoke(main, ["data", "import", "--format", "cellpose", str(source), str(tmp_path / "out")])
     assert result.exit_code == 1, result.output
-    assert result.stderr == "left out: lone: has no file of masks of the same name\n"
+    assert result.stderr == "left out: lone: has no mask file of the same name\n"
     dataset = load(tmp_path / "out")
     assert [entry.id for entry in dataset.entries] == ["a", "b.c", "d"]
     assert all(np.array_equal(dataset.labels(entry), labels) for entry in dataset.entries)

@@ -3,6 +3,7 @@
 import csv
 import random
 
+import cv2
 import numpy as np
 import pydicom
 import pytest
@@ -160,6 +161,24 @@ def test_what_was_kept_stays_where_the_dataset_is_imported_again(tmp_path):
         assert result.exit_code == 0, result.output
     (entry,) = load(tmp_path / "two").entries
     assert entry.kept == {"Modality": "CR"}
+
+
+def test_label_images_beside_them_are_their_labels(tmp_path, draw_labels):
+    source, labels = tmp_path / "source", draw_labels(24, 32)
+    for name in ("a", "b"):
+        write(source / "images" / f"{name}.dcm", dataset(grey()))
+    (source / "labels").mkdir()
+    for name in ("a", "stray"):
+        assert cv2.imwrite(str(source / "labels" / f"{name}.png"), labels)
+    command = ["data", "import", "--format", "dicom", str(source), str(tmp_path / "out")]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 1, result.output
+    assert result.stderr.splitlines() == [
+        "left out: b: has no label image of the same name",
+        "left out: stray: has no image",
+    ]
+    (entry,) = load(tmp_path / "out").entries
+    assert np.array_equal(load(tmp_path / "out").labels(entry), labels)
 
 
 def test_without_being_asked_nothing_is_kept_and_names_never_are(tmp_path):
