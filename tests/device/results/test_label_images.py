@@ -1,5 +1,7 @@
 """Label images as other programs save them."""
 
+import struct
+
 import cv2
 import numpy as np
 import pytest
@@ -90,3 +92,18 @@ def test_numbers_become_consecutive_in_their_order():
         assert consecutive(labels.astype(kind)).tolist() == [[0, 2, 2], [3, 0, 1]]
         assert consecutive(np.zeros((2, 0), kind)).shape == (2, 0)
         assert consecutive(np.array([[5]], kind)).tolist() == [[1]]
+
+
+def test_a_header_that_claims_far_too_many_pixels_is_refused_before_they_are_read(tmp_path):
+    """A file of a few bytes would take gigabytes."""
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.ones((9, 9), np.uint16), metadata=None)
+    data = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as tif:
+        tags = tif.pages.first.tags
+        for name in ("ImageLength", "RowsPerStrip"):
+            form = {3: "<H", 4: "<I"}[int(tags[name].dtype)]
+            struct.pack_into(form, data, tags[name].valueoffset, 60_000)
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"a\.tif: labels are 9×60000 pixels, over the limit of 12000×12000: crop or"):
+        read_labels(path)
