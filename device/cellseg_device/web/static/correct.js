@@ -13,6 +13,7 @@ export const REPLACED = "The image was replaced after it was corrected: that cor
 const NAME = "cellseg-name"; // under which the browser remembers who corrects
 const LARGEST_RADIUS = 60;
 const CONFLICT = 409;
+const MARKS = ["checked", "left out", "begun"];
 
 /** The part of the screen that corrects. */
 export class Correct {
@@ -38,6 +39,8 @@ export class Correct {
         this.waiting = 0;
         /** @type {Promise<unknown>} */
         this.queue = Promise.resolve();
+        this.refusals = 0;
+        this.conflicts = 0;
         this.tools = new Tools(viewer, (edit) => void this.ask(edit));
 
         const button = (/** @type {string} */ text, /** @type {string} */ key, /** @type {() => void} */ click, extra = {}) =>
@@ -126,12 +129,16 @@ export class Correct {
     }
 
     /**
-     * Have an edit made, after those that were asked for before; true if it was.
+     * Have an edit made, after those that were asked for before; true if it was. It is not if one of those is refused
+     * that it depends on: a mark on each, everything on being of the newest labels.
      * @param {import("./tools.js").Edit} edit
      */
     ask(edit) {
+        const { refusals, conflicts } = this;
+        const isMark = MARKS.includes(edit.what);
+        const stands = () => conflicts === this.conflicts && (!isMark || refusals === this.refusals);
         this.waiting += 1;
-        const made = this.queue.then(() => this.make(edit)).finally(() => (this.waiting -= 1));
+        const made = this.queue.then(() => stands() && this.make(edit)).finally(() => (this.waiting -= 1));
         this.queue = made;
         return made;
     }
@@ -150,7 +157,11 @@ export class Correct {
         } catch (error) {
             if (this.signal.aborted) return false;
             this.say(/** @type {Error} */ (error).message, true);
-            if (error instanceof Refused && error.status === CONFLICT) await this.reload();
+            this.refusals += 1;
+            if (error instanceof Refused && error.status === CONFLICT) {
+                this.conflicts += 1;
+                await this.reload();
+            }
             return false;
         } finally {
             this.element.removeAttribute("aria-busy");
