@@ -135,7 +135,7 @@ export class Correct {
      */
     ask(edit) {
         const { refusals, conflicts } = this;
-        const isMark = MARKS.includes(edit.what);
+        const isMark = MARKS.includes(String(edit.what));
         const stands = () => conflicts === this.conflicts && (!isMark || refusals === this.refusals);
         this.waiting += 1;
         const made = this.queue.then(() => stands() && this.make(edit)).finally(() => (this.waiting -= 1));
