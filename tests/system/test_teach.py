@@ -197,4 +197,26 @@ def test_a_disk_that_refuses_a_model_is_told_as_such(environment, folder, model_
     with served(environment, folder) as page:
         resource.prlimit(page.process.pid, resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
         answer = post(page, "/api/models", model_path.read_bytes())
-        assert (answer.status, answer.text) == (503, "The model cannot be kept (File too large): make room or fix it.")
+        assert (answer.status, answer.text) == (503, "The model cannot be kept (File too large): make room or fix the disk.")
+
+
+def test_a_damaged_model_in_use_is_told(page, folder, model_path):
+    for name in ("first", "second"):
+        post(page, f"/api/use?model={upload(page, made(model_path, name))}")
+    assert not page.ask("/api/teach").json["is_damaged"]
+    in_use.path_in(folder / "cellseg-results").write_bytes(b"damaged")
+    facts = page.ask("/api/teach").json
+    assert (facts["is_damaged"], facts["in_use"], facts["before"]["name"]) == (True, None, "first")
+    facts = post(page, "/api/back").json
+    assert (facts["is_damaged"], facts["in_use"]["name"]) == (False, "first")
+
+
+def test_a_damaged_table_of_corrections_is_told_where_the_machines_counts_are_shown(page, folder):
+    table = folder / "cellseg-results" / "corrections" / "corrections.csv"
+    assert "corrections" not in [finding["name"] for finding in page.ask("/api/now").json["computer"]]
+    table.write_bytes(table.read_bytes() + b"no correction\n")
+    now = page.ask("/api/now").json
+    finding = next(finding for finding in now["computer"] if finding["name"] == "corrections")
+    assert now["checked"] == 0
+    assert finding["text"] == "the machine's counts are shown, since the corrected ones cannot be read"
+    assert finding["fix"].endswith("corrections.csv: line 3 is not of a correction: restore it, or remove that line")

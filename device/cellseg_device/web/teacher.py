@@ -91,6 +91,7 @@ class Teacher:
             "kind": kind,
             "others": others,
             "in_use": _shown(now),
+            "is_damaged": now is None and os.path.lexists(in_use.path_in(self._out)),
             "before": _shown(former),
             "kept": [_shown(one) for one in in_use.kept(self._out)[:_MOST_KEPT]],
         }
