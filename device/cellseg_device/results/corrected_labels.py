@@ -86,9 +86,9 @@ def current(out: Path, stem: str) -> Labels:
 
 
 def checked(out: Path, correction: Correction) -> Labels:
-    """Return the corrected labels that were marked as checked; raises as `current` does, and if they changed since."""
+    """Return the corrected labels that a row is of; raises as `current` does, and if they were changed since."""
     journal = correction_journal.read(corrections.journal_path(out, correction.stem))
-    if journal.state != CHECKED or journal.revision != correction.revision:
+    if correction.state != CHECKED or not journal.lines or journal.has_changed_since(correction.revision):
         raise InputError("is being corrected again: mark it as checked first")
     return joined(out, correction.stem, journal)
 

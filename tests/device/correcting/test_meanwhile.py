@@ -8,9 +8,10 @@ import pytest
 from cellseg_device.correcting import edits, requests, teaching
 from cellseg_device.errors import InputError
 from cellseg_device.image.sandbox import decode_here
-from cellseg_device.results import corrected_export, corrections
+from cellseg_device.results import corrected_export, corrected_labels, corrections
 from cellseg_device.results.corrections import CHECKED
 from cellseg_device.results.export import Originals
+from cellseg_device.web import correcting
 
 
 @pytest.fixture
@@ -36,6 +37,23 @@ def test_no_model_learns_from_labels_that_are_being_corrected(counted, reopened)
     originals = Originals.under((counted.folder,), counted.out, decode_here)
     with pytest.raises(InputError, match="is being corrected again: mark it as checked first"):
         teaching.taught(counted.out, counted.entry, originals, None)
+
+
+def test_a_mark_that_a_kill_kept_from_the_table_leaves_the_count_and_the_labels(counted, monkeypatch):
+    work = counted.work()
+    work.mark(CHECKED)
+    row = corrections.get(counted.out, counted.entry)
+
+    def killed(*_given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(corrections, "put", killed)
+    with pytest.raises(KeyboardInterrupt):
+        work.mark(CHECKED)
+    assert corrections.get(counted.out, counted.entry) == row
+    assert np.array_equal(corrected_labels.checked(counted.out, row), counted.machine())
+    shown = correcting.facts(counted.out, counted.entry)
+    assert (shown["revision"], shown["corrected"]) == (row.revision + 1, row.corrected_count)
 
 
 @pytest.mark.parametrize(
