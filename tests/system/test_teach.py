@@ -197,7 +197,8 @@ def test_a_disk_that_refuses_a_model_is_told_as_such(environment, folder, model_
     with served(environment, folder) as page:
         resource.prlimit(page.process.pid, resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
         answer = post(page, "/api/models", model_path.read_bytes())
-        assert (answer.status, answer.text) == (503, "The model cannot be kept (File too large): make room or fix the disk.")
+        assert answer.status == 503
+        assert answer.text == "The model cannot be kept (File too large): make room or fix the disk."
 
 
 def test_a_damaged_model_in_use_is_told(page, folder, model_path):
