@@ -101,3 +101,17 @@ def test_a_model_that_is_made_is_kept(folder, monkeypatch, environment):
     assert any(line.startswith("model 1 of ") for line in words)
     (kept,) = in_use.kept(out)
     assert kept.card.provenance["adapted"]["start"]["kind"] == "nuclei"
+
+
+def test_none_begins_before_the_one_that_is_stopped_has_ended(folder):
+    async def stopped_and_begun():
+        adapting = Adapting(folder / "cellseg-results", None, lambda path: pytest.fail("none is made"))
+        assert adapting.begin()
+        await asyncio.sleep(0.5)
+        stopping = asyncio.create_task(adapting.stop())
+        await asyncio.sleep(0)
+        assert not adapting.begin()
+        await stopping
+        return adapting.state["state"], adapting.begin(), await adapting.stop()
+
+    assert asyncio.run(stopped_and_begun()) == ("stopped", True, None)

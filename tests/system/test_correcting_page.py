@@ -315,6 +315,48 @@ def test_a_second_window_is_told_and_shows_the_newest(show):
     assert np.array_equal(theirs.stored(3), expected)
 
 
+def test_an_image_is_not_checked_by_a_key_that_came_before_its_edit_was_refused(screen):
+    one, *_ = large(screen.labels)
+    screen.tool("Add")
+    screen.click(middle(screen.labels, one))
+    screen.tab.keyboard.press("Enter")
+    screen.tab.get_by_text("There is a cell already").wait_for()
+    screen.tab.locator(".correct:not([aria-busy])").wait_for()
+    assert f"image={IMAGE}" in screen.tab.url
+    assert screen.journal.lines == ()
+
+
+def test_who_goes_on_at_once_leaves_nothing_undone(screen, out):
+    cells = large(screen.labels)[:3]
+    screen.tool("Remove")
+    screen.click(*(middle(screen.labels, cell) for cell in cells))  # the first takes a second or two
+    screen.tab.keyboard.press("n")
+    until(lambda: f"image={IMAGE}" not in screen.tab.url)
+    until(lambda: screen.journal.revision == 4)
+    expected = np.where(np.isin(screen.labels, cells), 0, screen.labels)
+    assert np.array_equal(corrected_labels.current(out, STEM), expected)
+
+
+def test_what_was_asked_for_before_a_conflict_was_known_is_not_done_to_the_newest_labels(server, screen):
+    one, two, *_ = large(screen.labels)
+    screen.tool("Remove")
+    screen.click(middle(screen.labels, one))
+    screen.stored(2)
+
+    def late(route):
+        at = [int(number) for number in middle(screen.labels, two)]
+        body = json.dumps({"what": "remove", "at": at, "revision": 2}).encode()
+        assert server.ask(f"/api/correct?image={IMAGE}", "POST", body, Origin=server.base).status == 200
+        route.continue_()
+
+    screen.tab.route("**/api/correct*", late, times=1)
+    undo = screen.tab.locator(".toolbar").get_by_role("button", name="Undo")
+    undo.evaluate("(button) => { button.click(); button.click(); }")  # at once: the second before the first is answered
+    screen.tab.get_by_text("corrected elsewhere").wait_for()
+    screen.tab.locator(".correct:not([aria-busy])").wait_for()
+    assert [line["what"] for line in screen.journal.lines] == ["begin", "remove", "remove"]
+
+
 def test_after_a_kill_of_the_editor_the_page_goes_on(server, screen):
     screen.tool("Remove")
     screen.click(middle(screen.labels, large(screen.labels)[0]))

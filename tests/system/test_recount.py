@@ -186,3 +186,16 @@ def test_masks_and_cells_in_pieces_are_said(device_here, out, tmp_path):
     done = device_here("recount", out, tmp_path / "hoechst8.png")
     assert done.returncode == 0
     assert "1 cell is in several pieces in the labels of hoechst8.png" in done.stderr
+
+
+def test_labels_of_an_image_that_was_replaced_begin_a_new_correction(device, out, folder, tmp_path, table):
+    tifffile.imwrite(tmp_path / "hoechst8.tif", corrected(out))
+    assert device("recount", out, tmp_path / "hoechst8.tif").returncode == 0
+    (folder / "hoechst8.png").write_bytes((folder / "dapi16.png").read_bytes())
+    device("watch", folder, "--once", "--recursive")
+    tifffile.imwrite(tmp_path / "hoechst8.tif", machine(out))
+    done = device("recount", out, tmp_path / "hoechst8.tif")
+    assert done.returncode == 0, done.stderr
+    assert "the correction of the image that was replaced is kept as hoechst8.former-1.edits.jsonl" in done.stderr
+    assert int(rows(out, table)["hoechst8.png"]["corrected_count"]) == int(machine(out).max())
+    assert (out / "corrections" / "hoechst8.former-1.labels.tif").is_file()

@@ -1,19 +1,24 @@
 """What the page offers to teach a model: what to correct, models to upload, to try, to use and to take back."""
 
+import asyncio
 import dataclasses
 import json
+import resource
 import shutil
+import socket
 from urllib.parse import unquote
 
 import cv2
 import numpy as np
 import pytest
 import tifffile
-from serving import served
+from serving import served, until
+from starlette.exceptions import HTTPException
 
 from cellseg_device.model import card as cards
 from cellseg_device.pipeline import in_use
 from cellseg_device.results import correction_file
+from cellseg_device.web.teach import steady
 
 
 def made(model_path, name, **fields):
@@ -154,3 +159,65 @@ def test_no_link_leads_an_upload_elsewhere(page, folder, tmp_path, model_path):
     answer = post(page, "/api/models", model_path.read_bytes())
     assert (answer.status, answer.text) == (503, "models is a link, which may lead anywhere: remove it.")
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_only_what_is_still_a_correction_of_its_image_is_told_as_checked(page, folder, samples, device):
+    shutil.copy(samples / "empty.png", folder / "hoechst8.png")
+    device("watch", folder, "--once")
+    assert page.ask("/api/now").json["checked"] == 0
+    facts = page.ask("/api/teach").json
+    assert (facts["checked"], facts["cells"], facts["changed"]) == (0, 0, 0)
+
+
+def test_an_upload_that_stops_halfway_does_not_keep_others_from_theirs(page, folder):
+    with socket.create_connection(("127.0.0.1", page.port)) as sender:
+        head = (
+            f"POST /api/models HTTP/1.1\r\nHost: 127.0.0.1:{page.port}\r\nOrigin: {page.base}\r\nContent-Length: 9\r\n"
+        )
+        sender.sendall(f"{head}\r\nhalf".encode())
+        until(lambda: list((folder / "cellseg-results" / "models").glob(".cellseg-*")))
+        busy = post(page, "/api/models", b"x")
+        assert (busy.status, busy.text) == (503, "Another model is being uploaded: wait until it is done.")
+    until(lambda: post(page, "/api/models", b"x").status == 422)
+
+
+def test_an_upload_that_goes_silent_is_given_up():
+    async def half():
+        yield b"half"
+        await asyncio.sleep(60)
+
+    async def kept():
+        return [part async for part in steady(half(), 0.05)]
+
+    with pytest.raises(HTTPException, match="The file stopped coming: send it again"):
+        asyncio.run(kept())
+
+
+def test_a_disk_that_refuses_a_model_is_told_as_such(environment, folder, model_path):
+    with served(environment, folder) as page:
+        resource.prlimit(page.process.pid, resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
+        answer = post(page, "/api/models", model_path.read_bytes())
+        assert answer.status == 503
+        assert answer.text == "The model cannot be kept (File too large): make room or fix the disk."
+
+
+def test_a_damaged_model_in_use_is_told(page, folder, model_path):
+    for name in ("first", "second"):
+        post(page, f"/api/use?model={upload(page, made(model_path, name))}")
+    assert not page.ask("/api/teach").json["is_damaged"]
+    in_use.path_in(folder / "cellseg-results").write_bytes(b"damaged")
+    facts = page.ask("/api/teach").json
+    assert (facts["is_damaged"], facts["in_use"], facts["before"]["name"]) == (True, None, "first")
+    facts = post(page, "/api/back").json
+    assert (facts["is_damaged"], facts["in_use"]["name"]) == (False, "first")
+
+
+def test_a_damaged_table_of_corrections_is_told_where_the_machines_counts_are_shown(page, folder):
+    table = folder / "cellseg-results" / "corrections" / "corrections.csv"
+    assert "corrections" not in [finding["name"] for finding in page.ask("/api/now").json["computer"]]
+    table.write_bytes(table.read_bytes() + b"no correction\n")
+    now = page.ask("/api/now").json
+    finding = next(finding for finding in now["computer"] if finding["name"] == "corrections")
+    assert now["checked"] == 0
+    assert finding["text"] == "the machine's counts are shown, since the corrected ones cannot be read"
+    assert finding["fix"].endswith("corrections.csv: line 3 is not of a correction: restore it, or remove that line")

@@ -13,7 +13,7 @@ from cellseg_device.cells.counting import parse_key
 from cellseg_device.cells.pieces import pieces_of
 from cellseg_device.correcting import edits
 from cellseg_device.correcting.numbering import Renumbered, renumbered
-from cellseg_device.correcting.work import Work
+from cellseg_device.correcting.work import Work, begin_anew, is_of_former_image
 from cellseg_device.errors import NO_MEMORY, CellsegError, InputError
 from cellseg_device.image.pixels import Image
 from cellseg_device.results import export
@@ -131,6 +131,9 @@ def _recounted(asked: Recounted, out: Path, entry: Entry, originals: Originals, 
     stored = export.stored(out, entry)
     subject = export.subject(entry, stored.labels, originals)
     counting = parse_key(entry.settings or "{}")
+    if is_of_former_image(out, entry):
+        kept = begin_anew(out, entry)
+        notes.append(f"the correction of the image that was replaced is kept as {kept[0]}")
     work = Work(out, entry, subject.image, counting)
     former = work.tally.count if work.revision else None
     inside, outside_px = _inside(drawn.labels, subject.image)

@@ -15,6 +15,9 @@ Mask = npt.NDArray[np.uint8]
 Place = tuple[slice, slice]  # rows and columns of a part
 Point = tuple[float, float]  # row and column; whole numbers are the centres of pixels
 
+_MOST_LOOKED_AT_PX = 1 << 28  # of all parts of a stroke: some seconds
+_MOST_CROSSED_PX = 1 << 33  # of the rows that the edges of an outline cross: some seconds
+
 
 def pixel(labels: Labels, point: Point) -> tuple[int, int]:
     """Return the pixel that a point is in; raise InputError for a point outside of the image."""
@@ -56,17 +59,27 @@ def line(shape: tuple[int, int], points: Sequence[Point]) -> Mask:
 
 
 def under_brush(labels: Labels, points: Sequence[Point], radius: float) -> tuple[npt.NDArray[np.bool_], Place]:
-    """Return which pixels are under a brush, in the part of the image that they are in, and that part."""
+    """Return which pixels are under a brush, in the part of the image that they are in, and that part.
+
+    Raises
+    ------
+    InputError
+        If it would take many seconds.
+    """
     way = np.asarray(points, float)
     reach = int(np.ceil(radius)) + 1
     top, left = np.floor(way.min(axis=0)).astype(int) - reach
     bottom, right = np.ceil(way.max(axis=0)).astype(int) + reach + 1
     place = window(labels, int(top), int(bottom), int(left), int(right))
     mask = np.zeros((place[0].stop - place[0].start, place[1].stop - place[1].start), bool)
+    looked_at_px = 0
     ends = way[1:] if len(way) > 1 else way
     for begin, end in zip(way, ends, strict=False):
         low, high = np.minimum(begin, end) - reach, np.maximum(begin, end) + reach + 1
         box = window(labels, int(low[0]), int(high[0]), int(low[1]), int(high[1]))
+        looked_at_px += (box[0].stop - box[0].start) * (box[1].stop - box[1].start)
+        if looked_at_px > _MOST_LOOKED_AT_PX:
+            raise InputError("that stroke is too long: draw it in parts")
         rows = np.arange(box[0].start, box[0].stop)[:, None] - begin[0]
         cols = np.arange(box[1].start, box[1].stop)[None, :] - begin[1]
         step = end - begin
@@ -79,7 +92,17 @@ def under_brush(labels: Labels, points: Sequence[Point], radius: float) -> tuple
 
 
 def within(way: npt.NDArray[np.float64], place: Place) -> npt.NDArray[np.bool_]:
-    """Return which pixels of a part have their centres inside of a closed way, by the even-odd rule."""
+    """Return which pixels of a part have their centres inside of a closed way, by the even-odd rule.
+
+    Raises
+    ------
+    InputError
+        If it would take many seconds.
+    """
+    within_part = np.clip(way[:, 0], place[0].start, place[0].stop)
+    crossings = float(np.abs(np.diff(within_part, append=within_part[0])).sum())
+    if crossings * (place[1].stop - place[1].start) > _MOST_CROSSED_PX:
+        raise InputError("that outline is too long: draw it with fewer turns")
     rows, cols = np.arange(place[0].start, place[0].stop), np.arange(place[1].start, place[1].stop)
     inside = np.zeros((len(rows), len(cols)), bool)
     for (row, col), (next_row, next_col) in zip(way, np.roll(way, -1, axis=0), strict=True):

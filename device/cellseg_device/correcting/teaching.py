@@ -61,6 +61,23 @@ class Material:
     stale: int
 
 
+def checked(out: Path) -> tuple[list[tuple[Entry, corrections.Correction]], int]:
+    """Return the checked images with their corrections, and how many more were replaced since they were checked.
+
+    Raises
+    ------
+    InputError, OutputError, OSError
+        If the ledger or the store cannot be read.
+    """
+    rows = {image: row for image, row in corrections.read(out).items() if row.state == CHECKED}
+    if not rows:
+        return [], 0
+    with closing(Ledger(out / FILE_NAME, is_for_reading=True)) as ledger:
+        found = [(entry, rows[image]) for image in rows if (entry := ledger.get(image)) is not None]
+    sound = [(entry, row) for entry, row in found if corrections.standing(entry, row) != STALE]
+    return sound, len(rows) - len(sound)
+
+
 def material(out: Path, kind: str | None = None) -> Material:
     """Return what can be learnt from in a results folder.
 
@@ -78,10 +95,8 @@ def material(out: Path, kind: str | None = None) -> Material:
     OutputError, OSError
         If the ledger or the store cannot be read.
     """
-    rows = {image: row for image, row in corrections.read(out).items() if row.state == CHECKED}
-    with closing(Ledger(out / FILE_NAME, is_for_reading=True)) as ledger:
-        entries = [entry for image in rows if (entry := ledger.get(image)) is not None]
-    sound = [entry for entry in entries if corrections.standing(entry, rows[entry.image]) != STALE]
+    pairs, stale = checked(out)
+    sound = [entry for entry, _row in pairs]
     if not sound:
         raise InputError(f"no image in {out} is checked: correct some on the page of 'serve', or with 'recount'")
     # What a gate took for empty no model has counted: it teaches any
@@ -101,7 +116,7 @@ def material(out: Path, kind: str | None = None) -> Material:
         known.get(sha256),
         sha256,
         {other: number for other, number in numbers.items() if other != chosen},
-        len(rows) - len(sound),
+        stale,
     )
 
 
@@ -132,7 +147,10 @@ def taught(out: Path, entry: Entry, originals: Originals, card: Card | None) -> 
     """
     assert entry.stem is not None, "it was counted"
     machine = export.stored(out, entry).labels
-    labels = corrected_labels.current(out, entry.stem)
+    row = corrections.get(out, entry)
+    if row is None:
+        raise InputError("has no correction any more: correct it again")
+    labels = corrected_labels.checked(out, row)
     image = export.subject(entry, machine, originals).image
     if max(image.shape) <= LONGEST_SIDE_PX:
         shown = Image(image.searched, image.pixel_size_um, ends=image.ends)
@@ -141,8 +159,7 @@ def taught(out: Path, entry: Entry, originals: Originals, card: Card | None) -> 
         seen_by = card or cards.of_file(bundled_path())
         places = crops(machine, labels)
         parts = [cut(image, labels, crop, seen_by, name=_name(entry.stem, crop)) for crop in places]
-    row = corrections.get(out, entry)
-    source, sha256, at = Path(entry.image).name, entry.sha256 or "", None if row is None else row.checked_at
+    source, sha256, at = Path(entry.image).name, entry.sha256 or "", row.checked_at
     return [dataclasses.replace(part, source=source, source_sha256=sha256, corrected_at=at) for part in parts]
 
 

@@ -92,8 +92,8 @@ def tried(out: Path, entry: Entry, model: Runnable, originals: Originals) -> Tri
     row = corrections.get(out, entry)
     counts = corrections.counts_of(entry, row)
     agreement: tuple[float | None, float | None] = None, None
-    if counts is not None and entry.stem is not None:
-        corrected = consecutive(corrected_labels.current(out, entry.stem)).astype(np.uint16)
+    if counts is not None and row is not None:
+        corrected = consecutive(corrected_labels.checked(out, row)).astype(np.uint16)
         agreement = _ap50(corrected, machine), _ap50(corrected, found.labels)
     crop = most_different(machine, found.labels)
     return Tried(

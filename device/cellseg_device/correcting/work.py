@@ -77,15 +77,12 @@ class Work:
         if not self._journal.lines:
             self.labels = export.stored(out, entry).labels.copy()
         else:
-            self._check_is_of_image(self._journal)
+            if not _is_of(self._journal, entry):
+                raise InputError("the image was replaced since its correction began: begin that anew")
             self.labels = corrected_labels.joined(out, entry.stem, self._journal)
         if self.labels.shape != image.shape:
             raise ImageError("has another size than its labels: count it again")
         self.tally = corrected_labels.tally(self.labels, image, counting)
-
-    def _check_is_of_image(self, journal: Journal) -> None:
-        if journal.lines[0].get("image_sha256") != self.entry.sha256:
-            raise InputError("the image was replaced since its correction began: begin that anew")
 
     @property
     def revision(self) -> int:
@@ -223,9 +220,10 @@ class Work:
         with corrections.writing(self.out) as folder:
             if not self.is_current():
                 return
-            self._save(folder)
             row = corrections.read(self.out).get(self.entry.image)
-            if row is None or row.revision != self.revision:
+            # A row is of a label image that was written before: what was counted again since keeps its count and table
+            if row is None or row.revision != self.revision or not self._cells_path(folder).exists():
+                self._save(folder)
                 self._put_row(folder, self._journal.state, str(self._journal.lines[-1].get("by", "")))
 
     def _check(self, revision: int | None) -> None:
@@ -281,14 +279,15 @@ class Work:
         self._journal = correction_journal.append(self._path, self._journal, stamped)
 
     def _save(self, folder: Path) -> None:
-        if self._saved == self.revision:
-            cells = folder / f"{self._stem}{image_files.CELLS}"
-            if cells.exists():
-                return
+        if self._saved == self.revision and self._cells_path(folder).exists():
+            return
         selection = corrected_labels.counted(self.labels, self.image, self.counting)
         provenance = self._provenance(str(self._journal.lines[0].get("labels_sha256", "")), self.revision)
         corrected_labels.save(folder, self._stem, self.labels, selection, provenance, self.image.pixel_size_um)
         self._saved = self.revision
+
+    def _cells_path(self, folder: Path) -> Path:
+        return folder / f"{self._stem}{image_files.CELLS}"
 
     def _provenance(self, labels_sha256: str, revision: int) -> CorrectedProvenance:
         entry = self.entry
@@ -325,21 +324,37 @@ class Work:
         corrections.put(folder, rows)
 
 
+def is_of_former_image(out: Path, entry: Entry) -> bool:
+    """Return whether an image was replaced since the correction began that has its name; raises as `Work` does."""
+    assert entry.stem is not None, "it was counted"
+    journal = correction_journal.read(corrections.journal_path(out, entry.stem))
+    return bool(journal.lines) and not _is_of(journal, entry)
+
+
 def begin_anew(out: Path, entry: Entry) -> list[str]:
-    """Set the correction of an image aside, so that another one can begin, and return the names of the files kept.
+    """Set the correction of a former image aside, so that another can begin, and return the names of the files kept.
 
     Raises
     ------
+    ConflictError
+        If there is one of the image as it is now: somebody else has begun it.
     InputError, OSError
-        As from `corrections.read` and `corrections.writing`.
+        As from `corrections.read`, `correction_journal.read` and `corrections.writing`.
     """
     assert entry.stem is not None, "it was counted"
     with corrections.writing(out) as folder:
+        journal = correction_journal.read(corrections.journal_path(out, entry.stem))
+        if journal.lines and _is_of(journal, entry):
+            raise _conflict()
         kept = corrections.set_aside(out, entry.stem)
         rows = corrections.read(out)
         if rows.pop(entry.image, None) is not None:
             corrections.put(folder, rows)
     return kept
+
+
+def _is_of(journal: Journal, entry: Entry) -> bool:
+    return journal.lines[0].get("image_sha256") == entry.sha256
 
 
 def _is_ours(path: Path) -> bool:

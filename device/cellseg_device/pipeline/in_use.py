@@ -62,8 +62,9 @@ def keep(out: Path, data: bytes) -> Kept:
     sha256 = hashlib.sha256(data).hexdigest()
     folder = _made(out)
     path = folder / f"{sha256[:_DIGITS]}.tflite"
-    if not files.is_regular(path) or files.sha256(path) != sha256:
-        files.write(path, data)
+    with files.write_lock(folder):  # or an upload that begins would take its temporary file for a leftover
+        if not files.is_regular(path) or files.sha256(path) != sha256:
+            files.write(path, data)
     try:
         return Kept(path, sha256, accelerators.card_of(path))
     except ModelError:
@@ -91,6 +92,8 @@ def before(out: Path) -> Kept | None:
 def use(out: Path, data: bytes) -> Kept:
     """Use a model from now on, in place of the one in use, which is kept as the one before; it is replaced at once.
 
+    If the one in use is damaged, the one before it stays.
+
     Raises
     ------
     ModelError
@@ -100,7 +103,9 @@ def use(out: Path, data: bytes) -> Kept:
     """
     made = keep(out, data)
     former = in_use(out)
-    if former is None or former.sha256 != made.sha256:
+    if former is None and os.path.lexists(path_in(out)):
+        former = before(out)
+    if former is None or former.sha256 != made.sha256 or former.path != path_in(out):
         _set(out, data, None if former is None else former.path.read_bytes())
     return made
 

@@ -56,7 +56,7 @@ def export(out: Path, entry: Entry, correction: Correction, names: tuple[str, ..
 
 
 def _content(out: Path, entry: Entry, correction: Correction) -> Content:
-    labels = corrected_labels.current(out, correction.stem)
+    labels = corrected_labels.checked(out, correction)
     path = corrections.folder_of(out) / f"{correction.stem}{CELLS}"
     with open(path, encoding="utf-8", opener=files.regular) as file:
         table = file.read()

@@ -16,7 +16,8 @@ from cellseg_device.cells.measure import Cells, count_in_frame, measure
 from cellseg_device.errors import ImageError, InputError
 from cellseg_device.image.pixels import Image
 from cellseg_device.results import correction_journal, corrections, image_files
-from cellseg_device.results.correction_journal import Journal
+from cellseg_device.results.correction_journal import CHECKED, Journal
+from cellseg_device.results.corrections import Correction
 from cellseg_device.results.formats.label_images import consecutive
 from cellseg_device.results.image_files import Provenance
 from cellseg_device.system import files
@@ -82,6 +83,14 @@ def current(out: Path, stem: str) -> Labels:
     if not journal.lines:
         raise InputError(f"{stem}: has no correction: begin one")
     return joined(out, stem, journal)
+
+
+def checked(out: Path, correction: Correction) -> Labels:
+    """Return the corrected labels that a row is of; raises as `current` does, and if they were changed since."""
+    journal = correction_journal.read(corrections.journal_path(out, correction.stem))
+    if correction.state != CHECKED or not journal.lines or journal.has_changed_since(correction.revision):
+        raise InputError("is being corrected again: mark it as checked first")
+    return joined(out, correction.stem, journal)
 
 
 def joined(out: Path, stem: str, journal: Journal) -> Labels:

@@ -69,6 +69,10 @@ class Journal:
         last = self.lines[-1]["what"]
         return last if last in (CHECKED, LEFT_OUT) else "begun"
 
+    def has_changed_since(self, revision: int) -> bool:
+        """Return whether a line after that revision changes labels; marks do not."""
+        return revision > self.revision or any(step >= 0 for step in self.steps[revision:])
+
 
 def read(path: Path) -> Journal:
     """Return the journal in a file; one without lines if there is none, or its first line was never whole.

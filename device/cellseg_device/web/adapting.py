@@ -74,7 +74,7 @@ class Adapting:
 
     async def stop(self) -> None:
         """End it, if it is running; what it has learnt is lost."""
-        task, self._task = self._task, None
+        task = self._task  # until it has ended no other one begins in its folder
         if task is None or task.done():
             return
         task.cancel()

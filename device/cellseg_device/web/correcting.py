@@ -73,7 +73,7 @@ def facts(out: Path, entry: Entry) -> dict[str, Any] | None:
 
 
 def _shown(entry: Entry, row: Correction, journal: Journal) -> dict[str, Any]:
-    is_counted = row.revision == journal.revision
+    is_counted = not journal.has_changed_since(row.revision)
     return {
         "revision": journal.revision,
         "standing": corrections.standing(entry, row),

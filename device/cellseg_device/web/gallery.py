@@ -135,11 +135,14 @@ class Listed:
         By name, in the order of processing.
     begun : tuple of str
         Names of those that are being counted.
+    fault : str
+        Why the corrections are not in the rows; empty if they are.
     """
 
     version: str
     rows: dict[str, Row]
     begun: tuple[str, ...]
+    fault: str = ""
 
     def sorted(self, view: View) -> list[Row]:
         """Return the rows of a view."""
@@ -207,7 +210,12 @@ class Gallery:
                 rows = _merged({}, ledger)
             begun = tuple(ledger.begun())
         self._plain = rows
-        self._listed = Listed(version, _corrected(rows, self._out), begun)
+        try:
+            self._listed = Listed(version, _corrected(rows, self._out), begun)
+        except InputError as error:
+            self._listed = Listed(version, rows, begun, error.message)
+        except OSError as error:
+            self._listed = Listed(version, rows, begun, f"the disk refuses ({error.strerror}): check it")
         return self._listed
 
 
@@ -247,11 +255,8 @@ def _merged(former: dict[str, Row], ledger: Ledger) -> dict[str, Row]:
 
 
 def _corrected(rows: dict[str, Row], out: Path) -> dict[str, Row]:
-    """Return rows with what is known of their corrections; a table that cannot be read is passed over here."""
-    try:
-        known = corrections.read(out)
-    except (InputError, OSError):
-        return rows
+    """Return rows with what is known of their corrections; raises as `corrections.read` does."""
+    known = corrections.read(out)
     return rows | {image: _joined(rows[image], found) for image, found in known.items() if image in rows}
 
 

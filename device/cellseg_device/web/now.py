@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cellseg_device.doctor import board, storage
-from cellseg_device.doctor.finding import ABSENT, Finding, Subject
+from cellseg_device.doctor.finding import ABSENT, PROBLEM, Finding, Subject
 from cellseg_device.results.lock import is_held
 from cellseg_device.web.gallery import Listed, Row
 
@@ -32,7 +32,7 @@ def now(out: Path, listed: Listed) -> dict[str, Any]:
         "newest": shown(done[-1]) if done else None,
         "failures": [shown(row) for row in reversed(failed[-_MOST_FAILED:])],
         "counts": [[row.image, row.taken_at, row.best_count, row.flags] for row in done[-_MOST_IN_CHART:]],
-        "computer": [dataclasses.asdict(finding) for finding in _computer(out)],
+        "computer": [dataclasses.asdict(finding) for finding in (*_corrections(listed), *_computer(out))],
     }
 
 
@@ -50,6 +50,12 @@ def shown(row: Row) -> dict[str, Any]:
         "recorded_at": row.recorded_at,
         "stamp": row.stamp,
     }
+
+
+def _corrections(listed: Listed) -> list[Finding]:
+    """Return what keeps corrected counts from being shown."""
+    text = "the machine's counts are shown, since the corrected ones cannot be read"
+    return [Finding("corrections", PROBLEM, text, listed.fault)] if listed.fault else []
 
 
 def _computer(out: Path) -> list[Finding]:

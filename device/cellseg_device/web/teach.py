@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,6 +23,7 @@ from cellseg_device.web.adapting import MODELS, Adapting
 from cellseg_device.web.helper import Helper, HelperError
 
 UPLOAD_PATH, MOST_MODEL_BYTES = "/api/models", 64 << 20  # the largest network of the host takes 30 MB as int8
+_LONGEST_PAUSE_S = 60.0  # in an upload; nobody else can send one meanwhile
 _ENDED = "The process that runs models has ended: try again."
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -86,14 +88,16 @@ class Teaching:
         async with self._upload:
             path = await run_in_threadpool(self._place)
             try:
-                size = 0
                 with open(path, "wb") as file:
-                    async for part in request.stream():
-                        size += len(part)
+                    async for part in steady(request.stream(), _LONGEST_PAUSE_S):
                         await run_in_threadpool(file.write, part)
-                if not size:
+                if not path.stat().st_size:
                     raise HTTPException(400, "The file is empty.")
                 return await self._answer({"what": "keep", "path": str(path)})
+            except OSError as error:
+                raise HTTPException(
+                    503, f"The model cannot be kept ({error.strerror}): make room or fix the disk."
+                ) from None
             finally:
                 with contextlib.suppress(OSError):
                     path.unlink()
@@ -158,6 +162,19 @@ class Teaching:
         if not data:
             return JSONResponse(head | more)
         return Response(data, media_type="image/jpeg", headers={"X-Cellseg-Tried": quote(json.dumps(head))})
+
+
+async def steady(parts: AsyncIterator[bytes], longest_pause_s: float) -> AsyncIterator[bytes]:
+    """Yield what is sent; raise HTTPException where it stops coming, as when a telephone has lost its network."""
+    while True:
+        try:
+            async with asyncio.timeout(longest_pause_s):
+                part = await anext(parts)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise HTTPException(408, "The file stopped coming: send it again.") from None
+        yield part
 
 
 def _named(request: Request, name: str) -> str:

@@ -25,7 +25,6 @@ from cellseg_device.pipeline import in_use, models
 from cellseg_device.pipeline.in_use import Kept
 from cellseg_device.pipeline.predict import Runnable
 from cellseg_device.results import corrections, export
-from cellseg_device.results.correction_journal import CHECKED
 from cellseg_device.results.entry import DONE, Entry
 from cellseg_device.results.export import Originals
 from cellseg_device.results.ledger import FILE_NAME, Ledger
@@ -78,8 +77,7 @@ class Teacher:
 
     def facts(self) -> dict[str, Any]:
         """Return what is checked, and which models there are."""
-        rows = corrections.read(self._out)
-        checked = [row for row in rows.values() if row.state == CHECKED]
+        checked = [row for _entry, row in teaching.checked(self._out)[0]]
         try:
             ready = teaching.material(self._out)
             kind, others = ready.kind, ready.others
@@ -93,6 +91,7 @@ class Teacher:
             "kind": kind,
             "others": others,
             "in_use": _shown(now),
+            "is_damaged": now is None and os.path.lexists(in_use.path_in(self._out)),
             "before": _shown(former),
             "kept": [_shown(one) for one in in_use.kept(self._out)[:_MOST_KEPT]],
         }
@@ -113,21 +112,15 @@ class Teacher:
         return list({entry.image: entry for entry in (*flagged, *by_chance)}.values())
 
     def _keep(self, request: dict[str, Any]) -> Answer:
-        """Keep a model that was uploaded, if it passes all checks."""
-        data = cards.read_model_file(Path(request["path"]))
-        made = in_use.keep(self._out, data)
+        """Keep a model that was uploaded, once it has passed all checks: one that ends this process is not kept."""
+        path = Path(request["path"])
         try:
-            models.proven(made.path, 1, "cpu", lambda _line: None)
+            models.proven(path, 1, "cpu", lambda _line: None)
+            made = in_use.keep(self._out, cards.read_model_file(path))
         except CellsegError as error:
-            if self._is_unused(made):
-                made.path.unlink(missing_ok=True)
             # Its name here says nothing to whoever uploaded it
-            raise InputError(error.message.replace(str(made.path), "the model")) from None
+            raise InputError(error.message.replace(str(path), "the model")) from None
         return {"model": _shown(made)}, b""
-
-    def _is_unused(self, made: Kept) -> bool:
-        used = (in_use.in_use(self._out), in_use.before(self._out))
-        return all(one is None or one.sha256 != made.sha256 for one in used)
 
     def _use(self, request: dict[str, Any]) -> Answer:
         kept = self._kept(request)

@@ -366,3 +366,12 @@ def test_all_labels_are_replaced_at_once(rng):
     checked(labels, lambda raster: edits.replace(raster, others), others)
     assert edits.replace(labels, others) is None
     unchanged(labels, lambda raster: edits.replace(raster, others[:-1]), "another size than the image")
+
+
+@pytest.mark.parametrize("what", ["brush", "outline"])
+def test_a_way_that_would_take_minutes_is_refused(what):
+    labels = np.zeros((3000, 4000), np.uint16)
+    way = [(0.0, 0.0), (2999.0, 3999.0)] * 2500
+    with pytest.raises(InputError, match="is too long: draw it"):
+        edits.brush(labels, way, 1.0, 0) if what == "brush" else edits.outline(labels, way)
+    assert not labels.any()

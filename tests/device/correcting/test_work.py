@@ -355,3 +355,21 @@ def test_who_keeps_the_results_is_content_with_corrections(counted, device):
     )
     assert corrections.standing(counted.entry, row(counted)) == AS_BEGUN
     assert corrections.counts_of(counted.entry, row(counted)) is not None
+
+
+def test_who_looks_at_an_image_that_was_counted_again_changes_neither_its_count_nor_its_table(counted, device):
+    work = counted.work()
+    remove(work, 1)
+    work.mark(CHECKED)
+    former = {path.name: path.read_bytes() for path in (counted.out / "corrections").iterdir()}
+    device("watch", counted.folder, "--once", "--redo", "--no-overlay", "--gate", "none", "--min-diameter", "15px")
+    counted.work().save()
+    assert {path.name: path.read_bytes() for path in (counted.out / "corrections").iterdir()} == former
+
+
+def test_a_correction_of_the_image_as_it_is_now_is_not_set_aside(counted):
+    remove(counted.work(), 1)
+    former = {path.name: path.read_bytes() for path in (counted.out / "corrections").iterdir()}
+    with pytest.raises(ConflictError, match="corrected elsewhere meanwhile: load it again"):
+        begin_anew(counted.out, counted.entry)
+    assert {path.name: path.read_bytes() for path in (counted.out / "corrections").iterdir()} == former

@@ -148,7 +148,7 @@ def test_what_finds_no_cells_is_not_kept(tmp_path):
     for data in (gate, b"no model", b""):
         with pytest.raises(ModelError):
             in_use.use(tmp_path, data)
-    assert [path.name for path in (tmp_path / "models").iterdir()] == []
+    assert list((tmp_path / "models").glob("*.tflite")) == []
     (tmp_path / "models" / ("0" * 16 + ".tflite")).write_bytes(b"damaged")
     assert in_use.kept(tmp_path) == []
 
@@ -190,3 +190,13 @@ def test_no_link_leads_models_elsewhere(tmp_path, model_path):
     with pytest.raises(OSError, match="models is a link: remove it"):
         in_use.use(tmp_path, made(model_path, "mine"))
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_damaged_model_in_use_does_not_take_the_place_of_the_one_before(loading, model_path):
+    first = made(model_path, "first")
+    in_use.use(loading.out, first)
+    in_use.use(loading.out, made(model_path, "second"))
+    in_use.path_in(loading.out).write_bytes(b"damaged")
+    in_use.use(loading.out, made(model_path, "third"))
+    assert in_use.in_use(loading.out).card.name == "third"
+    assert in_use.before(loading.out).path.read_bytes() == first

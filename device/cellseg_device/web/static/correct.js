@@ -13,6 +13,7 @@ export const REPLACED = "The image was replaced after it was corrected: that cor
 const NAME = "cellseg-name"; // under which the browser remembers who corrects
 const LARGEST_RADIUS = 60;
 const CONFLICT = 409;
+const MARKS = ["checked", "left out", "begun"];
 
 /** The part of the screen that corrects. */
 export class Correct {
@@ -38,6 +39,8 @@ export class Correct {
         this.waiting = 0;
         /** @type {Promise<unknown>} */
         this.queue = Promise.resolve();
+        this.refusals = 0;
+        this.conflicts = 0;
         this.tools = new Tools(viewer, (edit) => void this.ask(edit));
 
         const button = (/** @type {string} */ text, /** @type {string} */ key, /** @type {() => void} */ click, extra = {}) =>
@@ -126,31 +129,42 @@ export class Correct {
     }
 
     /**
-     * Have an edit made, after those that were asked for before; true if it was.
+     * Have an edit made, after those that were asked for before; true if it was. It is not if one of those is refused
+     * that it depends on: a mark on each, everything on being of the newest labels. Who goes on to another image
+     * meanwhile leaves nothing undone.
      * @param {import("./tools.js").Edit} edit
      */
     ask(edit) {
+        const { refusals, conflicts } = this;
+        const isMark = MARKS.includes(String(edit.what));
+        const stands = () => conflicts === this.conflicts && (!isMark || refusals === this.refusals);
         this.waiting += 1;
-        const made = this.queue.then(() => this.make(edit)).finally(() => (this.waiting -= 1));
+        const made = this.queue.then(() => stands() && this.make(edit)).finally(() => (this.waiting -= 1));
         this.queue = made;
         return made;
     }
 
     /** @param {import("./tools.js").Edit} edit */
     async make(edit) {
-        if (this.signal.aborted || (!this.isReady && edit.what !== "begin anew")) return false;
+        if (this.why && edit.what !== "begin anew") return false;
         this.element.setAttribute("aria-busy", "true");
         try {
             const body = JSON.stringify({ ...edit, revision: this.revision, by: this.name.value });
-            const answer = await asked("/api/correct", { query: { image: this.image }, method: "POST", body, signal: this.signal, headers: { "Content-Type": "application/json" } });
+            const answer = await asked("/api/correct", { query: { image: this.image }, method: "POST", body, headers: { "Content-Type": "application/json" } });
             const found = JSON.parse(decodeURIComponent(answer.headers.get("X-Cellseg-Correction") ?? "{}"));
-            await this.put(found, await answer.blob());
+            const { standing: former } = this.correction ?? {};
+            this.correction = { ...found, standing: former === "recounted" ? former : "as begun", by: this.name.value, checked_at: "" };
+            if (this.signal.aborted) return true;
+            await this.put(found.box, await answer.blob());
             this.say(found.note);
             return true;
         } catch (error) {
+            const isConflict = error instanceof Refused && error.status === CONFLICT;
+            this.refusals += 1;
+            if (isConflict) this.conflicts += 1;
             if (this.signal.aborted) return false;
             this.say(/** @type {Error} */ (error).message, true);
-            if (error instanceof Refused && error.status === CONFLICT) await this.reload();
+            if (isConflict) await this.reload();
             return false;
         } finally {
             this.element.removeAttribute("aria-busy");
@@ -159,24 +173,24 @@ export class Correct {
 
     /**
      * Show what an edit came to.
-     * @param {Correction & {box: [number, number, number, number] | null}} found
+     * @param {[number, number, number, number] | null} box
      * @param {Blob} blob
      */
-    async put(found, blob) {
-        const { standing: former } = this.correction ?? {};
-        if (found.box && this.viewer.scale === 1) {
+    async put(box, blob) {
+        const { correction } = this;
+        if (box && this.viewer.scale === 1) {
             const part = await bitmapOf(blob);
-            this.viewer.change(part, found.box[0], found.box[1]);
+            this.viewer.change(part, box[0], box[1]);
             part.close();
-        } else if (found.box) await this.reload(); // a picture that is smaller than the image
-        this.set({ ...found, standing: former === "recounted" ? former : "as begun", by: this.name.value, checked_at: "" }, "");
+        } else if (box) await this.reload(); // a picture that is smaller than the image
+        this.set(correction, "");
         this.changed(/** @type {Correction} */ (this.correction));
     }
 
     /** @param {string} state */
     async mark(state) {
         const isMade = await this.ask({ what: state });
-        if (isMade && state !== "begun" && !this.next()) this.say(state === "checked" ? "Checked. It was the last image of the list." : "Left out. It was the last image of the list.");
+        if (isMade && !this.signal.aborted && state !== "begun" && !this.next()) this.say(state === "checked" ? "Checked. It was the last image of the list." : "Left out. It was the last image of the list.");
     }
 
     /**

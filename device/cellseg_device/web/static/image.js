@@ -74,6 +74,7 @@ export function showImage(root, query) {
         el("aside", { "aria-label": "About the image" }, steps, heading, correct.element, cell, settings, el("p", { class: "quiet keys", id: "keys" }, KEYS)),
     );
     root.addEventListener("keydown", onKey, { signal: stop.signal });
+    window.addEventListener("beforeunload", (event) => correct.waiting && event.preventDefault(), { signal: stop.signal });
 
     /**
      * @param {string} text

@@ -42,7 +42,8 @@ export function showModels(root, signal, complain) {
     /** @param {import("./teach.js").Facts} facts */
     function inUse(facts) {
         const used = facts.in_use;
-        const words = used ? [el("strong", {}, used.name), ` counts the images of ${used.kind === used.name ? "its kind" : `the kind ${used.kind}`}.`] : ["the ", el("strong", {}, "bundled models"), " count."];
+        const instead = facts.is_damaged ? (facts.before?.name ?? "") : "";
+        const words = instead ? ["the model in use is damaged, so ", el("strong", {}, instead), ", which was in use before it, counts."] : used ? [el("strong", {}, used.name), ` counts the images of ${used.kind === used.name ? "its kind" : `the kind ${used.kind}`}.`] : ["the ", el("strong", {}, "bundled models"), " count."];
         const former = facts.before?.name ?? "the bundled models";
         const back = (used || facts.before) && el("button", { type: "button", click: () => void change("/api/back", {}, back) }, `Back to ${former}`);
         return [el("p", { class: "in-use" }, el("span", {}, "From now on: ", ...words), back), el("p", { class: "quiet" }, "A watch or a camera that is running takes a change up before its next image. What was counted stays as it is.")];

@@ -17,6 +17,7 @@ const ENOUGH = 100; // cells, with which a model learns something
  * @property {boolean} [can_adapt]  Whether a model can be taught on this computer.
  * @property {Record<string, number>} others
  * @property {import("./models.js").Model | null} in_use
+ * @property {boolean} is_damaged  Whether the file of the model in use is of none.
  * @property {import("./models.js").Model | null} before
  * @property {import("./models.js").Model[]} kept
  */
