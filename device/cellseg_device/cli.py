@@ -17,11 +17,13 @@ from cellseg_device.commands.calibrate import calibrate
 from cellseg_device.commands.camera import camera
 from cellseg_device.commands.config import config
 from cellseg_device.commands.config_file import config_option
+from cellseg_device.commands.corrections import corrections
 from cellseg_device.commands.doctor import doctor
 from cellseg_device.commands.export import export
 from cellseg_device.commands.info import info
 from cellseg_device.commands.install_service import install_service
 from cellseg_device.commands.ledger import ledger
+from cellseg_device.commands.recount import recount
 from cellseg_device.commands.run import run
 from cellseg_device.commands.serve import serve
 from cellseg_device.commands.snap import snap
@@ -69,8 +71,8 @@ def main() -> None:
 
 
 main.add("Count", map(config_option, (run, watch, camera)))
-main.add("Results", (summary, export, serve, ledger))
-main.add("Model", (tune,))
+main.add("Results", (summary, export, recount, serve, ledger))
+main.add("Model", (corrections, tune))
 main.add("Microscope and camera", (calibrate, config_option(snap)))
 main.add("This computer", (doctor, config, install_service, info, config_option(bench)))
 

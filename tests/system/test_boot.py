@@ -166,6 +166,20 @@ def test_it_comes_back_from_a_kill_and_ends_when_it_is_told_to(report):
     assert report["end"] == {"Result": "success", "ExecMainStatus": "0", "ActiveState": "inactive", "NRestarts": "3"}
 
 
+def test_the_page_is_there_for_who_has_its_token_and_writes_corrections_and_models_alone(report):
+    page = report["page"]
+    assert page["mode"] == 0o600
+    assert page["token"] not in page["known"]
+    assert page["stranger"].startswith("401 ")
+    assert page["now"] == 1
+    refused = {place: "Read-only file system" in said for place, said in page["tried"].items()}
+    assert [*refused.values()] == [True, True, False, False], page["tried"]
+    assert page["uploaded"] == page["used"] == "nuclei-nano"
+    assert ",nuclei-nano," in page["counted"]  # by the watch, which has taken it up
+    assert "d.edits.jsonl" in page["corrections"], page["checked"]
+    assert (page["restarts"], page["result"]) == ("0", "success")
+
+
 def test_results_are_not_written_underneath_a_disk_that_is_not_mounted(report):
     assert "mountpoint" in report["disk"]["unit"]
     assert report["disk"]["underneath"] == []
@@ -176,4 +190,4 @@ def test_results_are_not_written_underneath_a_disk_that_is_not_mounted(report):
 def test_doctor_sees_the_service(report):
     (service,) = [finding for finding in report["doctor"]["findings"] if finding["name"] == "service"]
     assert service["state"] == "ok"
-    assert service["text"].startswith("cellseg-watch.service runs, started again 3 times (d.png: ")
+    assert service["text"].startswith("cellseg-watch.service runs, started again 3 times (e.png: ")

@@ -218,8 +218,8 @@ WRONG = {
     "no folder": (["--watch", "{}/none"], "no such folder"),
     "a file": (["--watch", "{}/file"], "is not a folder"),
     "output a file": (["--watch", "{}", "--out", "{}/file"], "is not a folder: choose another --out"),
-    "neither": ([], "give either --watch FOLDER or --camera SOURCE"),
-    "both": (["--watch", "{}", "--camera", "usb:0"], "give either --watch FOLDER or --camera SOURCE"),
+    "neither": ([], "give either --watch FOLDER, --camera SOURCE or --web RESULTS"),
+    "both": (["--watch", "{}", "--camera", "usb:0"], "give either --watch FOLDER, --camera SOURCE or --web RESULTS"),
     "camera without output": (["--camera", "usb:0"], "a camera needs --out"),
     "name": (["--watch", "{}", "--name", "../x"], "cannot be the name of a service"),
     "long name": (["--watch", "{}", "--name", "x" * 300], "cannot be the name of a service"),
@@ -299,3 +299,67 @@ def test_what_another_user_may_not_even_look_at(environment, tmp_path, let_in):
     assert f"sudo install -d -o cellseg {closed}/in/x\n" in done.stderr
     assert run("install-service", "--watch", closed / "in").stderr.endswith("check the path\n")
     assert "put sudo before" in run("install-service", "--watch", open_, "--unit-folder", tmp_path).stderr
+
+
+@pytest.fixture
+def results(device, tmp_path, write_image):
+    """Results of one image."""
+    (tmp_path / "captures").mkdir()
+    write_image(tmp_path / "captures" / "a.png")
+    assert device("watch", tmp_path / "captures", "--once").returncode == 0
+    return tmp_path / "captures" / "cellseg-results"
+
+
+def test_the_page_may_write_corrections_and_models_alone(install, results, tmp_path):
+    done = install("--web", results, "--", "--name", "cells.example.org")
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "units" / "cellseg-web.service").read_text()
+    token = tmp_path / "units" / "cellseg-web.token"
+    assert token.stat().st_mode & 0o777 == 0o600
+    assert f" serve {results} --name cells.example.org --listen 0.0.0.0 --token-file %d/token\n" in text
+    assert f"LoadCredential=token:{token}\n" in text
+    assert "SocketBindAllow=tcp:8377\nSocketBindDeny=any\n" in text
+    assert "listen accept" not in text
+    assert "PrivateNetwork" not in text
+    writable = [
+        line.partition("=")[2] for line in text.splitlines() if line.startswith(("BindPaths=", "ReadWritePaths="))
+    ]
+    assert writable == [str(results / name) for name in ("corrections", "models", ".cellseg-thumbnails")]
+    assert f"BindReadOnlyPaths={results.parent}\n" in text
+    lines = [line.strip() for line in done.stdout.splitlines()]
+    assert any(line.startswith("sudo install -d -o ") and line.endswith(" ".join(writable)) for line in lines)
+    (shown, *_) = [line for line in lines if ".local:8377/?token=" in line]
+    assert shown.startswith("http://")
+    assert shown.endswith(f"?token={token.read_text().strip()}")
+    assert f"https://cells.example.org/?token={token.read_text().strip()}" in lines
+    again = install("--web", results)
+    assert shown in [line.strip() for line in again.stdout.splitlines()]  # the same token
+
+
+def test_the_token_is_not_in_the_unit_and_is_asked_for_where_nothing_is_written(device, results, tmp_path):
+    done = device("install-service", "--web", results, "--unit-folder", tmp_path, "--print")
+    assert "?token=" not in done.stdout + done.stderr
+    assert "sudo install -m 600 /dev/stdin" in done.stderr
+    assert not (tmp_path / "cellseg-web.token").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            ["--web", "{}/nothing"],
+            "holds no results of cellseg-device: name the folder that a watch or camera writes to",
+        ),
+        (["--web", "{}", "--out", "{}"], "leave out --out"),
+        (["--web", "{}", "--watch", "{}"], "give either --watch FOLDER, --camera SOURCE or --web RESULTS"),
+        (["--web", "{}", "--", "--token-file", "/x"], "leave out --token-file"),
+        (["--web", "{}", "--", "--listen", "0.0.0.0:0"], "a service needs a port that stays the same"),
+        (["--web", "{}", "--", "--listen", "here"], "is not an address to listen on"),
+        (["--web", "{}", "--", "--originals", "captures"], "write the whole path of a folder"),
+        (["--web", "{}", "--user", "root"], "does not need root's rights"),
+    ],
+)
+def test_a_page_that_would_not_run_is_refused(install, results, arguments, words):
+    done = install(*[argument.replace("{}", str(results)) for argument in arguments])
+    assert done.returncode == 2
+    assert words in done.stderr

@@ -13,7 +13,7 @@ from cellseg_device.commands.camera_options import camera_options, fail, leave, 
 from cellseg_device.commands.common import (
     PATH,
     RESULTS_NAME,
-    load,
+    loading_for,
     model_options,
     quiet_option,
     result_options,
@@ -132,9 +132,10 @@ def camera(
             taking = opening()
             show_focus(taking, stop, count=count, as_json=as_json, preview=preview)
             leave(taking, EXIT_OK)
+        loading = loading_for(out, model, gate, threads=threads, accelerator=accelerator, warn=report.warn)
         with worker_for(
             out,
-            partial(load, model, gate, threads, accelerator, report.warn),
+            loading.first,
             report.warn,
             decode=decoder.decode,
             counting=counting,
@@ -142,6 +143,8 @@ def camera(
             asked=asked,
             keep_free_bytes=keep_free,
             retain_s=retain,
+            reload=loading.again,
+            awaited=loading.awaited,
         ) as worker:
             open_output(worker, is_patient=True)
             taking = opening()

@@ -16,7 +16,9 @@ from cellseg_device.commands.option_types import PathOrNone, WholeNumber, amount
 from cellseg_device.system.memory import return_large_blocks
 
 if TYPE_CHECKING:
+    from cellseg_device.pipeline.in_use import Loading
     from cellseg_device.pipeline.models import GateChoice, Models
+    from cellseg_device.results.export import Originals
     from cellseg_device.watching.wake import StopSignal
 
 RESULTS_NAME = "cellseg-results"
@@ -79,7 +81,12 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "NAME.tflite, else the CPU; edgetpu: an Edge TPU or nothing.",
     )(command)
     command = gate_option(command)
-    return click.option("--model", type=PATH, help="A .tflite model with a card.  [default: the bundled one]")(command)
+    return click.option(
+        "--model",
+        type=PATH,
+        help="A .tflite model with a card.  [default: the model in use of the results, models/in-use.tflite, if there "
+        "is one; else the bundled one]",
+    )(command)
 
 
 # Files that can be made beside the label image and the table of cells
@@ -156,6 +163,44 @@ def load(
     from cellseg_device.pipeline import models
 
     return models.load(path, gate, threads or default_threads(), accelerator, warn)
+
+
+def loading_for(
+    out: Path,
+    path: Path | None,
+    gate: GateChoice,
+    *,
+    threads: int | None,
+    accelerator: str,
+    warn: Callable[[str], None],
+) -> Loading:
+    """Return what loads the models of a results folder: where none is named, with the one that is in use there."""
+    return_large_blocks()
+    from cellseg_device.pipeline.in_use import Loading
+
+    return Loading(out, path, gate, threads or default_threads(), accelerator, warn)
+
+
+def opened_originals(out: Path, folder: Path | None) -> Originals:
+    """Return the images that results are of, decoded in another process, which ends with the command.
+
+    Parameters
+    ----------
+    out : Path
+        The output folder.
+    folder : Path or None
+        Where they are; None for the folder that the output folder is in, or itself.
+    """
+    from cellseg_device.image.sandbox import Decoder
+    from cellseg_device.results.export import Originals
+    from cellseg_device.watching import scan
+
+    if folder is not None:
+        scan.check_folder(folder)
+    # Besides the watched folder, images are named by their path within the folder that the results lie in
+    folders = (out.absolute().parent, out) if folder is None else (folder, out.absolute().parent)
+    decoder = click.get_current_context().with_resource(Decoder())
+    return Originals.under(folders, out, decoder.decode)
 
 
 def default_threads() -> int:

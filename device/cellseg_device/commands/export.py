@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from contextlib import closing
@@ -11,12 +12,14 @@ from typing import TYPE_CHECKING
 import click
 
 from cellseg_device.command_line import Command
-from cellseg_device.commands.common import EXTRAS, PATH, results_argument
+from cellseg_device.commands.common import EXTRAS, PATH, opened_originals, results_argument
 from cellseg_device.errors import EXIT_IMAGES_FAILED, EXIT_OK, InputError, OutputError
 from cellseg_device.stderr import say, say_error
 
 if TYPE_CHECKING:
-    from cellseg_device.results.export import Originals
+    from cellseg_device.results.corrections import Correction
+    from cellseg_device.results.entry import Entry
+    from cellseg_device.results.export import Exported
 
 
 def _names(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
@@ -61,8 +64,9 @@ def export(
 
     Nothing is counted again: the files are the same as those that 'run' or 'watch' writes with the flag of that name,
     but that pictures lack the cells that were left out of the count, which are stored nowhere.
-    Files that exist are kept. You can do this beside a running watch. Only pictures (overlay, numbers) need the images
-    themselves.
+    Files that exist are kept. Of images that a person has checked, the corrected labels' files are made, too, in
+    RESULTS/corrections, and brought up to date; there are no pictures of these. You can do this beside a running
+    watch. Only pictures (overlay, numbers) need the images themselves.
 
     \b
     Examples:
@@ -70,24 +74,25 @@ def export(
       cellseg-device export /results --format coco field-07.png
       cellseg-device export /results --format overlay --originals /captures
     """
+    from cellseg_device.results import corrections, image_files, ledger
     from cellseg_device.results import export as exporting
-    from cellseg_device.results import image_files, ledger
 
     if not (out / ledger.FILE_NAME).is_file() or ledger.is_new(out / ledger.FILE_NAME):
         raise InputError(f"{out} holds no results of cellseg-device: name the folder that 'run' or 'watch' wrote into")
-    drawn = _originals(out, originals) if image_files.PICTURES.keys() & set(names) else None
+    drawn = opened_originals(out, originals) if image_files.PICTURES.keys() & set(names) else None
     made = kept = failed = 0
     try:
         with closing(ledger.Ledger(out / ledger.FILE_NAME)) as book:
             todo = list(exporting.chosen(book, images))
+            corrected = corrections.read(out)
             shows_bar = sys.stderr is not None and sys.stderr.isatty()
             with click.progressbar(todo, file=sys.stderr, hidden=not shows_bar) as bar:
                 for item in bar:
-                    done = (
-                        item
-                        if isinstance(item, exporting.Exported)
-                        else exporting.export(out, book, item, names, force=force, originals=drawn)
-                    )
+                    if isinstance(item, exporting.Exported):
+                        done = item
+                    else:
+                        done = exporting.export(out, book, item, names, force=force, originals=drawn)
+                        done = _with_corrected(out, item, corrected.get(item.image), names, done)
                     made, kept, failed = made + len(done.made), kept + len(done.kept), failed + bool(done.reason)
                     if as_json:
                         click.echo(json.dumps(vars(done), ensure_ascii=False))
@@ -106,14 +111,18 @@ def export(
     raise SystemExit(EXIT_IMAGES_FAILED if failed else EXIT_OK)
 
 
-def _originals(out: Path, folder: Path | None) -> Originals:
-    from cellseg_device.image.sandbox import Decoder
-    from cellseg_device.results.export import Originals
-    from cellseg_device.watching import scan
+def _with_corrected(
+    out: Path, entry: Entry, correction: Correction | None, names: tuple[str, ...], done: Exported
+) -> Exported:
+    """Return what was made of an image, with what is made now of its corrected labels, if there are any that count."""
+    from cellseg_device.results import corrected_export, corrections
+    from cellseg_device.results.formats import FORMATS
 
-    if folder is not None:
-        scan.check_folder(folder)
-    # Besides the watched folder, images are named by their path within the folder that the results lie in
-    folders = (out.absolute().parent, out) if folder is None else (folder, out.absolute().parent)
-    decoder = click.get_current_context().with_resource(Decoder())
-    return Originals.under(folders, out, decoder.decode)
+    wanted = tuple(name for name in names if name in FORMATS)
+    if correction is None or not wanted or corrections.counts_of(entry, correction) is None:
+        return done
+    more = corrected_export.export(out, entry, correction, wanted)
+    reasons = [reason for reason in (done.reason, more.reason) if reason is not None]
+    return dataclasses.replace(
+        done, made=done.made + more.made, kept=done.kept + more.kept, reason="; ".join(reasons) or None
+    )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 import shlex
 import sys
 from collections.abc import Collection, Iterable, Iterator
@@ -14,8 +12,10 @@ import click
 from click.core import ParameterSource
 
 from cellseg_device.command_line import Command
+from cellseg_device.commands import page_service
 from cellseg_device.commands.common import PATH, RESULTS_NAME
 from cellseg_device.commands.option_types import PathOrNone
+from cellseg_device.commands.service_parts import check_name, checked_user, program, runnable, write_secret
 from cellseg_device.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,14 +24,13 @@ if TYPE_CHECKING:
 
 _KEEP_FREE = ("--keep-free", "1GB")  # a full disk stops more than this service
 _UNITS = Path("/etc/systemd/system")
-_SYSTEM_USER = "cellseg"
 
 # Names as in /proc/devices
 _CAMERA_DEVICES = {"picamera2": ("video4linux", "media", "dma_heap"), "usb": ("video4linux",)}
 _TPU_DEVICES = {"pci": "apex", "usb": "usb_device"}
 
 
-@click.command("install-service", cls=Command, short_help="Keep a watch or a camera running, from boot on.")
+@click.command("install-service", cls=Command, short_help="Keep a watch, a camera or the page running, from boot on.")
 @click.option(
     "--watch", "folder", type=PATH, metavar="FOLDER", help="Count the images in FOLDER, and new ones as they arrive."
 )
@@ -41,8 +40,9 @@ _TPU_DEVICES = {"pci": "apex", "usb": "usb_device"}
     metavar="SOURCE",
     help="Count a camera's images: picamera2, usb:0, an address, or @FILE, a file with one of these in it.",
 )
+@click.option("--web", "shown", type=PATH, metavar="RESULTS", help="Show the results in the folder RESULTS as a page.")
 @click.option("--out", type=PATH, help=f"Folder for the results.  [default: FOLDER/{RESULTS_NAME}]")
-@click.option("--name", help="The unit is cellseg-NAME.service.  [default: watch or camera]")
+@click.option("--name", help="The unit is cellseg-NAME.service.  [default: watch, camera or web]")
 @click.option(
     "--user",
     help="The user that it runs as, who owns the results.  [default: the owner of --out, or cellseg if that is root]",
@@ -56,6 +56,7 @@ def install_service(
     *,
     folder: Path | None,
     source: str | None,
+    shown: Path | None,
     out: Path | None,
     name: str | None,
     user: str | None,
@@ -63,48 +64,56 @@ def install_service(
     unit_folder: Path,
     arguments: tuple[str, ...],
 ) -> None:
-    """Write a systemd unit that keeps a watch or a camera running, and print what to run next.
+    """Write a systemd unit that keeps a watch, a camera or the page running, and print what to run next.
 
     The service starts at boot, and again whenever it fails or hangs. It can write only to the folder for the results,
     has access only to the hardware, the network and the files in homes that it needs, and takes at most three quarters
-    of the memory. Flags for the watch or the camera itself go after --; --keep-free is 1GB unless it is given there.
+    of the memory. Flags for the command itself go after --; --keep-free is 1GB unless it is given there.
 
-    The address of a camera may hold a password, so it is kept in a file beside the unit that root alone may read.
+    The address of a camera may hold a password, so it is kept in a file beside the unit that root alone may read. So is
+    the token of the page, which can write corrections and models alone, and is there for the whole network unless
+    --listen says otherwise. It is http: docs/page.md says how to put TLS in front.
 
     \b
     Examples:
       sudo cellseg-device install-service --watch /captures --out /results
       sudo cellseg-device install-service --watch /captures --out /results -- --overlay --threads 3
       cellseg-device install-service --camera picamera2 --out /results --print -- --every 30s
+      sudo cellseg-device install-service --web /results
+      sudo cellseg-device install-service --web /results -- --listen 127.0.0.1 --name cells.example.org
     """
     from cellseg_device.service.unit import unit_text
     from cellseg_device.stderr import say, say_warning
     from cellseg_device.system import files
 
-    if (folder is None) == (source is None):
-        raise click.UsageError("give either --watch FOLDER or --camera SOURCE")
-    service = _plan(
-        context,
-        folder=folder,
-        source=source,
-        out=out,
-        name=name,
-        user=user,
-        unit_folder=unit_folder,
-        arguments=arguments,
-    )
+    if sum(given is not None for given in (folder, source, shown)) != 1:
+        raise click.UsageError("give either --watch FOLDER, --camera SOURCE or --web RESULTS")
+    if shown is not None:
+        if out is not None:
+            raise click.UsageError("--web RESULTS names the results: leave out --out")
+        service = page_service.plan(context, shown, name=name, user=user, unit_folder=unit_folder, arguments=arguments)
+    else:
+        service = _plan(
+            context,
+            folder=folder,
+            source=source,
+            out=out,
+            name=name,
+            user=user,
+            unit_folder=unit_folder,
+            arguments=arguments,
+        )
     text = unit_text(service)
     path = unit_folder / service.unit
-    secret = service.secret if source is not None and not source.startswith("@") else None  # to be written
+    secret = service.secret if source is None or not source.startswith("@") else None  # to be written
+    token = None
     if as_text:
         click.echo(text, nl=False)
         say(f"Save it as {path}, then run:")
     else:
         _check_former(path)
         try:
-            if secret is not None:
-                _write_secret(secret, f"{source}\n")
-                click.echo(f"wrote {secret}: the camera's address, which root alone may read")
+            token = _write_secrets(service, source, secret)
             files.write(path, text.encode())
             path.chmod(0o644)  # whatever the caller's umask
         except PermissionError:
@@ -113,9 +122,14 @@ def install_service(
             ) from None
         except OSError as error:
             raise InputError(f"{path} cannot be written ({error.strerror}): choose another --unit-folder") from None
-        click.echo(f"wrote {path}: runs as {service.user}, writes to {service.out} only. Now run:")
+        places = " and ".join(str(place) for place in service.writable)
+        click.echo(f"wrote {path}: runs as {service.user}, writes to {places} only. Now run:")
     for step in _steps(service, secret if as_text else None):
         click.echo(f"  {step}", err=as_text)
+    if token is not None:
+        click.echo("Then open in a browser:")
+        for url in page_service.addresses(service, token):
+            click.echo(f"  {url}")
     for line in _obstacles(service):
         say_warning(line)
 
@@ -154,13 +168,8 @@ def _plan(
     if "keep_free" not in given:
         words += _KEEP_FREE
     name = name or words[0]
-    if not re.fullmatch(r"[\w.-]{1,200}", name, re.ASCII):
-        raise InputError(f"{name!r} cannot be the name of a service: use letters, digits, '-', '_' and '.'")
-    if user == "root":
-        raise InputError("a service does not need root's rights: name another --user, or leave it out")
-    if user is not None and rights.user_named(user).uid is None:
-        raise InputError(f"there is no user {user}: make it with 'sudo useradd --system {user}', or leave --user out")
-    owner = rights.owner(out)
+    check_name(name)
+    user = checked_user(user, out)
     kind = parse.resolved(source) if source is not None else None
     needs_network = kind is not None and "://" in kind
     secret = _secret(source, (unit_folder / f"cellseg-{name}.source").absolute()) if source is not None else None
@@ -174,11 +183,11 @@ def _plan(
         # Without the source, whose address may hold a password
         description=f"cellseg: count the cells in {folder or 'the images of a camera'}",
         command=(sys.executable, "-m", "cellseg_device", *words),
-        user=user or (owner if owner not in (None, "root") else _SYSTEM_USER),
+        user=user,
         out=out,
         mount=None if mount == Path("/") else mount,
-        reads=(*_program(), *_seen((path for path in named if path != out), (settings["model"], settings["gate"]))),
-        runs=_runnable(),
+        reads=(*program(), *_seen((path for path in named if path != out), (settings["model"], settings["gate"]))),
+        runs=runnable(),
         secret=secret,
         devices=devices,
         groups=rights.groups_that_exist(*groups),
@@ -248,25 +257,6 @@ def _parsed(context: click.Context, words: list[str]) -> tuple[dict[str, Any], l
     return settings, named, given
 
 
-def _program() -> list[Path]:
-    """Return the paths that this program needs to run: interpreter, environment, package."""
-    import cellseg_device
-
-    package = Path(cellseg_device.__file__).resolve().parent
-    return [Path(sys.executable).resolve(), Path(sys.prefix), Path(sys.base_prefix), package]
-
-
-def _runnable() -> tuple[Path, ...]:
-    """Return the interpreter, and the folders with the libraries of its packages."""
-    import site
-
-    from cellseg_device.system import rights
-
-    folders = [Path(prefix) / name for prefix in (sys.prefix, sys.base_prefix) for name in ("lib", "lib64")]
-    folders += [Path(site.getusersitepackages())] if site.ENABLE_USER_SITE else []
-    return (Path(sys.executable).resolve(), *(folder for folder in folders if rights.is_there(folder)))
-
-
 def _seen(paths: Iterable[Path], models: Collection[object]) -> Iterator[Path]:
     """Yield the paths that exist, and where they lead to; in place of models and the gate their folders.
 
@@ -324,15 +314,17 @@ def _check_former(path: Path) -> None:
         raise InputError(f"{path} was not written by this command: choose another --name, or remove it")
 
 
-def _write_secret(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, from its first moment on."""
-    from cellseg_device.system import files
-
-    former = os.umask(0o077)
-    try:
-        files.write(path, text.encode())
-    finally:
-        os.umask(former)
+def _write_secrets(service: Service, source: str | None, secret: Path | None) -> str | None:
+    """Write what only root may read, if the service needs any, and return the page's token."""
+    if secret is None:
+        return None
+    if service.listens is not None:
+        token = page_service.kept_token(secret)
+        click.echo(f"{secret} has the page's token, which root alone may read")
+        return token
+    write_secret(secret, f"{source}\n")
+    click.echo(f"wrote {secret}: the camera's address, which root alone may read")
+    return None
 
 
 def _steps(service: Service, secret: Path | None) -> list[str]:
@@ -348,9 +340,13 @@ def _steps(service: Service, secret: Path | None) -> list[str]:
         steps.append(f"sudo install -d -o {service.user} {out}")
     elif rights.owner(service.out) != service.user:
         steps.append(f"sudo chown -R {service.user}: {out}")
+    missing = [shlex.quote(str(folder)) for folder in service.writes if not rights.is_there(folder)]
+    if missing:
+        steps.append(f"sudo install -d -o {service.user} {' '.join(missing)}")
     if secret is not None:
         path = shlex.quote(str(secret))
-        steps.append(f"sudo install -m 600 /dev/stdin {path}    # then type the camera's address, Enter, Ctrl-D")
+        what = "the camera's address" if service.listens is None else "a token of 16 letters or more"
+        steps.append(f"sudo install -m 600 /dev/stdin {path}    # then type {what}, Enter, Ctrl-D")
     return [
         *steps,
         "sudo systemctl daemon-reload",

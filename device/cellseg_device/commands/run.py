@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from cellseg_device.command_line import Command, section
 from cellseg_device.commands.common import (
     PATH,
     RESULTS_NAME,
-    load,
+    loading_for,
     model_options,
     quiet_option,
     redo_option,
@@ -94,12 +93,12 @@ def run(
     if not images.paths:
         report.finish_empty(*given)
         return
-    loading = partial(load, model, gate, threads, accelerator, report.warn)
+    loading = loading_for(out, model, gate, threads=threads, accelerator=accelerator, warn=report.warn)
     with (
         Decoder(is_stopping=lambda: stop.stopping) as decoder,
         worker_for(
             out,
-            loading,
+            loading.first,
             report.warn,
             decode=decoder.decode,
             counting=counting,

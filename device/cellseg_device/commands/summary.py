@@ -15,6 +15,7 @@ from cellseg_device.command_line import Command
 from cellseg_device.commands.common import PATH, results_argument
 from cellseg_device.errors import EXIT_IMAGES_FAILED, EXIT_OK, InputError
 from cellseg_device.stderr import say
+from cellseg_device.units import plural
 
 if TYPE_CHECKING:
     from cellseg_device.summary.pool import Diameters, Group
@@ -39,10 +40,18 @@ _MOST_SHOWN = 5
     is_flag=True,
     help="Also write summary.xlsx, a workbook of the groups and the images and, with --cells, of the cells.",
 )
+@click.option("--as-counted", is_flag=True, help="Use the machine's counts also where a person corrected them.")
 @click.option("--out", "to", type=PATH, help="Folder for the files.  [default: RESULTS]")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def summary(
-    *, out: Path, pattern: str | None, with_cells: bool, with_book: bool, to: Path | None, as_json: bool
+    *,
+    out: Path,
+    pattern: str | None,
+    with_cells: bool,
+    with_book: bool,
+    as_counted: bool,
+    to: Path | None,
+    as_json: bool,
 ) -> None:
     """Sum up the results in the folder RESULTS: a table, summary.csv, and two charts.
 
@@ -52,7 +61,8 @@ def summary(
 
     What is headed "in the counting frame", and cells/mm2 and cells/mL with it, is of the cells by the counting-frame
     rule; what is headed "all cells" is of all. The dispersion is about 1 if the images of a group differ by chance
-    alone. If something has to be left out, it is named, and the exit code is 1.
+    alone. Images that a person has checked have the corrected counts and cells. If something has to be left out, it is
+    named, and the exit code is 1.
 
     \b
     Examples:
@@ -61,7 +71,7 @@ def summary(
       cellseg-device summary /results --group '^([A-H][0-9]+)_' --out report
       cellseg-device summary /results --group '(?P<day>[0-9]{8})_(?P<dish>[^_]+)' --json
     """
-    from cellseg_device.summary import group_table, tables, workbook
+    from cellseg_device.summary import corrected, group_table, tables, workbook
     from cellseg_device.summary import pool as pooling
     from cellseg_device.summary.contents import Summed, contents
     from cellseg_device.summary.save import save
@@ -70,16 +80,17 @@ def summary(
         workbook.check_library()
     compiled = pooling.compile_pattern(pattern) if pattern is not None else None
     lost: list[str] = []
-    fields = tables.read_fields(out, lost.append)
+    checked = corrected.Checked({}) if as_counted else corrected.read(out)
+    fields = checked.applied(tables.read_fields(out, lost.append))
     diameters = _diameters(out, fields, lost.append)
     images = [field.image for field in fields]
     names = pooling.group_names(images, compiled) if compiled is not None else [pooling.TOTAL] * len(images)
     groups = _pooled(fields, names, diameters) if compiled is not None else []
     total = pooling.pool(pooling.TOTAL, fields, diameters)
     rows = [*groups, total] if len(groups) != 1 else groups
-    whole = Summed(out, fields, names, diameters, rows)
+    whole = Summed(out, fields, names, diameters, rows, checked)
     written = save(to or out, contents(whole, with_cells=with_cells, with_book=with_book, warn=lost.append))
-    for line in lost[:_MOST_SHOWN]:
+    for line in [*checked.notes, *lost[:_MOST_SHOWN]]:
         say(line)
     if len(lost) > _MOST_SHOWN:
         say(f"and {len(lost) - _MOST_SHOWN:,} more (--json names all)")
@@ -88,11 +99,17 @@ def summary(
             "groups": [dataclasses.asdict(group) for group in groups],
             "total": dataclasses.asdict(total),
             "left_out": lost,
+            "notes": checked.notes,
             "files": [str(path) for path in written],
         }
         click.echo(json.dumps(result, indent=2, ensure_ascii=False))
     else:
         click.echo(group_table.text(rows))
+        if total.checked:
+            click.echo(
+                f"\nchecked: {plural(total.checked, 'image')} counted as a person corrected them (--as-counted for the "
+                "machine's counts)"
+            )
         _warn_of_uneven(groups or [total])
         click.echo(f"\nwritten: {', '.join(str(path) for path in written)}")
     raise SystemExit(EXIT_IMAGES_FAILED if lost else EXIT_OK)

@@ -12,7 +12,7 @@ from cellseg_device.command_line import Command, section
 from cellseg_device.commands.common import (
     PATH,
     RESULTS_NAME,
-    load,
+    loading_for,
     model_options,
     quiet_option,
     redo_option,
@@ -113,13 +113,13 @@ def watch(
     check_folder(folder)
     out = out or folder / RESULTS_NAME
     report = Report(as_json=as_json, strict=strict, quiet=quiet)
-    loading = partial(load, model, gate, threads, accelerator, report.warn)
+    loading = loading_for(out, model, gate, threads=threads, accelerator=accelerator, warn=report.warn)
     work = partial(watching.once, redo=redo) if once else watching.watch
     with (
         Decoder(is_stopping=lambda: stop.stopping) as decoder,
         worker_for(
             out,
-            loading,
+            loading.first,
             report.warn,
             decode=decoder.decode,
             counting=counting,
@@ -128,7 +128,8 @@ def watch(
             watched=folder,
             keep_free_bytes=keep_free,
             retain_s=retain,
-            renews=not once,
+            reload=None if once else loading.again,
+            awaited=loading.awaited,
         ) as worker,
     ):
         timing = watching.Timing(settle, poll)

@@ -26,6 +26,7 @@ GateChoice = Path | Literal["none"] | None  # none by the user's word; None for 
 
 NO_GATE: Literal["none"] = "none"
 _BUNDLED_GATE = "kind"
+_DEFAULT = "nuclei"
 
 
 class LaterModel:
@@ -168,7 +169,15 @@ class Models:
         return self.others.get(found.model or "") if found.is_segmented else None
 
 
-def load(model: Path | None, gate: GateChoice, threads: int, accelerator: str, warn: Warn) -> Models:
+def load(
+    model: Path | None,
+    gate: GateChoice,
+    threads: int,
+    accelerator: str,
+    warn: Warn,
+    *,
+    in_use: Path | None = None,
+) -> Models:
     """Return what images are counted with, loaded for the chosen processor; the gate runs on the CPU.
 
     Parameters
@@ -179,24 +188,64 @@ def load(model: Path | None, gate: GateChoice, threads: int, accelerator: str, w
         A classifier. The models that it names lie beside it, or are bundled.
     threads, accelerator, warn
         As for `accelerator.load`.
+    in_use : Path or None
+        A model that replaces the one of its kind, unless `model` is given: that which the gate has a name for, else the
+        default one; without a gate it counts all images.
 
     Raises
     ------
     InputError
         If there is no such accelerator.
     ModelError
-        If a file that is needed is missing or refused.
+        If a file that is needed is missing or refused, or the model in use does not answer as it should.
     AcceleratorError
         If an Edge TPU is needed and cannot be used.
     """
     path = gate_path(model, gate)
     opened = None if path is None else _opened(path, threads, warn)
-    default = accelerators.load(model or bundled_path(), threads, accelerator, warn)
     named = {} if opened is None or model is not None else named_models(opened.card, opened.path)
     others = {
-        name: LaterModel(found, threads, accelerator, warn) for name, found in named.items() if found != default.path
+        name: LaterModel(found, threads, accelerator, warn) for name, found in named.items() if found != bundled_path()
     }
-    return Models(default, opened, others)
+    if model is None and in_use is not None:
+        mine = proven(in_use, threads, accelerator, warn)
+        kind = next((name for name in (kind_of(mine.card), _DEFAULT) if name in others), None)
+        if kind is None:
+            return Models(mine.loaded, opened, others)
+        others[kind] = mine
+    return Models(accelerators.load(model or bundled_path(), threads, accelerator, warn), opened, others)
+
+
+def kind_of(card: Card) -> str:
+    """Return the name of the released model that a model was made from, by `tune` or `adapt`; else its own."""
+    for how in ("adapted", "tuning"):
+        made = card.provenance.get(how)
+        start = made.get("start") if isinstance(made, dict) else None
+        if isinstance(start, dict):
+            return str(start.get("kind") or start.get("name") or card.name)
+    return card.name
+
+
+def proven(path: Path, threads: int, accelerator: str, warn: Warn) -> LaterModel:
+    """Return a model, loaded, that answers as its card says; if none does on this computer, that is no fault of it.
+
+    Parameters as of `load`.
+
+    Raises
+    ------
+    ModelError
+        If it is refused, or does not answer so.
+    """
+    lines: list[str] = []
+    mine = LaterModel(path, threads, accelerator, lines.append)
+    if mine.loaded.accelerator == "cpu" and lines:
+        others: list[str] = []
+        accelerators.load(bundled_path(), threads, "cpu", others.append)
+        if not others:
+            raise ModelError(f"{path} does not answer as its card says (the self-test): copy it again, or make it anew")
+    for line in lines:
+        warn(line)
+    return mine
 
 
 def gate_path(model: Path | None, gate: GateChoice) -> Path | None:

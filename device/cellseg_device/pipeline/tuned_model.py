@@ -9,6 +9,7 @@ from cellseg_device.model import card as cards
 from cellseg_device.model.card import KnownAnswer
 from cellseg_device.model.interpreter import Model
 from cellseg_device.pipeline import selftest
+from cellseg_device.pipeline.models import kind_of
 from cellseg_device.pipeline.tuning import Tuning
 
 
@@ -53,6 +54,7 @@ def _provenance(model: Model, tuning: Tuning, corrections: str) -> dict[str, obj
         "after": dataclasses.asdict(tuning.after),
         "start": {
             "name": model.card.name,
+            "kind": kind_of(model.card),
             "sha256": model.sha256,
             "separation": model.card.to_dict()["separation"],
             "metrics": model.card.metrics,

@@ -25,7 +25,7 @@ _HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
 _TEMPORARY = (Path("/tmp"), Path("/var/tmp"))
 # Of the system; with - where they may be missing. The last holds helpers that libcamera starts.
 _LIBRARIES = "/usr/lib -/lib -/lib32 -/lib64 -/usr/lib32 -/usr/lib64 -/usr/local/lib -/usr/libexec/libcamera"
-_SECRET = "source"  # the credential's name
+_SOURCE, _TOKEN = "source", "token"  # names of credentials
 _IMPOSSIBLE = re.compile("[\0-\x1f\x7f\ud800-\udfff]")  # the last range stands for bytes that are not UTF-8
 _PLAIN = re.compile(r"[\w@:,./=+-]+", re.ASCII)
 
@@ -54,12 +54,17 @@ class Service:
     runs : tuple of Path
         Programs that it may start, and folders of libraries that it may load, beside the system's own; absolute.
     secret : Path or None
-        A file that root alone may read: the command gets ``--source @FILE`` with a copy for its user alone.
+        A file that root alone may read: the command gets ``--source @FILE`` with a copy for its user alone; one that
+        listens gets ``--token-file FILE``.
     devices : tuple of str
         As in ``DeviceAllow=``; if empty, it sees no hardware at all.
     groups : tuple of str
         Groups that own the devices.
     needs_network : bool
+    writes : tuple of Path
+        The folders in `out` to which alone it may write, which must be there; if empty, it may to all of `out`.
+    listens : int or None
+        The port on which it listens, the only one; None if it must not listen.
     """
 
     name: str
@@ -74,6 +79,13 @@ class Service:
     devices: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     needs_network: bool = False
+    writes: tuple[Path, ...] = ()
+    listens: int | None = None
+
+    @property
+    def writable(self) -> tuple[Path, ...]:
+        """The folders to which it may write."""
+        return self.writes or (self.out,)
 
     @property
     def unit(self) -> str:
@@ -92,8 +104,10 @@ def unit_text(service: Service) -> str:
     network = "Wants=network-online.target\nAfter=network-online.target\n" if service.needs_network else ""
     disk = f"ExecStartPre=+mountpoint -q {quoted_argument(str(service.mount))}\n" if service.mount else ""
     groups = f"SupplementaryGroups={' '.join(service.groups)}\n" if service.groups else ""
-    secret = f"LoadCredential={_SECRET}:{_unquoted(service.secret)}\n" if service.secret else ""
-    source = f" --source @%d/{_SECRET}" if service.secret else ""  # %d: the folder of its credentials
+    kept, option = (_SOURCE, "--source @") if service.listens is None else (_TOKEN, "--token-file ")
+    secret = f"LoadCredential={kept}:{_unquoted(service.secret)}\n" if service.secret else ""
+    source = f" {option}%d/{kept}" if service.secret else ""  # %d: the folder of its credentials
+    deaf = "SystemCallFilter=~listen accept accept4\n" if service.listens is None else ""
     return f"""{HEADER.format(unit=service.unit)}
 [Unit]
 Description={_described(service.description)}
@@ -142,8 +156,7 @@ SystemCallFilter=@system-service
 # Not in that group before systemd 253; with them the decoder gives up its own rights
 SystemCallFilter=landlock_create_ruleset landlock_add_rule landlock_restrict_self
 SystemCallFilter=~@privileged
-SystemCallFilter=~listen accept accept4
-SystemCallErrorNumber=EPERM
+{deaf}SystemCallErrorNumber=EPERM
 
 [Install]
 WantedBy=multi-user.target
@@ -182,18 +195,20 @@ def is_hidden(path: Path) -> bool:
 
 def _places(service: Service) -> str:
     """Return the lines on what it sees of the folders that it finds empty, and on what it may write."""
-    out = service.out
-    seen = [path for path in _outermost((*service.reads, *service.runs)) if not path.is_relative_to(out)]
-    homes, temporary = (() if {*seen, out} & {*folders} else folders for folders in (_HOMES, _TEMPORARY))
-    bound = [path for path in (*seen, out) if _is_in(path, (*homes, *temporary))]
+    writable = service.writable
+    reads = (*service.reads, *service.runs, service.out)
+    seen = [path for path in _outermost(reads) if not any(path.is_relative_to(folder) for folder in writable)]
+    named = {*seen, *writable}
+    homes, temporary = (() if named & {*folders} else folders for folders in (_HOMES, _TEMPORARY))
+    bound = [path for path in (*seen, *writable) if _is_in(path, (*homes, *temporary))]
     home = "read-only" if not homes else "tmpfs" if any(_is_in(path, homes) for path in bound) else "yes"
     # Mounts of their own, to which what is said of / does not apply
-    unrun = [_quoted_path(path) for path in dict.fromkeys((*bound, out)) if path not in service.runs]
+    unrun = [_quoted_path(path) for path in dict.fromkeys((*bound, *writable)) if path not in service.runs]
     lines = [
         f"ProtectHome={home}",
         f"PrivateTmp={'yes' if temporary else 'no'}",
-        *(f"BindReadOnlyPaths={_quoted_path(path)}" for path in bound if path != out),
-        f"{'BindPaths' if out in bound else 'ReadWritePaths'}={_quoted_path(out)}",
+        *(f"BindReadOnlyPaths={_quoted_path(path)}" for path in bound if path not in writable),
+        *(f"{'BindPaths' if path in bound else 'ReadWritePaths'}={_quoted_path(path)}" for path in writable),
         f"NoExecPaths=/ -/dev/shm -/tmp -/var/tmp {' '.join(unrun)}",
         f"ExecPaths={' '.join([_LIBRARIES, *map(_quoted_path, _outermost(service.runs))])}",
     ]
@@ -238,4 +253,5 @@ def _network(service: Service) -> str:
     families += ["AF_NETLINK"] if service.devices else []  # for events of devices that are plugged in and out
     families += ["AF_INET", "AF_INET6"] if service.needs_network else []
     private = "" if service.needs_network else "PrivateNetwork=yes\nIPAddressDeny=any\n"
-    return f"{private}SocketBindDeny=any\nRestrictAddressFamilies={' '.join(families)}\n"
+    allowed = "" if service.listens is None else f"SocketBindAllow=tcp:{service.listens}\n"
+    return f"{private}{allowed}SocketBindDeny=any\nRestrictAddressFamilies={' '.join(families)}\n"

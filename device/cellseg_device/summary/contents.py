@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from cellseg_device.results import image_files
 from cellseg_device.summary import figures, group_table, tables, workbook
 from cellseg_device.summary.cells import CellTable, cell_table
+from cellseg_device.summary.corrected import COLUMNS, Checked
 from cellseg_device.summary.pool import TOTAL, Diameters, Group
 from cellseg_device.summary.tables import Field
 from cellseg_device.summary.workbook import Sheet
@@ -32,6 +33,8 @@ class Summed:
         In pixels, of the cells of each; empty where they could not be read.
     groups : sequence of Group
         The rows of the table.
+    checked : Checked
+        The corrections that the fields have.
     """
 
     out: Path
@@ -39,6 +42,7 @@ class Summed:
     names: Sequence[str]
     diameters: Sequence[Diameters]
     groups: Sequence[Group]
+    checked: Checked = field(default_factory=lambda: Checked({}))
 
 
 def contents(
@@ -95,10 +99,21 @@ def _said_before(_line: str) -> None:
 
 def _images(summed: Summed) -> Sheet:
     """Return the sheet of the images: their rows in ``counts.csv``, with the group of each."""
-    group_of = {field.image: name for field, name in zip(summed.fields, summed.names, strict=True)}
-    columns, rows = tables.read_image_rows(summed.out, group_of)
+    group_of = {one.image: name for one, name in zip(summed.fields, summed.names, strict=True)}
+    columns, rows = with_corrected(*tables.read_image_rows(summed.out, group_of), summed.checked)
     if set(summed.names) <= {TOTAL}:
         return Sheet("images", columns, rows)
     at = columns.index("image") + 1
     named = [[*row[:at], group_table.shown(group_of[str(row[at - 1])]), *row[at:]] for row in rows]
     return Sheet("images", [*columns[:at], "group", *columns[at:]], named)
+
+
+def with_corrected(
+    columns: list[str], rows: list[list[object]], checked: Checked
+) -> tuple[list[str], list[list[object]]]:
+    """Return columns and rows of ``counts.csv`` with the corrected counts beside the machine's, if there are any."""
+    if not checked.by_image:
+        return columns, rows
+    image, at = columns.index("image"), columns.index("count_in_frame") + 1
+    added = [[*row[:at], *checked.values(str(row[image])), *row[at:]] for row in rows]
+    return [*columns[:at], *COLUMNS, *columns[at:]], added

@@ -44,6 +44,8 @@ def counts_per_image(fields: Sequence[Field], names: Sequence[str]) -> bytes:
         notes.append("points: all cells, bars below: in the counting frame")
     if flagged := sum(field.is_flagged for field in fields):
         notes.append(f"hollow: {flagged:,} flagged as doubtful")
+    if checked := sum(field.is_checked for field in fields):
+        notes.append(f"{checked:,} as corrected by a person")
     if (counts > top).any():
         notes.append(f"arrows: {int((counts > top).sum()):,} above the axis, up to {int(counts.max()):,}")
     styles, line = _styles(names), timeline(fields)

@@ -43,6 +43,7 @@ def text(groups: Sequence[Group]) -> str:
         _Column("", "group", [shown(group.group) for group in groups]),
         _Column("", "images", [f"{group.images:,}" for group in groups]),
         _Column("", "flagged", [f"{group.flagged:,}" for group in groups]),
+        _Column("", "checked", [f"{group.checked:,}" if any(g.checked for g in groups) else "" for group in groups]),
         _Column(_ALL, "cells", [f"{group.cells:,}" for group in groups]),
         _Column(_ALL, "mean", [_number(group.mean_cells_per_image, ",.1f") for group in groups]),
         _Column(_ALL, "median px", [_number(group.median_diameter_px, ".1f") for group in groups]),

@@ -56,6 +56,8 @@ class Group:
         Cells by area, of all fields together.
     concentration_per_ml, concentration_low_per_ml, concentration_high_per_ml : float or None
         Of all fields together, and its 95 % interval by chance alone.
+    checked : int
+        Images whose counts are as a person corrected them.
     """
 
     group: str
@@ -74,6 +76,7 @@ class Group:
     concentration_per_ml: float | None
     concentration_low_per_ml: float | None
     concentration_high_per_ml: float | None
+    checked: int = 0
 
 
 def pool(name: str, fields: Sequence[Field], diameters: Sequence[Diameters]) -> Group:
@@ -116,6 +119,7 @@ def pool(name: str, fields: Sequence[Field], diameters: Sequence[Diameters]) -> 
         concentration_per_ml=per_ml,
         concentration_low_per_ml=low,
         concentration_high_per_ml=high,
+        checked=sum(field.is_checked for field in fields),
     )
 
 

@@ -63,7 +63,9 @@ class Field:
     captured_from : str
         What says when it was taken; `tables.FILE` where that is the time of its file.
     cells : str
-        Name of its table of cells.
+        Path of its table of cells in the output folder.
+    is_checked : bool
+        Whether the counts, and that table, are as a person corrected them.
     """
 
     image: str
@@ -76,6 +78,7 @@ class Field:
     captured_at: datetime | None
     captured_from: str
     cells: str
+    is_checked: bool = False
 
     @property
     def area_um2(self) -> float | None:

@@ -28,7 +28,8 @@ def worker_for(
     watched: Path | None = None,
     keep_free_bytes: int = 0,
     retain_s: float | None = None,
-    renews: bool = False,
+    reload: Callable[[], Models] | None = None,
+    awaited: Path | None = None,
 ) -> Iterator[Worker]:
     """Give a worker for an output folder; at the end close all that it took.
 
@@ -37,7 +38,7 @@ def worker_for(
     out : Path
         The output folder. It is opened by the first image, or by `watch.open_output`.
     load : callable
-        Loads the models, now and each time that a file of theirs is replaced.
+        Loads the models.
     warn : callable
         Receives a line for the user.
     decode : callable
@@ -55,8 +56,10 @@ def worker_for(
         With less room than this on the disk of `out` no work is taken.
     retain_s : float or None
         How long overlays and captures are kept; None for ever.
-    renews : bool
-        Whether a model is taken up when its file is replaced.
+    reload : callable or None
+        Loads them again when a file of theirs was replaced; None to go on with what was loaded.
+    awaited : Path or None
+        As for `Renewal`.
     """
     counting = counting or Counting()
     with ExitStack() as stack:
@@ -70,7 +73,7 @@ def worker_for(
             extras=extras,
             asked=asked,
             decode=decode,
-            renewal=Renewal(models, load, warn) if renews else None,
+            renewal=None if reload is None else Renewal(models, reload, warn, awaited=awaited),
             retention=None if retain_s is None else Retention(output, retain_s),
         )
         stack.callback(worker.close)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
@@ -40,6 +41,7 @@ from cellseg_device.web.pictures import (
     PictureError,
     Pictures,
 )
+from cellseg_device.web.teach import Teaching
 from cellseg_device.web.thumbnails import Thumbnails
 
 _STATIC = Path(__file__).parent / "static"
@@ -66,7 +68,8 @@ class Page:
         self._gallery = Gallery(out)
         self._pictures, self._thumbnails = Pictures(out, originals), Thumbnails(out)
         self._downloads, self._corrector = Downloads(out), Corrector(out, originals)
-        self._checkup = checkup.Checkup(out)
+        self._checkup, self._teaching = checkup.Checkup(out), Teaching(out, originals)
+        self._originals = originals
         self.events = Events(self._gallery.version)
         self.app = Starlette(
             routes=[
@@ -86,6 +89,8 @@ class Page:
                 Route("/download/cells.csv", self._cells_table),
                 Route("/download/images.xlsx", self._book),
                 Route("/download/results.zip", self._archive, methods=["POST"]),
+                Route("/download/corrections.zip", self._corrections),
+                *self._teaching.routes,
             ],
             exception_handlers={
                 CellsegError: _explained,
@@ -102,6 +107,7 @@ class Page:
         yield
         await self._pictures.close()
         await self._corrector.close()
+        await self._teaching.close()
 
     async def _static(self, request: Request) -> Response:
         """Answer with one of the page's own files."""
@@ -197,6 +203,11 @@ class Page:
     async def _book(self, _request: Request) -> Response:
         kind = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
         return await self._download("book", kind, "images.xlsx")
+
+    async def _corrections(self, _request: Request) -> Response:
+        """Answer with what was checked, for a model to learn from."""
+        given = b"" if self._originals is None else os.fsencode(self._originals.absolute())
+        return await self._download("corrections", "application/zip", "corrections.zip", given)
 
     async def _archive(self, request: Request) -> Response:
         """Answer with the results of the images that a form names, or else of all in the list that it describes."""

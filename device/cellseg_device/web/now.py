@@ -25,12 +25,13 @@ def now(out: Path, listed: Listed) -> dict[str, Any]:
         "is_counting": is_held(out),
         "begun": list(listed.begun),
         "done": len(done),
-        "cells": sum(row.count or 0 for row in done),
+        "cells": sum(row.best_count or 0 for row in done),
+        "checked": sum(row.corrected is not None for row in done),
         "flagged": sum(bool(row.flags) for row in done),
         "failed": len(failed),
         "newest": shown(done[-1]) if done else None,
         "failures": [shown(row) for row in reversed(failed[-_MOST_FAILED:])],
-        "counts": [[row.image, row.taken_at, row.count, row.flags] for row in done[-_MOST_IN_CHART:]],
+        "counts": [[row.image, row.taken_at, row.best_count, row.flags] for row in done[-_MOST_IN_CHART:]],
         "computer": [dataclasses.asdict(finding) for finding in _computer(out)],
     }
 

@@ -16,13 +16,18 @@ from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO
 
-from cellseg_device.errors import CellsegError
+from cellseg_device.correcting import teaching
+from cellseg_device.errors import CellsegError, InputError
+from cellseg_device.image.sandbox import Decoder
+from cellseg_device.results import correction_file
 from cellseg_device.results.entry import DONE
+from cellseg_device.results.export import Originals
 from cellseg_device.results.folder import result_names
 from cellseg_device.results.ledger import FILE_NAME, Ledger
 from cellseg_device.stderr import say_error
-from cellseg_device.summary import tables, workbook
+from cellseg_device.summary import corrected, tables, workbook
 from cellseg_device.summary.cells import CellTable, cell_table
+from cellseg_device.summary.contents import with_corrected
 from cellseg_device.summary.pool import TOTAL
 from cellseg_device.summary.workbook import Sheet
 from cellseg_device.system import files
@@ -42,7 +47,8 @@ def book(out: Path, to: BinaryIO) -> None:
     """Write a workbook of the images and, as far as a sheet holds them, their cells."""
     workbook.check_library()
     table = _cells(out)
-    columns, rows = tables.read_image_rows(out, {field.image for field in table.fields})
+    images = {field.image for field in table.fields}
+    columns, rows = with_corrected(*tables.read_image_rows(out, images), corrected.read(out))
     sheets = [Sheet("images", columns, rows)]
     if table.number <= workbook.MOST_ROWS:
         sheets.append(Sheet("cells", table.columns, table.rows(say_error)))
@@ -53,7 +59,7 @@ def book(out: Path, to: BinaryIO) -> None:
 
 
 def _cells(out: Path) -> CellTable:
-    fields = tables.read_fields(out, say_error)
+    fields = corrected.read(out).applied(tables.read_fields(out, say_error))
     return cell_table(out, fields, [TOTAL] * len(fields))
 
 
@@ -64,6 +70,33 @@ def results(out: Path, images: Sequence[str], to: BinaryIO) -> None:
             entry = ledger.get(image)
             for name in result_names(entry) if entry is not None and entry.status == DONE else ():
                 _add(archive, out / name)
+
+
+def corrections(out: Path, folder: Path | None, to: BinaryIO) -> None:
+    """Write what was checked, as a file of corrections; what cannot be had is said.
+
+    Parameters
+    ----------
+    out : Path
+        The output folder.
+    folder : Path or None
+        Where the images are; None for where `export` looks for them.
+    to : file
+    """
+    found = teaching.material(out)
+    folders = (out.absolute().parent, out) if folder is None else (folder, out.absolute().parent)
+    with Decoder() as decoder, tempfile.TemporaryDirectory() as temporary:
+        parts = teaching.Teaching(out, found, Originals.under(folders, out, decoder.decode))
+        path = Path(temporary) / correction_file.FILE_NAME
+        try:
+            correction_file.write(path, parts, card=found.card, model_sha256=found.model_sha256)
+        except InputError as error:
+            image, reason = next(iter(parts.left_out.items()), ("", ""))
+            raise InputError(f"{image} {reason}" if reason else error.message) from None
+        with open(path, "rb") as file:
+            shutil.copyfileobj(file, to, _BLOCK_BYTES)
+        for image, reason in parts.left_out.items():
+            say_error(f"{image} {reason}")
 
 
 def _add(archive: zipfile.ZipFile, path: Path) -> None:
@@ -85,6 +118,7 @@ def main(kind: str, out: Path) -> int:
         "cells": lambda to: cells(out, to),
         "book": lambda to: book(out, to),
         "results": lambda to: results(out, json.load(sys.stdin), to),
+        "corrections": lambda to: corrections(out, _path(sys.stdin.buffer.read()), to),
     }
     try:
         writers[kind](sys.stdout.buffer)
@@ -96,6 +130,10 @@ def main(kind: str, out: Path) -> int:
         say_error(f"cannot be read or written ({error.strerror}): check the disk")
         return 1
     return 0
+
+
+def _path(given: bytes) -> Path | None:
+    return Path(os.fsdecode(given)) if given else None
 
 
 if __name__ == "__main__":

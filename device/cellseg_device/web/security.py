@@ -17,7 +17,7 @@ import hmac
 import ipaddress
 import time
 from collections import OrderedDict, deque
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -30,7 +30,6 @@ MOST_BODY_BYTES = 1 << 20
 MOST_TRIES, TRIES_S = 10, 60.0
 _MOST_ADDRESSES = 1000
 _COOKIE_DAYS = 90
-_TOO_LARGE = f"More than {MOST_BODY_BYTES >> 20} MB is not taken."
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
@@ -61,10 +60,15 @@ class Guard:
         Names in `Host` that lead here, in small letters; the address that a request came to does always.
     token : str or None
         What to show once; None lets everybody in.
+    larger : mapping of str to int
+        By path, how many bytes may be sent there, where that is not `MOST_BODY_BYTES`.
     """
 
-    def __init__(self, app: ASGIApp, *, names: Collection[str], token: str | None) -> None:
+    def __init__(
+        self, app: ASGIApp, *, names: Collection[str], token: str | None, larger: Mapping[str, int] | None = None
+    ) -> None:
         self._app, self._names, self._token = app, frozenset(names), token
+        self._larger = dict(larger or {})
         self._tries = _Tries()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -85,7 +89,7 @@ class Guard:
         if refusal is not None:
             await refusal(scope, receive, send_with_headers)
             return
-        await self._app(scope, _Body(receive).receive, send_with_headers)
+        await self._app(scope, _Body(receive, self._most_bytes(scope)).receive, send_with_headers)
 
     def _refusal(self, scope: Scope) -> Response | None:
         """Return the answer to a request that is not passed on; None for one that is."""
@@ -96,9 +100,13 @@ class Guard:
         if scope["method"] not in ("GET", "HEAD") and not _is_same_origin(headers):
             return PlainTextResponse("This was asked for by another site's page.", 403)
         length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > MOST_BODY_BYTES:
-            return PlainTextResponse(_TOO_LARGE, 413)
+        most = self._most_bytes(scope)
+        if not length.isdecimal() or int(length) > most:
+            return PlainTextResponse(_too_large(most), 413)
         return None if self._token is None else self._unless_known(scope, headers, self._token)
+
+    def _most_bytes(self, scope: Scope) -> int:
+        return self._larger.get(scope["path"], MOST_BODY_BYTES)
 
     def _is_own(self, host: str, scope: Scope) -> bool:
         """Whether a name or an address in `Host` is this computer's."""
@@ -153,16 +161,20 @@ class _Tries:
 class _Body:
     """The body of a request, as far as it is not too long."""
 
-    def __init__(self, receive: Receive) -> None:
-        self._receive, self._bytes = receive, 0
+    def __init__(self, receive: Receive, most: int) -> None:
+        self._receive, self._bytes, self._most = receive, 0, most
 
     async def receive(self) -> Message:
         """Return the next part; raise HTTPException where that is too much."""
         message = await self._receive()
         self._bytes += len(message.get("body", b""))
-        if self._bytes > MOST_BODY_BYTES:
-            raise HTTPException(413, _TOO_LARGE)
+        if self._bytes > self._most:
+            raise HTTPException(413, _too_large(self._most))
         return message
+
+
+def _too_large(most: int) -> str:
+    return f"More than {most >> 20} MB is not taken."
 
 
 def _without_port(host: str) -> str:

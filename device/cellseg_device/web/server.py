@@ -12,10 +12,12 @@ from pathlib import Path
 
 import uvicorn
 
+from cellseg_device.system import notify
 from cellseg_device.web import address
 from cellseg_device.web.app import Page
 from cellseg_device.web.downloads import DownloadError
 from cellseg_device.web.security import Guard
+from cellseg_device.web.teach import MOST_MODEL_BYTES, UPLOAD_PATH
 
 _GRACE_S = 2  # for what is being answered, at the end
 _MOST_CONNECTIONS = 100
@@ -68,7 +70,7 @@ async def _served(
 ) -> None:
     server = _Server(
         uvicorn.Config(
-            Guard(page.app, names=names, token=token),
+            Guard(page.app, names=names, token=token, larger={UPLOAD_PATH: MOST_MODEL_BYTES}),
             http="h11",
             ws="none",
             lifespan="on",
@@ -92,7 +94,18 @@ async def _served(
     while not server.started and not serving.done():
         await asyncio.sleep(0.01)
     on_ready()
+    notify.ready()
+    living = asyncio.create_task(_say_alive())
     await serving
+    notify.stopping()
+    living.cancel()
+
+
+async def _say_alive() -> None:
+    """Report now and then that requests can be answered."""
+    while True:
+        notify.alive()
+        await asyncio.sleep(notify.interval_s())
 
 
 def _is_a_fault(record: logging.LogRecord) -> bool:

@@ -12,6 +12,7 @@ import cellseg_host
 from cellseg_device.model import card as cards
 from cellseg_device.model.interpreter import Model
 from cellseg_device.pipeline import selftest
+from cellseg_device.pipeline.models import kind_of
 from cellseg_device.results.correction_file import Corrections
 from cellseg_host.adapt import folds, judge, material, replay, verdict
 from cellseg_host.adapt.corrected import Checked
@@ -192,7 +193,11 @@ def _with_card(path: Path, found: Adapted) -> bytes:
     data = cards.read_model_file(path)
     card = cards.read_from(data)
     about = {
-        "start": {"name": request.start.card.name, "sha256": request.start.sha256},
+        "start": {
+            "name": request.start.card.name,
+            "kind": kind_of(request.start.card),
+            "sha256": request.start.sha256,
+        },
         "corrections": {
             "images": len(request.checked.items),
             "cells": sum(request.checked.cells),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from cellseg_device.cells.instances import MAX_CELLS
 from cellseg_device.errors import InputError
 from cellseg_device.image.opencv import reason
+from cellseg_device.stderr import quiet_stderr
 
 Labels = npt.NDArray[np.uint16]
 
@@ -32,8 +34,9 @@ def read_labels(path: Path) -> Labels:
         raise InputError(f"{path}: no such file: restore it, or import the data again")
     labels = _tiff(path) if path.suffix.lower() in (".tif", ".tiff") else _with_opencv(path)
     if labels.ndim != 2:
+        channels = min(labels.shape)  # which come first or last
         raise InputError(
-            f"{path}: labels have {labels.shape[-1]} channels: save them as one channel in which each cell has a number"
+            f"{path}: labels have {channels} channels: save them as one channel in which each cell has a number"
         )
     _check(path, labels)
     numbers = consecutive(labels)
@@ -83,7 +86,9 @@ def _tiff(path: Path) -> npt.NDArray[Any]:
 
 
 def _with_opencv(path: Path) -> npt.NDArray[Any]:
-    labels: npt.NDArray[Any] | None = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    labels: npt.NDArray[Any] | None = None
+    with contextlib.suppress(cv2.error), quiet_stderr():  # libpng prints there what is wrong
+        labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if labels is None:
         raise InputError(f"{path}: label image cannot be read: save it again, as PNG or uncompressed TIFF")
     return labels

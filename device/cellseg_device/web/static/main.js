@@ -5,6 +5,7 @@ import { showImage } from "./image.js";
 import { showImages } from "./images.js";
 import { showNow } from "./now.js";
 import { listen } from "./server.js";
+import { showTeach } from "./teach.js";
 
 /**
  * @typedef {object} Screen
@@ -13,7 +14,7 @@ import { listen } from "./server.js";
  */
 
 /** @type {Record<string, (root: HTMLElement, query: URLSearchParams) => Screen>} */
-const SCREENS = { now: showNow, images: showImages, image: showImage };
+const SCREENS = { now: showNow, images: showImages, image: showImage, teach: showTeach };
 
 const main = /** @type {HTMLElement} */ (document.getElementById("main"));
 const live = /** @type {HTMLElement} */ (document.getElementById("live"));

@@ -5,7 +5,7 @@ import { el, put } from "./dom.js";
 import { load } from "./load.js";
 import { address, asked } from "./server.js";
 import { Viewer } from "./viewer.js";
-import { sentence, time, whole } from "./words.js";
+import { plural, sentence, time, whole } from "./words.js";
 
 /** @typedef {import("./server.js").Row} Row */
 /** @typedef {{name: string, state: string, text: string, fix: string | null}} Finding */
@@ -109,10 +109,11 @@ export function showNow(root) {
 
 /** @param {Row} row */
 function counted(row) {
-    const cells = row.count ?? 0;
+    const cells = row.corrected ?? row.count ?? 0;
     return [
         el("p", { class: "count" }, el("strong", {}, whole(cells)), cells === 1 ? " cell" : " cells"),
-        row.in_frame !== cells && el("p", { class: "quiet" }, `${whole(row.in_frame ?? 0)} in the counting frame`),
+        row.corrected !== null && el("p", { class: "checked" }, `as corrected; ${whole(row.count ?? 0)} by the machine`),
+        row.corrected === null && row.in_frame !== cells && el("p", { class: "quiet" }, `${whole(row.in_frame ?? 0)} in the counting frame`),
     ];
 }
 
@@ -130,7 +131,7 @@ function tiles(now) {
     const failed = el("a", { href: "#/images?show=failed" }, `${whole(now.failed)} failed`);
     return [
         el("p", {}, el("strong", {}, whole(now.done)), now.done === 1 ? " image" : " images"),
-        el("p", {}, el("strong", {}, whole(now.cells)), " cells in all"),
+        el("p", {}, el("strong", {}, whole(now.cells)), " cells in all", now.checked > 0 && `, as corrected in ${plural(now.checked, "image")}`),
         el("p", { class: now.flagged ? "warn" : "" }, el("a", { href: "#/images?show=flagged" }, `${whole(now.flagged)} flagged`)),
         el("p", { class: now.failed ? "bad" : "" }, failed),
         el("p", { class: "quiet wide" }, `${counting}; results in ${now.folder}`),
