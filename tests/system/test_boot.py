@@ -177,6 +177,8 @@ def test_the_page_is_there_for_who_has_its_token_and_writes_corrections_and_mode
     assert page["uploaded"] == page["used"] == "nuclei-nano"
     assert ",nuclei-nano," in page["counted"]  # by the watch, which has taken it up
     assert "d.edits.jsonl" in page["corrections"], page["checked"]
+    (upload,) = page["uploads"]
+    assert (upload["image"], upload["name"]) == (page["counted by the page"]["image"], "x.png")
     assert (page["restarts"], page["result"]) == ("0", "success")
 
 

@@ -310,7 +310,7 @@ def results(device, tmp_path, write_image):
     return tmp_path / "captures" / "cellseg-results"
 
 
-def test_the_page_may_write_corrections_and_models_alone(install, results, tmp_path):
+def test_the_page_may_write_corrections_models_and_uploads_alone(install, results, tmp_path):
     done = install("--web", results, "--", "--name", "cells.example.org")
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "units" / "cellseg-web.service").read_text()
@@ -324,7 +324,7 @@ def test_the_page_may_write_corrections_and_models_alone(install, results, tmp_p
     writable = [
         line.partition("=")[2] for line in text.splitlines() if line.startswith(("BindPaths=", "ReadWritePaths="))
     ]
-    assert writable == [str(results / name) for name in ("corrections", "models", ".cellseg-thumbnails")]
+    assert writable == [str(results / name) for name in ("corrections", "models", "uploads", ".cellseg-thumbnails")]
     assert f"BindReadOnlyPaths={results.parent}\n" in text
     lines = [line.strip() for line in done.stdout.splitlines()]
     assert any(line.startswith("sudo install -d -o ") and line.endswith(" ".join(writable)) for line in lines)

@@ -71,8 +71,8 @@ def install_service(
     of the memory. Flags for the command itself go after --; --keep-free is 1GB unless it is given there.
 
     The address of a camera may hold a password, so it is kept in a file beside the unit that root alone may read. So is
-    the token of the page, which can write corrections and models alone, and is there for the whole network unless
-    --listen says otherwise. It is http: docs/page.md says how to put TLS in front.
+    the token of the page, which can write corrections, models and uploads alone, and is there for the whole network
+    unless --listen says otherwise. It is http: docs/page.md says how to put TLS in front.
 
     \b
     Examples:

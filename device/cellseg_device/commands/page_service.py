@@ -73,7 +73,7 @@ def plan(
         runs=runnable(),
         secret=(unit_folder / f"cellseg-{name}.token").absolute(),
         needs_network=True,
-        writes=tuple(out / folder for folder in (*OWN_FOLDERS[:2], thumbnails.FOLDER_NAME)),
+        writes=tuple(out / folder for folder in (*OWN_FOLDERS, thumbnails.FOLDER_NAME)),
         listens=listening.port,
     )
 

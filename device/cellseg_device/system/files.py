@@ -252,6 +252,11 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
 
 
+def is_temporary(name: str) -> bool:
+    """Whether a name is that of a file that is not whole."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
 def remove_leftovers(folder: Path) -> int:
     """Remove temporary files of processes that were killed.
 
@@ -264,7 +269,7 @@ def remove_leftovers(folder: Path) -> int:
         How many there were.
     """
     with os.scandir(folder) as entries:
-        leftovers = [e for e in entries if _TEMPORARY.fullmatch(e.name) and e.is_file(follow_symlinks=False)]
+        leftovers = [e for e in entries if is_temporary(e.name) and e.is_file(follow_symlinks=False)]
     for leftover in leftovers:
         Path(leftover.path).unlink(missing_ok=True)
     return len(leftovers)

@@ -234,6 +234,8 @@ def use_the_page() -> dict[str, object]:
         "uploaded": uploaded["model"]["name"],
         "used": json.loads(asked(f"/api/use?model={uploaded['model']['sha256']}", b""))["in_use"]["name"],
         "checked": asked("/api/correct?image=d.png", mark)[:200],
+        "counted by the page": json.loads(asked("/api/upload?name=x.png", (CAPTURES / "a.png").read_bytes())),
+        "uploads": json.loads(asked("/api/uploads"))["rows"],
         "corrections": sorted(path.name for path in (OUT / "corrections").iterdir()),
         "restarts": shown("NRestarts", unit),
     }
