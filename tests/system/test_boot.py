@@ -151,6 +151,14 @@ def test_the_password_of_a_camera_is_known_to_its_service_alone(report):
     assert "Permission denied" in camera["stranger"]
 
 
+def test_the_page_shows_what_the_camera_of_another_service_sees(report):
+    live = report["camera"]["live"]
+    assert live["camera"].startswith("http://127.0.0.1:")
+    assert live["is_jpeg"]
+    assert live["image"].endswith(".png")
+    assert (live["owner"], live["mode"], live["hidden"]) == ("cellseg", 0o755, False)
+
+
 def test_a_folder_that_is_made_again_is_found_again(report):
     assert "was moved or removed, which this process cannot follow: make it again" in report["made_again"]
 

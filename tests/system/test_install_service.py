@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cellseg_device.camera import live_folder
 from cellseg_device.model.graph import _EDGETPU_MARK
 
 
@@ -326,6 +327,12 @@ def test_the_page_may_write_corrections_models_and_uploads_alone(install, result
     ]
     assert writable == [str(results / name) for name in ("corrections", "models", "uploads", ".cellseg-thumbnails")]
     assert f"BindReadOnlyPaths={results.parent}\n" in text
+    shared = f"RuntimeDirectory={live_folder.runtime_name(results)}\n"
+    assert f"{shared}RuntimeDirectoryMode=0755\nRuntimeDirectoryPreserve=yes\n" in text
+    assert install("--camera", "usb:0", "--out", results).returncode == 0
+    assert shared in (tmp_path / "units" / "cellseg-camera.service").read_text()
+    assert install("--watch", results.parent, "--out", results).returncode == 0
+    assert "RuntimeDirectory" not in (tmp_path / "units" / "cellseg-watch.service").read_text()
     lines = [line.strip() for line in done.stdout.splitlines()]
     assert any(line.startswith("sudo install -d -o ") and line.endswith(" ".join(writable)) for line in lines)
     (shown, *_) = [line for line in lines if ".local:8377/?token=" in line]

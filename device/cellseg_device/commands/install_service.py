@@ -146,7 +146,7 @@ def _plan(
     arguments: tuple[str, ...],
 ) -> Service:
     """Return the service that the options describe; raise InputError or click's UsageError if it would not run."""
-    from cellseg_device.camera import parse
+    from cellseg_device.camera import live_folder, parse
     from cellseg_device.service.unit import Service
     from cellseg_device.system import rights
     from cellseg_device.watching.scan import check_folder
@@ -192,6 +192,7 @@ def _plan(
         devices=devices,
         groups=rights.groups_that_exist(*groups),
         needs_network=needs_network,
+        runtime=live_folder.runtime_name(out) if source is not None else "",
     )
 
 

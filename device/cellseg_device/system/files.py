@@ -210,6 +210,20 @@ def write(path: Path, data: bytes) -> None:
     write_all(path.parent, {path.name: holding(data)})
 
 
+def write_unsynced(path: Path, data: bytes) -> None:
+    """Write a file that is whole or absent to whoever looks, though not if the power fails."""
+    temporary = temporary_name()
+    with opened_folder(path.parent) as within:
+        try:
+            with open(new_file(temporary, dir_fd=within), "wb") as file:
+                file.write(data)
+            os.replace(temporary, path.name, src_dir_fd=within, dst_dir_fd=within)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary, dir_fd=within)
+            raise
+
+
 def holding(data: bytes) -> Callable[[BinaryIO], object]:
     """Return a function, as `write_all` takes it, that writes these bytes."""
     return lambda file: file.write(data)

@@ -1,4 +1,4 @@
-"""The page in a browser; all but `painter`, `editor`, `teacher`, `counter` and `packing`, processes of their own, is slim.
+"""The page in a browser; all is slim but `painter`, `editor`, `teacher`, `counter` and `packing`, own processes.
 
 | server ─┬─ painter  decodes images and draws pictures; begun with the first picture, ended when none is asked for
 |         ├─ editor   corrects; begun with the first edit, ended when there are none

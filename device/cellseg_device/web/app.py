@@ -23,6 +23,7 @@ from cellseg_device.web.album import Album, as_file, named, view_of
 from cellseg_device.web.correcting import MOST_EDIT_BYTES, Corrector
 from cellseg_device.web.downloads import DownloadError, Downloads
 from cellseg_device.web.events import Events
+from cellseg_device.web.live_camera import LiveCamera
 from cellseg_device.web.now import now
 from cellseg_device.web.pictures import CORRECTED, CORRECTED_CELLS, BusyError, PictureError
 from cellseg_device.web.teach import Teaching
@@ -67,6 +68,7 @@ class Page:
                 *self._album.routes(),
                 *self._teaching.routes,
                 *self._uploads.routes,
+                *LiveCamera(out).routes,
             ],
             exception_handlers={
                 CellsegError: _explained,

@@ -1,5 +1,6 @@
 // Chooses the screen by the part of the address after #, and tells it of changes.
 
+import { showCamera } from "./camera.js";
 import { el, put } from "./dom.js";
 import { showImage } from "./image.js";
 import { showImages } from "./images.js";
@@ -15,7 +16,7 @@ import { showUpload } from "./upload.js";
  */
 
 /** @type {Record<string, (root: HTMLElement, query: URLSearchParams) => Screen>} */
-const SCREENS = { now: showNow, images: showImages, image: showImage, teach: showTeach, upload: showUpload };
+const SCREENS = { now: showNow, images: showImages, image: showImage, teach: showTeach, upload: showUpload, camera: showCamera };
 
 const main = /** @type {HTMLElement} */ (document.getElementById("main"));
 const live = /** @type {HTMLElement} */ (document.getElementById("live"));
