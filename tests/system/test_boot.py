@@ -156,6 +156,7 @@ def test_the_page_shows_what_the_camera_of_another_service_sees(report):
     assert live["camera"].startswith("http://127.0.0.1:")
     assert live["is_jpeg"]
     assert live["image"].endswith(".png")
+    assert live["stopped"].startswith("No camera is running for these results.")
     assert (live["owner"], live["mode"], live["hidden"]) == ("cellseg", 0o755, False)
 
 

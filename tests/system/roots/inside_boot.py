@@ -215,10 +215,11 @@ def look_through_the_camera(camera: str) -> dict[str, object]:
     head, picture = asked("/api/camera/frame")
     seen: dict[str, object] = {"camera": head["camera"], "is_jpeg": picture.startswith(b"\xff\xd8")}
     seen["image"] = json.loads(asked("/api/camera/snap")[1])["image"]
-    (folder,) = Path("/run/cellseg").iterdir()
+    folder = Path("/run") / shown("RuntimeDirectory", unit)
     seen |= {"owner": folder.owner(), "mode": folder.stat().st_mode & 0o777}
-    call("systemctl", "restart", camera)
-    until(lambda: asked("/api/camera/frame")[0] is None)
+    call("systemctl", "stop", camera)
+    seen["stopped"] = json.loads(asked("/api/camera/frame")[1])["words"]
+    call("systemctl", "start", camera)
     until(lambda: asked("/api/camera/frame")[0])
     call("systemctl", "disable", "--now", unit)
     seen["hidden"] = (FRAMES / ".cellseg-camera").exists()
