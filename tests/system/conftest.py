@@ -10,8 +10,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -20,6 +22,8 @@ import pytest
 import tifffile
 from click.testing import CliRunner
 from serving import HOSTILE, Served, served
+
+SHIM = Path(__file__).resolve().parent / "virtual_camera" / "fakev4l.c"
 
 
 class Watching:
@@ -202,3 +206,44 @@ def browse(chromium):
     for context in opened:
         context.close()
     assert complaints == []
+
+
+@dataclass
+class Usb:
+    """The stand-in: a file that is a camera to a process with these `variables`."""
+
+    path: Path
+    variables: dict[str, str]
+
+    @property
+    def source(self) -> list[str]:
+        return ["--source", f"usb:{self.path}", "--warm-up", "300ms"]
+
+    def show(self, scene: np.ndarray) -> None:
+        assert scene.shape == (480, 640)
+        self.path.with_name("video0.scene").write_bytes(scene.tobytes())
+
+
+@pytest.fixture(scope="module")
+def shim(tmp_path_factory) -> Path:
+    if shutil.which("gcc") is None:
+        pytest.skip("the stand-in for a USB camera needs gcc")
+    library = tmp_path_factory.mktemp("shim") / "fakev4l.so"
+    subprocess.run(["gcc", "-O2", "-shared", "-fPIC", "-o", library, SHIM, "-ldl"], check=True)
+    return library
+
+
+@pytest.fixture
+def usb(shim, environment, draw_blobs):
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        path = Path(folder) / "video0"
+        path.touch()
+        camera = Usb(path, {**environment, "LD_PRELOAD": str(shim), "FAKE_V4L": str(path)})
+        camera.show(draw_blobs(480, 640, count=20) // 2 + 16)
+        yield camera
+
+
+@pytest.fixture
+def running_usb(watching, usb):
+    """Start ``cellseg-device camera`` where the stand-in is a camera."""
+    return lambda *arguments: watching(*arguments, command="camera", variables=usb.variables)

@@ -151,6 +151,15 @@ def test_the_password_of_a_camera_is_known_to_its_service_alone(report):
     assert "Permission denied" in camera["stranger"]
 
 
+def test_the_page_shows_what_the_camera_of_another_service_sees(report):
+    live = report["camera"]["live"]
+    assert live["camera"].startswith("http://127.0.0.1:")
+    assert live["is_jpeg"]
+    assert live["image"].endswith(".png")
+    assert live["stopped"].startswith("No camera is running for these results.")
+    assert (live["owner"], live["mode"], live["hidden"]) == ("cellseg", 0o755, False)
+
+
 def test_a_folder_that_is_made_again_is_found_again(report):
     assert "was moved or removed, which this process cannot follow: make it again" in report["made_again"]
 
@@ -177,6 +186,8 @@ def test_the_page_is_there_for_who_has_its_token_and_writes_corrections_and_mode
     assert page["uploaded"] == page["used"] == "nuclei-nano"
     assert ",nuclei-nano," in page["counted"]  # by the watch, which has taken it up
     assert "d.edits.jsonl" in page["corrections"], page["checked"]
+    (upload,) = page["uploads"]
+    assert (upload["image"], upload["name"]) == (page["counted by the page"]["image"], "x.png")
     assert (page["restarts"], page["result"]) == ("0", "success")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cellseg_device.camera import live_folder
 from cellseg_device.model.graph import _EDGETPU_MARK
 
 
@@ -310,7 +311,7 @@ def results(device, tmp_path, write_image):
     return tmp_path / "captures" / "cellseg-results"
 
 
-def test_the_page_may_write_corrections_and_models_alone(install, results, tmp_path):
+def test_the_page_may_write_corrections_models_and_uploads_alone(install, results, tmp_path):
     done = install("--web", results, "--", "--name", "cells.example.org")
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "units" / "cellseg-web.service").read_text()
@@ -324,8 +325,14 @@ def test_the_page_may_write_corrections_and_models_alone(install, results, tmp_p
     writable = [
         line.partition("=")[2] for line in text.splitlines() if line.startswith(("BindPaths=", "ReadWritePaths="))
     ]
-    assert writable == [str(results / name) for name in ("corrections", "models", ".cellseg-thumbnails")]
+    assert writable == [str(results / name) for name in ("corrections", "models", "uploads", ".cellseg-thumbnails")]
     assert f"BindReadOnlyPaths={results.parent}\n" in text
+    shared = f"RuntimeDirectory={live_folder.runtime_name(results)}\n"
+    assert f"{shared}RuntimeDirectoryMode=0755\nRuntimeDirectoryPreserve=yes\n" in text
+    assert install("--camera", "usb:0", "--out", results).returncode == 0
+    assert shared in (tmp_path / "units" / "cellseg-camera.service").read_text()
+    assert install("--watch", results.parent, "--out", results).returncode == 0
+    assert "RuntimeDirectory" not in (tmp_path / "units" / "cellseg-watch.service").read_text()
     lines = [line.strip() for line in done.stdout.splitlines()]
     assert any(line.startswith("sudo install -d -o ") and line.endswith(" ".join(writable)) for line in lines)
     (shown, *_) = [line for line in lines if ".local:8377/?token=" in line]

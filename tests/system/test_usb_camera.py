@@ -2,53 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import tempfile
 import time
-from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-
-SHIM = Path(__file__).resolve().parent / "virtual_camera" / "fakev4l.c"
-
-
-@dataclass
-class Usb:
-    """The stand-in: a file that is a camera to a process with these `variables`."""
-
-    path: Path
-    variables: dict[str, str]
-
-    @property
-    def source(self) -> list[str]:
-        return ["--source", f"usb:{self.path}", "--warm-up", "300ms"]
-
-    def show(self, scene: np.ndarray) -> None:
-        assert scene.shape == (480, 640)
-        self.path.with_name("video0.scene").write_bytes(scene.tobytes())
-
-
-@pytest.fixture(scope="module")
-def shim(tmp_path_factory) -> Path:
-    if shutil.which("gcc") is None:
-        pytest.skip("the stand-in for a USB camera needs gcc")
-    library = tmp_path_factory.mktemp("shim") / "fakev4l.so"
-    subprocess.run(["gcc", "-O2", "-shared", "-fPIC", "-o", library, SHIM, "-ldl"], check=True)
-    return library
-
-
-@pytest.fixture
-def usb(shim, environment, draw_blobs):
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
-        path = Path(folder) / "video0"
-        path.touch()
-        camera = Usb(path, {**environment, "LD_PRELOAD": str(shim), "FAKE_V4L": str(path)})
-        camera.show(draw_blobs(480, 640, count=20) // 2 + 16)
-        yield camera
 
 
 def test_the_largest_size_or_the_one_asked_for(device, usb, tmp_path):
@@ -140,9 +98,3 @@ def test_unplugging_is_survived_and_the_light_stays_locked(usb, running_usb, tmp
     assert lines == ["warning: the camera gave no image; opening it again", "warning: the camera is back"]
     first, last = cv2.imread(str(captures[0])), cv2.imread(str(captures[-1]))
     assert np.array_equal(first, last)
-
-
-@pytest.fixture
-def running_usb(watching, usb):
-    """Start ``cellseg-device camera`` where the stand-in is a camera."""
-    return lambda *arguments: watching(*arguments, command="camera", variables=usb.variables)

@@ -90,18 +90,24 @@ def bar(score: float, best: float) -> str:
     return f"focus {score:.4f}  {'█' * full}{'·' * (_BAR - full)}  {part:4.0%} of the best {best:.4f}"
 
 
-def _write_preview(pixels: Pixels, score: float, best: float, path: Path) -> None:
+def small(pixels: Pixels, width_px: int) -> Pixels:
+    """Return an image at most this wide, as OpenCV encodes it: uint8, blue first."""
     if pixels.dtype != np.uint8:
         pixels = (pixels >> 8).astype(np.uint8)
     height, width = pixels.shape[:2]
-    scale = min(1.0, _PREVIEW_PX / width)
+    scale = min(1.0, width_px / width)
     size = max(round(width * scale), 1), max(round(height * scale), 1)
-    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    small = cv2.cvtColor(small, cv2.COLOR_GRAY2BGR if small.ndim == 2 else cv2.COLOR_RGB2BGR)
+    resized = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    picture: Pixels = cv2.cvtColor(resized, cv2.COLOR_GRAY2BGR if resized.ndim == 2 else cv2.COLOR_RGB2BGR)
+    return picture
+
+
+def _write_preview(pixels: Pixels, score: float, best: float, path: Path) -> None:
+    picture = small(pixels, _PREVIEW_PX)
     text = f"focus {score:.4f}  best {best:.4f}"
     for colour, thickness in (((0, 0, 0), 4), ((0, 255, 255), 1)):
-        cv2.putText(small, text, (8, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.6, colour, thickness, cv2.LINE_AA)
-    data = cv2.imencode(".jpg", small)[1].tobytes()
+        cv2.putText(picture, text, (8, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.6, colour, thickness, cv2.LINE_AA)
+    data = cv2.imencode(".jpg", picture)[1].tobytes()
     # Replaced whole, so that viewers never read half a picture; not synced, since it is replaced again soon
     temporary = path.with_name(files.temporary_name())
     try:

@@ -66,6 +66,13 @@ def resolved(text: str) -> str:
     return held
 
 
+def is_played(text: str) -> bool:
+    """Whether a source is a video file or a folder, whose images come one after the other whenever they are taken."""
+    text = resolved(text)
+    kind = text.partition(":")[0]
+    return kind not in ("picamera2", "usb") and "://" not in text and not text.startswith("/dev/")
+
+
 def shown(source: str) -> str:
     """Return a source without what may be secret: of an address its scheme, host and port; others as they are."""
     scheme, _, rest = source.partition(":")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 
 from cellseg_device.camera.captures import Captures
+from cellseg_device.camera.live import Live
 from cellseg_device.camera.source import EndOfImages, Warn
 from cellseg_device.camera.supervise import Supervised
 from cellseg_device.errors import OutputError
@@ -25,7 +26,14 @@ _REST_S = 1.0
 
 
 def timelapse(
-    camera: Supervised, captures: Captures, worker: Worker, stop: StopSignal, *, every_s: float, count: int | None
+    camera: Supervised,
+    captures: Captures,
+    worker: Worker,
+    stop: StopSignal,
+    *,
+    every_s: float,
+    count: int | None,
+    live: Live | None = None,
 ) -> Iterator[Outcome]:
     """Take images at even times and do them, until it is stopped; what an earlier process left comes first.
 
@@ -39,7 +47,9 @@ def timelapse(
     every_s : float
         From tick to tick; 0 for no pause.
     count : int or None
-        How many images to take; None for no end.
+        How many images to take, without those that somebody asks for at the page; None for no end.
+    live : Live or None
+        Shows what the camera sees while it waits.
 
     Yields
     ------
@@ -74,9 +84,17 @@ def timelapse(
         if batch.tidy_in_s() < ticks.left_s():  # which may be hours
             stop.sleep(batch.tidy_in_s())
             batch.tidy(is_idle=True)
-        ticks.wait(stop)
+        ticks.catch_up()
+        asked_for = None
+        if live is None:
+            stop.sleep(ticks.left_s())
+        else:
+            asked_for = live.wait(ticks.left_s, stop)
         if stop.stopping:
             return
+        is_due = asked_for is None or ticks.left_s() <= 0
+        if is_due:
+            ticks.go_on()
         try:
             pixels = camera.capture()
         except EndOfImages:
@@ -85,12 +103,15 @@ def timelapse(
         if pixels is None:
             return
         try:
-            waiting.append(captures.write(pixels, time.time_ns()))
+            source = captures.write(pixels, time.time_ns())
         except OSError as error:
             stop.sleep(writing.fault(error))
             continue
         writing.passed()
-        taken += 1
+        waiting.append(source)
+        taken += is_due
+        if live is not None:
+            live.took(pixels, source.image, asked_for)
 
 
 class Ticks:
@@ -109,8 +130,8 @@ class Ticks:
         self._due = time.monotonic()
         self._is_missing = False
 
-    def wait(self, stop: StopSignal) -> None:
-        """Sleep until the next tick."""
+    def catch_up(self) -> None:
+        """Leave out the ticks that were missed, with a warning."""
         if not self._every_s:
             return
         missed = self.skip(time.monotonic())
@@ -120,7 +141,9 @@ class Ticks:
                 f"{ticks} left out: taking and counting took longer than {self._every_s:g} s (said once in a row)"
             )
         self._is_missing = missed > 0
-        stop.sleep(self.left_s())
+
+    def go_on(self) -> None:
+        """Go on to the next tick."""
         self._due += self._every_s
 
     def left_s(self) -> float:

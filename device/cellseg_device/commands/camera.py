@@ -97,6 +97,8 @@ def camera(
     light; the values are printed as options for the next time. The results are like those of 'watch', and it may be
     stopped at any moment in the same way: images not yet counted are counted at the next start.
 
+    While somebody looks at the screen Camera of the page ('serve'), it has a live picture there between two images.
+
     A camera that hangs or is unplugged is opened again. A file or folder is played from its start, an image per tick.
 
     \b
@@ -107,8 +109,11 @@ def camera(
       cellseg-device camera --focus-aid
     """
     stop = stop_on_signals()
+    from cellseg_device.camera import parse
     from cellseg_device.camera.aid import focus_aid as show_focus
     from cellseg_device.camera.captures import Captures
+    from cellseg_device.camera.live import Live
+    from cellseg_device.camera.live_folder import LiveFolder
     from cellseg_device.camera.source import Settings
     from cellseg_device.camera.timelapse import timelapse
     from cellseg_device.commands.console import Report
@@ -126,7 +131,7 @@ def camera(
         opened, settings, source, decoder, timeout_s=timeout, retries=retries, warn=report.warn, stop=stop
     )
     captures = Captures(out, keep=keep_originals)
-    taking = None
+    taking = live = None
     try:
         if focus_aid:
             taking = opening()
@@ -150,13 +155,16 @@ def camera(
             taking = opening()
             pace = f"an image every {every:g} s" if every else "one image after the other"
             report.begin(f"taking {pace}, {f'{count:,} in all' if count else 'until stopped'}", out, worker.models)
-            for outcome in timelapse(taking, captures, worker, stop, every_s=every, count=count):
+            live = Live(LiveFolder(out), taking, is_played=parse.is_played(source))
+            for outcome in timelapse(taking, captures, worker, stop, every_s=every, count=count, live=live):
                 report.add(outcome)
     except CameraError as error:
         fail(taking, error)
     finally:
         notify.stopping()
         captures.close()
+        if live is not None:
+            live.end()
     report.finish(out, is_stopped=stop.stopping, is_endless=count is None)
     if count is None and stop.stopping:
         leave(taking, EXIT_OK)

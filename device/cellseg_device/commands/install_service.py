@@ -71,8 +71,8 @@ def install_service(
     of the memory. Flags for the command itself go after --; --keep-free is 1GB unless it is given there.
 
     The address of a camera may hold a password, so it is kept in a file beside the unit that root alone may read. So is
-    the token of the page, which can write corrections and models alone, and is there for the whole network unless
-    --listen says otherwise. It is http: docs/page.md says how to put TLS in front.
+    the token of the page, which can write corrections, models and uploads alone, and is there for the whole network
+    unless --listen says otherwise. It is http: docs/page.md says how to put TLS in front.
 
     \b
     Examples:
@@ -146,7 +146,7 @@ def _plan(
     arguments: tuple[str, ...],
 ) -> Service:
     """Return the service that the options describe; raise InputError or click's UsageError if it would not run."""
-    from cellseg_device.camera import parse
+    from cellseg_device.camera import live_folder, parse
     from cellseg_device.service.unit import Service
     from cellseg_device.system import rights
     from cellseg_device.watching.scan import check_folder
@@ -192,6 +192,7 @@ def _plan(
         devices=devices,
         groups=rights.groups_that_exist(*groups),
         needs_network=needs_network,
+        runtime=live_folder.runtime_name(out) if source is not None else "",
     )
 
 

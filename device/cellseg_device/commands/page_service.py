@@ -31,6 +31,7 @@ def plan(
     arguments: tuple[str, ...],
 ) -> Service:
     """Return the service that shows results; raise InputError or click's UsageError if it would not run."""
+    from cellseg_device.camera import live_folder
     from cellseg_device.results import ledger
     from cellseg_device.results.places import OWN_FOLDERS
     from cellseg_device.service.unit import Service
@@ -73,8 +74,9 @@ def plan(
         runs=runnable(),
         secret=(unit_folder / f"cellseg-{name}.token").absolute(),
         needs_network=True,
-        writes=tuple(out / folder for folder in (*OWN_FOLDERS[:2], thumbnails.FOLDER_NAME)),
+        writes=tuple(out / folder for folder in (*OWN_FOLDERS, thumbnails.FOLDER_NAME)),
         listens=listening.port,
+        runtime=live_folder.runtime_name(out),
     )
 
 

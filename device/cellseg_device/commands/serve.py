@@ -53,9 +53,9 @@ def serve(*, out: Path, text: str, token_file: Path | None, names: tuple[str, ..
     """Show the results in the folder RESULTS in a browser: the newest count, all images, and each cell.
 
     RESULTS may also be the folder that was watched, if the results are in cellseg-results there. The page changes
-    nothing that was counted: it writes corrections, in corrections, models that it puts into use, in models, and small
-    pictures, in .cellseg-thumbnails. Run it beside a watch or a camera; the page follows what they count. Ctrl-C stops
-    it.
+    nothing that was counted: it writes corrections, in corrections, models that it puts into use, in models, images
+    that a browser sends, with their counts, in uploads, small pictures, in .cellseg-thumbnails, and requests to a
+    camera, in .cellseg-camera. Run it beside a watch or a camera; the page follows what they count. Ctrl-C stops it.
 
     By default only this computer itself gets to the page. With another --listen everybody in the network does who has
     the address with the token that is printed. It is http, which others in the network may read along: docs/page.md

@@ -396,6 +396,27 @@ class Output:
             self._known.pop(name or former.image, None)
         self._known[entry.image] = (entry.size, entry.mtime_ns)
 
+    def remove(self, image: str) -> None:
+        """Remove all that is known of an image: its result files and its entry, then its row; its own file stays.
+
+        Raises
+        ------
+        OSError
+            On a fault of the disk, as from `record`.
+        """
+        assert self._tables is not None, "the output folder is not open"
+        try:
+            entry = self.ledger.get(image)
+            self._remove_files(image, entry)
+            with self.ledger.transaction():
+                self.ledger.remove(image)
+                if entry is not None:
+                    self._tables.remove(entry)
+        except OSError:
+            self.release()
+            raise
+        self._known.pop(image, None)
+
     def _remove_files(self, image: str, entry: Entry | None) -> None:
         """Remove the result files of an image, whose result is then in doubt until its entry goes, too."""
         names = [*(result_names(entry) if entry is not None else []), *self.ledger.announced(image)]

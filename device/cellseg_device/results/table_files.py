@@ -73,6 +73,11 @@ class TableFiles:
             self._behind.add(table)
         self._ledger.put_tables(self._stamps | dict.fromkeys(self._behind, BEHIND))
 
+    def remove(self, entry: Entry) -> None:
+        """Note that an entry's row is to go; within a transaction of the ledger."""
+        self._behind.add(tables.table_of(entry))
+        self._ledger.put_tables(self._stamps | dict.fromkeys(self._behind, BEHIND))
+
     def refresh(self, *, is_idle: bool = False, now: bool = False) -> bool:
         """Write the tables that are behind the ledger, if it is time to do so; returns whether all are up to date.
 

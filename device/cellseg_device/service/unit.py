@@ -63,6 +63,8 @@ class Service:
     needs_network : bool
     writes : tuple of Path
         The folders in `out` to which alone it may write, which must be there; if empty, it may to all of `out`.
+    runtime : str
+        The folder in ``/run`` that it shares with other services of the same user; empty for none.
     listens : int or None
         The port on which it listens, the only one; None if it must not listen.
     """
@@ -81,6 +83,7 @@ class Service:
     needs_network: bool = False
     writes: tuple[Path, ...] = ()
     listens: int | None = None
+    runtime: str = ""
 
     @property
     def writable(self) -> tuple[Path, ...]:
@@ -118,7 +121,7 @@ After=local-fs.target remote-fs.target
 Type=notify
 {disk}ExecStart={" ".join(map(quoted_argument, service.command))}{source}
 {secret}User={service.user}
-{groups}UMask=0022
+{groups}{_shared(service.runtime)}UMask=0022
 # A hang shows where it is in the journal, then is ended
 Environment=PYTHONFAULTHANDLER=1
 Restart=on-failure
@@ -240,6 +243,13 @@ def _unquoted(path: Path) -> str:
     if path.name.endswith("\\"):
         raise InputError(f"{path} cannot be used in a systemd unit: rename it without the last character")
     return str(path).replace("%", "%%")
+
+
+def _shared(folder: str) -> str:
+    """Return the lines on the folder in ``/run``, which stays: the other service would go on with one that is gone."""
+    if not folder:
+        return ""
+    return f"RuntimeDirectory={folder}\nRuntimeDirectoryMode=0755\nRuntimeDirectoryPreserve=yes\n"
 
 
 def _devices(service: Service) -> str:

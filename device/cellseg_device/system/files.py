@@ -210,6 +210,20 @@ def write(path: Path, data: bytes) -> None:
     write_all(path.parent, {path.name: holding(data)})
 
 
+def write_unsynced(path: Path, data: bytes) -> None:
+    """Write a file that is whole or absent to whoever looks, though not if the power fails."""
+    temporary = temporary_name()
+    with opened_folder(path.parent) as within:
+        try:
+            with open(new_file(temporary, dir_fd=within), "wb") as file:
+                file.write(data)
+            os.replace(temporary, path.name, src_dir_fd=within, dst_dir_fd=within)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary, dir_fd=within)
+            raise
+
+
 def holding(data: bytes) -> Callable[[BinaryIO], object]:
     """Return a function, as `write_all` takes it, that writes these bytes."""
     return lambda file: file.write(data)
@@ -252,6 +266,11 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
 
 
+def is_temporary(name: str) -> bool:
+    """Whether a name is that of a file that is not whole."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
 def remove_leftovers(folder: Path) -> int:
     """Remove temporary files of processes that were killed.
 
@@ -264,7 +283,7 @@ def remove_leftovers(folder: Path) -> int:
         How many there were.
     """
     with os.scandir(folder) as entries:
-        leftovers = [e for e in entries if _TEMPORARY.fullmatch(e.name) and e.is_file(follow_symlinks=False)]
+        leftovers = [e for e in entries if is_temporary(e.name) and e.is_file(follow_symlinks=False)]
     for leftover in leftovers:
         Path(leftover.path).unlink(missing_ok=True)
     return len(leftovers)

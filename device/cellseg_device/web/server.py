@@ -13,15 +13,15 @@ from pathlib import Path
 import uvicorn
 
 from cellseg_device.system import notify
-from cellseg_device.web import address
+from cellseg_device.web import address, teach, uploads
 from cellseg_device.web.app import Page
 from cellseg_device.web.downloads import DownloadError
 from cellseg_device.web.security import Guard
-from cellseg_device.web.teach import MOST_MODEL_BYTES, UPLOAD_PATH
 
 _GRACE_S = 2  # for what is being answered, at the end
 _MOST_CONNECTIONS = 100
 _MOST_HEADER_BYTES = 1 << 15
+_LARGER = {teach.UPLOAD_PATH: teach.MOST_MODEL_BYTES, uploads.UPLOAD_PATH: uploads.MOST_IMAGE_BYTES}
 
 
 class _Server(uvicorn.Server):
@@ -70,7 +70,7 @@ async def _served(
 ) -> None:
     server = _Server(
         uvicorn.Config(
-            Guard(page.app, names=names, token=token, larger={UPLOAD_PATH: MOST_MODEL_BYTES}),
+            Guard(page.app, names=names, token=token, larger=_LARGER),
             http="h11",
             ws="none",
             lifespan="on",

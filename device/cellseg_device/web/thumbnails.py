@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import stat
 from pathlib import Path
 
@@ -50,24 +49,10 @@ class Thumbnails:
                 self._folder.mkdir()
             if not stat.S_ISDIR(self._folder.lstat().st_mode):  # a link may lead anywhere
                 return
-            with files.opened_folder(self._folder) as within:
-                _replace(within, self._path(image).name, _start(stamp) + picture)
+            files.write_unsynced(self._path(image), _start(stamp) + picture)
 
     def _path(self, image: str) -> Path:
         return self._folder / (hashlib.sha256(image.encode("utf-8", "surrogatepass")).hexdigest()[:40] + _SUFFIX)
-
-
-def _replace(within: int, name: str, data: bytes) -> None:
-    """Write a file that is whole or absent to whoever looks, though not if the power fails."""
-    temporary = files.temporary_name()
-    try:
-        with open(files.new_file(temporary, dir_fd=within), "wb") as file:
-            file.write(data)
-        os.replace(temporary, name, src_dir_fd=within, dst_dir_fd=within)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary, dir_fd=within)
-        raise
 
 
 def _start(stamp: str) -> bytes:

@@ -47,6 +47,7 @@ SERVICES = {
         needs_network=True,
         writes=(Path("/results/corrections"), Path("/results/models")),
         listens=8377,
+        runtime="cellseg/0123456789abcdef",
     ),
     "page of a home": Service(
         "web",

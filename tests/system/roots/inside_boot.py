@@ -184,11 +184,47 @@ def use_a_camera_with_a_password() -> dict[str, object]:
         + (process / "cmdline").read_text()
         + (process / "environ").read_text(),
         "stranger": subprocess.run(stranger, capture_output=True, text=True, check=False).stderr,
+        "live": look_through_the_camera(unit),
         "probe": probed(unit, FRAMES, secret),
     }
     call("systemctl", "disable", "--now", unit)
     for path in (secret, secret.with_suffix(".service")):
         path.unlink()
+    return seen
+
+
+def look_through_the_camera(camera: str) -> dict[str, object]:
+    """What the page shows of a camera that is another service, also after that was started again."""
+    import urllib.parse
+    import urllib.request
+
+    unit = "cellseg-look.service"
+    said = install("--web", str(FRAMES), "--name", "look", "--user", "cellseg")
+    token = re.search(r"token=(\S+)", said)[1]
+    opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    base = "http://localhost:8377"
+    until(lambda: shown("ActiveState", unit) == "active")
+    opener.open(f"{base}/?token={token}", timeout=60).close()
+
+    def asked(path: str) -> tuple[dict[str, object] | None, bytes]:
+        with opener.open(urllib.request.Request(f"{base}{path}", b"", {"Origin": base}), timeout=90) as answer:
+            head = answer.headers.get("X-Cellseg-Frame")
+            return head and json.loads(urllib.parse.unquote(head)), answer.read()
+
+    until(lambda: asked("/api/camera/frame")[0])
+    head, picture = asked("/api/camera/frame")
+    seen: dict[str, object] = {"camera": head["camera"], "is_jpeg": picture.startswith(b"\xff\xd8")}
+    seen["image"] = json.loads(asked("/api/camera/snap")[1])["image"]
+    folder = Path("/run") / shown("RuntimeDirectory", unit)
+    seen |= {"owner": folder.owner(), "mode": folder.stat().st_mode & 0o777}
+    call("systemctl", "stop", camera)
+    seen["stopped"] = json.loads(asked("/api/camera/frame")[1])["words"]
+    call("systemctl", "start", camera)
+    until(lambda: asked("/api/camera/frame")[0])
+    call("systemctl", "disable", "--now", unit)
+    seen["hidden"] = (FRAMES / ".cellseg-camera").exists()
+    for path in Path("/etc/systemd/system").glob("cellseg-look.*"):
+        path.unlink() if path.is_file() else shutil.rmtree(path)
     return seen
 
 
@@ -234,6 +270,8 @@ def use_the_page() -> dict[str, object]:
         "uploaded": uploaded["model"]["name"],
         "used": json.loads(asked(f"/api/use?model={uploaded['model']['sha256']}", b""))["in_use"]["name"],
         "checked": asked("/api/correct?image=d.png", mark)[:200],
+        "counted by the page": json.loads(asked("/api/upload?name=x.png", (SAMPLES / "tissue.png").read_bytes())),
+        "uploads": json.loads(asked("/api/uploads"))["rows"],
         "corrections": sorted(path.name for path in (OUT / "corrections").iterdir()),
         "restarts": shown("NRestarts", unit),
     }

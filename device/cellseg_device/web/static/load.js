@@ -40,9 +40,10 @@ export function isCorrected(facts) {
  * Return an image's labels as they are now.
  * @param {Facts} facts
  * @param {AbortSignal} signal
+ * @param {string} under  What the addresses begin with, of images that are not among the results.
  */
-export async function loadLabels(facts, signal) {
-    const [path, query] = isCorrected(facts) ? ["/corrected", { image: facts.image }] : ["/labels", { image: facts.image, v: facts.stamp }];
+export async function loadLabels(facts, signal, under = "") {
+    const [path, query] = isCorrected(facts) ? ["/corrected", { image: facts.image }] : [`${under}/labels`, { image: facts.image, v: facts.stamp }];
     return bitmapOf(await (await asked(path, { query, signal })).blob());
 }
 
@@ -51,11 +52,12 @@ export async function loadLabels(facts, signal) {
  * @param {import("./viewer.js").Viewer} viewer
  * @param {Facts} facts
  * @param {AbortSignal} signal
+ * @param {string} under  As for `loadLabels`.
  */
-export async function load(viewer, facts, signal) {
+export async function load(viewer, facts, signal, under = "") {
     const query = { image: facts.image, v: facts.stamp };
-    const picture = await asked("/picture", { query, signal });
-    const raster = await loadLabels(facts, signal);
+    const picture = await asked(`${under}/picture`, { query, signal });
+    const raster = await loadLabels(facts, signal, under);
     const bitmap = await createImageBitmap(await picture.blob());
     if (signal.aborted) return "";
     const scale = bitmap.width / facts.counts.width_px;

@@ -1,11 +1,13 @@
 // Chooses the screen by the part of the address after #, and tells it of changes.
 
+import { showCamera } from "./camera.js";
 import { el, put } from "./dom.js";
 import { showImage } from "./image.js";
 import { showImages } from "./images.js";
 import { showNow } from "./now.js";
 import { listen } from "./server.js";
 import { showTeach } from "./teach.js";
+import { showUpload } from "./upload.js";
 
 /**
  * @typedef {object} Screen
@@ -14,7 +16,7 @@ import { showTeach } from "./teach.js";
  */
 
 /** @type {Record<string, (root: HTMLElement, query: URLSearchParams) => Screen>} */
-const SCREENS = { now: showNow, images: showImages, image: showImage, teach: showTeach };
+const SCREENS = { now: showNow, images: showImages, image: showImage, teach: showTeach, upload: showUpload, camera: showCamera };
 
 const main = /** @type {HTMLElement} */ (document.getElementById("main"));
 const live = /** @type {HTMLElement} */ (document.getElementById("live"));
@@ -45,7 +47,7 @@ listen(
     () => screen?.changed(),
     (isThere) => {
         live.className = isThere ? "there" : "gone";
-        put(live, el("span", { class: "dot", "aria-hidden": "true" }), isThere ? "Live" : "No connection");
+        put(live, el("span", { class: "dot", "aria-hidden": "true" }), el("span", {}, isThere ? "Live" : "No connection"));
     },
 );
 route();
