@@ -164,7 +164,11 @@ def _shares(_context: click.Context, _parameter: click.Parameter, items: Iterabl
     _count("--patience", "End a round after this many epochs without progress; not with --keep last."),
     _setting("--learning-rate", click.FloatRange(0, min_open=True), "The highest rate, reached after one epoch."),
     _setting("--schedule", click.Choice(SCHEDULES), "cosine falls to 1 % at the end; plateau halves without progress."),
-    _setting("--precision", click.Choice(PRECISIONS), "bfloat16 trains faster on a processor with AVX512-BF16 or AMX."),
+    _setting(
+        "--precision",
+        click.Choice(PRECISIONS),
+        "bfloat16 trains faster on a processor with AVX512-BF16 or AMX; not for networks with layers of 8 channels.",
+    ),
 )
 @section(
     "Which network is kept",

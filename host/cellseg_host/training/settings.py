@@ -87,7 +87,8 @@ class TrainSettings:
         File of pretrained weights for the encoder.
     precision : str
         Number format that training computes in; the weights and the trained network are always float32.
-        ``"bfloat16"`` is faster on processors with AVX512-BF16 or AMX, and slower on others.
+        ``"bfloat16"`` is faster on processors with AVX512-BF16 or AMX, and slower on others. For networks with layers
+        of 8 channels it is of no use (models/NOTES.md: their loss rises).
     seed : int
     augmentation : Augmentation
     """
