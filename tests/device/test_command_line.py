@@ -68,7 +68,7 @@ def test_the_help_of_a_command_has_a_title_for_each_section_and_nothing_is_cut(n
             " run",
         ),
         (["bench", "--runs", "x"], "invalid value for '--runs': 'x' is not a whole number of at least 1", " bench"),
-        (["install-service"], "give either --watch FOLDER or --camera SOURCE", " install-service"),
+        (["install-service"], "give either --watch FOLDER, --camera SOURCE or --web RESULTS", " install-service"),
         (
             ["bench", "--size", "3"],
             "invalid value for '--size': '3' is not a size: write width x height in pixels, as 1600x1200",

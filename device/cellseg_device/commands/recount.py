@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cellseg_device.results.entry import Entry
 
 
-@click.command(cls=Command, short_help="Count labels that were corrected in ImageJ, QuPath, napari or Cellpose.")
+@click.command(cls=Command, short_help="Count labels that were corrected in another program.")
 @results_argument
 @click.argument("given", metavar="FILE...", nargs=-1, required=True, type=PATH)
 @click.option("--image", metavar="NAME", help="The image that FILE is of, as in counts.csv.  [default: by FILE's name]")

@@ -204,16 +204,19 @@ def load(
     path = gate_path(model, gate)
     opened = None if path is None else _opened(path, threads, warn)
     named = {} if opened is None or model is not None else named_models(opened.card, opened.path)
+    further = {name: found for name, found in named.items() if found != bundled_path()}
+    mine = None if model is not None or in_use is None else proven(in_use, threads, accelerator, warn)
+    kinds = () if mine is None else (kind_of(mine.card), _DEFAULT)
+    kind = next((name for name in kinds if name in further), None)
+    if mine is not None and kind is None:
+        default = mine.loaded
+    else:
+        default = accelerators.load(model or bundled_path(), threads, accelerator, warn)
     others = {
-        name: LaterModel(found, threads, accelerator, warn) for name, found in named.items() if found != bundled_path()
+        name: mine if mine is not None and name == kind else LaterModel(found, threads, accelerator, warn)
+        for name, found in further.items()
     }
-    if model is None and in_use is not None:
-        mine = proven(in_use, threads, accelerator, warn)
-        kind = next((name for name in (kind_of(mine.card), _DEFAULT) if name in others), None)
-        if kind is None:
-            return Models(mine.loaded, opened, others)
-        others[kind] = mine
-    return Models(accelerators.load(model or bundled_path(), threads, accelerator, warn), opened, others)
+    return Models(default, opened, others)
 
 
 def kind_of(card: Card) -> str:
