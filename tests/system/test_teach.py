@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from cellseg_device.model import card as cards
 from cellseg_device.pipeline import in_use
 from cellseg_device.results import correction_file
-from cellseg_device.web.teach import steady
+from cellseg_device.web.receiving import steady
 
 
 def made(model_path, name, **fields):

@@ -11,7 +11,7 @@ from cellseg_device.results import correction_journal, corrections
 from cellseg_device.results.correction_journal import Journal
 from cellseg_device.results.corrections import Correction
 from cellseg_device.results.entry import DONE, Entry
-from cellseg_device.web.helper import Helper, HelperError
+from cellseg_device.web.helper import Helper, HelperError, results_arguments
 
 MOST_EDIT_BYTES = 1 << 18
 _CONFLICT_AFTER_FAULT = "The process that corrects has ended: load the image again. What was done before is kept."
@@ -29,7 +29,7 @@ class Corrector:
     """
 
     def __init__(self, out: Path, originals: Path | None) -> None:
-        arguments = [str(out.absolute())] + ([] if originals is None else [str(originals.absolute())])
+        arguments = results_arguments(out, originals)
         self._editor = Helper("cellseg_device.web.editor", arguments, has_more_to_do=True)
 
     async def make(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:

@@ -8,15 +8,12 @@ result was not acknowledged, and goes.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import sys
 import time
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import cv2
+from typing import Any
 
 from cellseg_device.cells.counting import Counting, parse_key
 from cellseg_device.errors import CellsegError, InputError
@@ -26,15 +23,14 @@ from cellseg_device.pipeline.in_use import Loading
 from cellseg_device.results.entry import DONE, FAILED, is_plain_name
 from cellseg_device.results.ledger import FILE_NAME, Ledger
 from cellseg_device.stderr import say_warning
-from cellseg_device.system import files, memory
+from cellseg_device.system import files
 from cellseg_device.watching.session import worker_for
 from cellseg_device.watching.worker import Worker
-from cellseg_device.web import upload_names
+from cellseg_device.web import answering, upload_names
 from cellseg_device.web.upload_names import FOLDER_NAME, IMAGES_NAME
 
 PREFIX = "upload-"
 _STALE_S = 3600.0  # after which nobody is sending any more what is not whole
-_NICE = 10  # counting what a watch finds goes first
 _MOST_THREADS = 4
 _REFUSED, _FAULT, _FULL = 422, 503, 507
 
@@ -153,13 +149,6 @@ def _refusal(status: int, words: str) -> Answer:
     return {"status": status, "error": f"{words[:1].upper()}{words[1:]}."}
 
 
-def serve(counter: Counter, asked: BinaryIO, answers: BinaryIO) -> None:
-    """Answer requests until there are no more."""
-    for line in asked:
-        answers.write(json.dumps(counter.answer(json.loads(line)) | {"bytes": 0}).encode() + b"\n")
-        answers.flush()
-
-
 def main(out: Path) -> None:
     """Answer what standard input asks for.
 
@@ -168,9 +157,7 @@ def main(out: Path) -> None:
     out : Path
         The output folder that the uploads are kept in.
     """
-    os.nice(_NICE)
-    memory.return_large_blocks()
-    cv2.setNumThreads(1)
+    answering.begin(answering.BEHIND_COUNTING)
     threads = min(len(os.sched_getaffinity(0)), _MOST_THREADS)
     loading = Loading(out, None, None, threads, "cpu", say_warning)
     with (
@@ -186,7 +173,8 @@ def main(out: Path) -> None:
             awaited=loading.awaited,
         ) as worker,
     ):
-        serve(Counter(worker), sys.stdin.buffer, sys.stdout.buffer)
+        counter = Counter(worker)
+        answering.serve(lambda request: (counter.answer(request), b""), sys.stdin.buffer, sys.stdout.buffer)
 
 
 if __name__ == "__main__":

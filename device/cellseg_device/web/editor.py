@@ -7,7 +7,6 @@ comes, when nothing was asked for some seconds, and at the end; what a kill leav
 from __future__ import annotations
 
 import json
-import os
 import select
 import sys
 from contextlib import closing
@@ -15,28 +14,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import cv2
-
 from cellseg_device.cells.counting import parse_key
 from cellseg_device.correcting import maps as correcting_maps
 from cellseg_device.correcting import requests
 from cellseg_device.correcting.maps import Maps
 from cellseg_device.correcting.work import ConflictError, Work, begin_anew
 from cellseg_device.errors import CellsegError, ImageError, InputError, ModelError
-from cellseg_device.image.sandbox import Decoder
 from cellseg_device.results import export
 from cellseg_device.results.entry import DONE, Entry
 from cellseg_device.results.export import Originals
 from cellseg_device.results.ledger import FILE_NAME, Ledger
 from cellseg_device.stderr import say_error
-from cellseg_device.system import memory
-from cellseg_device.web import label_png
+from cellseg_device.web import answering, label_png
+from cellseg_device.web.answering import Answer
 
 ANEW = "begin anew"
 _SAVED_AFTER_S = 3.0
 _CONFLICT, _REFUSED, _FAULT = 409, 422, 503
-
-Answer = tuple[dict[str, Any], bytes]
 
 
 class _Hand:
@@ -155,19 +149,14 @@ def serve(editor: Editor, asked: BinaryIO, answers: BinaryIO) -> None:
         if not line:
             editor.save()
             return
-        head, data = editor.answer(json.loads(line))
-        answers.write(json.dumps(head | {"bytes": len(data)}).encode() + b"\n" + data)
-        answers.flush()
+        answering.put(answers, *editor.answer(json.loads(line)))
 
 
 def main(out: Path, folder: Path | None) -> None:
-    """Answer what standard input asks for; parameters as of `painter.main`."""
-    memory.return_large_blocks()
-    cv2.setNumThreads(1)
-    os.nice(1)  # counting goes first, though somebody waits for this
-    folders = (out.absolute().parent, out) if folder is None else (folder, out.absolute().parent)
-    with Decoder() as decoder:
-        serve(Editor(out, Originals.under(folders, out, decoder.decode)), sys.stdin.buffer, sys.stdout.buffer)
+    """Answer what standard input asks for; parameters as of `answering.originals_of`."""
+    answering.begin(1)  # counting goes first, though somebody waits for this
+    with answering.originals_of(out, folder) as originals:
+        serve(Editor(out, originals), sys.stdin.buffer, sys.stdout.buffer)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 _IDLE_S = 60.0  # until it ends
@@ -100,6 +101,11 @@ class Helper:
         if not self._turn.locked() and self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()  # which it takes for the end
             self._process = None
+
+
+def results_arguments(out: Path, originals: Path | None) -> list[str]:
+    """Return what a process is given that works on a results folder, and perhaps a folder of images."""
+    return [str(path.absolute()) for path in (out, originals) if path is not None]
 
 
 async def _killed(process: asyncio.subprocess.Process) -> None:

@@ -18,10 +18,8 @@ from typing import BinaryIO
 
 from cellseg_device.correcting import teaching
 from cellseg_device.errors import CellsegError, InputError
-from cellseg_device.image.sandbox import Decoder
 from cellseg_device.results import correction_file
 from cellseg_device.results.entry import DONE
-from cellseg_device.results.export import Originals
 from cellseg_device.results.folder import result_names
 from cellseg_device.results.ledger import FILE_NAME, Ledger
 from cellseg_device.stderr import say_error
@@ -31,6 +29,7 @@ from cellseg_device.summary.contents import with_corrected
 from cellseg_device.summary.pool import TOTAL
 from cellseg_device.summary.workbook import Sheet
 from cellseg_device.system import files
+from cellseg_device.web import answering
 
 _NICE = 10  # counting goes first
 _DEFLATED = (".csv", ".txt", ".geojson", ".json")  # the others are compressed already
@@ -84,9 +83,8 @@ def corrections(out: Path, folder: Path | None, to: BinaryIO) -> None:
     to : file
     """
     found = teaching.material(out)
-    folders = (out.absolute().parent, out) if folder is None else (folder, out.absolute().parent)
-    with Decoder() as decoder, tempfile.TemporaryDirectory() as temporary:
-        parts = teaching.Teaching(out, found, Originals.under(folders, out, decoder.decode))
+    with answering.originals_of(out, folder) as originals, tempfile.TemporaryDirectory() as temporary:
+        parts = teaching.Teaching(out, found, originals)
         path = Path(temporary) / correction_file.FILE_NAME
         try:
             correction_file.write(path, parts, card=found.card, model_sha256=found.model_sha256)

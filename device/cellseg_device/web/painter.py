@@ -5,15 +5,13 @@ Requests and answers are those of `helper`.
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import sys
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,13 +21,12 @@ from cellseg_device.cells import region
 from cellseg_device.cells.counting import parse_key
 from cellseg_device.errors import ImageError, InputError, OutputError
 from cellseg_device.image import normalise
-from cellseg_device.image.sandbox import Decoder
 from cellseg_device.results import corrected_labels, export, image_files, overlay
 from cellseg_device.results.entry import DONE, Entry
 from cellseg_device.results.export import Originals
 from cellseg_device.results.ledger import FILE_NAME, Ledger
-from cellseg_device.system import memory
-from cellseg_device.web import label_png
+from cellseg_device.web import answering, label_png
+from cellseg_device.web.answering import Answer
 from cellseg_device.web.label_png import scaled
 from cellseg_device.web.pictures import CORRECTED, CORRECTED_CELLS, LABELS, PICTURE, THUMBNAIL, Picture
 
@@ -37,7 +34,6 @@ _THUMBNAIL_PX = 320  # of its longer side
 _MOST_PX, _MOST_SIDE_PX = 16_000_000, 8192  # of a picture: more is more than telephones show
 _THUMBNAIL_QUALITY, _QUALITY = 80, 90
 _GROUND, _CELL, _RIM = 48, 90, 150  # greys in place of an original
-_NICE = 10  # counting goes first
 
 _Array = npt.NDArray[Any]
 
@@ -181,39 +177,24 @@ def _jpeg(pixels: _Array, quality: int, note: str) -> Picture:
     return Picture("image/jpeg", bytes(data), note)
 
 
-def serve(draw: Callable[[str, str], Picture], requests: BinaryIO, answers: BinaryIO) -> None:
-    """Answer requests until there are no more."""
-    for line in requests:
-        request = json.loads(line)
-        try:
-            drawn = draw(request["what"], request["image"])
-            head, data = {"kind": drawn.kind, "note": drawn.note}, drawn.data
-        except (ImageError, InputError, OutputError) as error:
-            head, data = {"error": error.message}, b""
-        except MemoryError:
-            head, data = {"error": "needs more memory than there is"}, b""
-        except OSError as error:
-            head, data = {"error": f"cannot be read ({error.strerror}): check the disk"}, b""
-        answers.write(json.dumps(head | {"bytes": len(data)}).encode() + b"\n" + data)
-        answers.flush()
+def answer(studio: Studio, request: dict[str, Any]) -> Answer:
+    """Return a picture, or why there is none, as it goes to the server."""
+    try:
+        drawn = studio.draw(request["what"], request["image"])
+    except (ImageError, InputError, OutputError) as error:
+        return {"error": error.message}, b""
+    except MemoryError:
+        return {"error": "needs more memory than there is"}, b""
+    except OSError as error:
+        return {"error": f"cannot be read ({error.strerror}): check the disk"}, b""
+    return {"kind": drawn.kind, "note": drawn.note}, drawn.data
 
 
 def main(out: Path, folder: Path | None) -> None:
-    """Draw what standard input asks for.
-
-    Parameters
-    ----------
-    out : Path
-        The output folder.
-    folder : Path or None
-        Where the originals are; None for where `export` looks for them.
-    """
-    os.nice(_NICE)
-    memory.return_large_blocks()
-    cv2.setNumThreads(1)
-    folders = (out.absolute().parent, out) if folder is None else (folder, out.absolute().parent)
-    with Decoder() as decoder:
-        serve(Studio(out, Originals.under(folders, out, decoder.decode)).draw, sys.stdin.buffer, sys.stdout.buffer)
+    """Draw what standard input asks for; parameters as of `answering.originals_of`."""
+    answering.begin(answering.BEHIND_COUNTING)
+    with answering.originals_of(out, folder) as originals:
+        answering.serve(partial(answer, Studio(out, originals)), sys.stdin.buffer, sys.stdout.buffer)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from cellseg_device.web.helper import Helper, HelperError
+from cellseg_device.web.helper import Helper, HelperError, results_arguments
 
 THUMBNAIL, PICTURE, LABELS = "thumbnail", "picture", "labels"
 CORRECTED, CORRECTED_CELLS = "corrected", "corrected-cells"  # labels, and the table of their cells
@@ -53,8 +53,7 @@ class Pictures:
     """
 
     def __init__(self, out: Path, originals: Path | None) -> None:
-        arguments = [str(out.absolute())] + ([] if originals is None else [str(originals.absolute())])
-        self._painter = Helper("cellseg_device.web.painter", arguments)
+        self._painter = Helper("cellseg_device.web.painter", results_arguments(out, originals))
         self._thumbnails = asyncio.Lock()
         self._waiting = 0
 

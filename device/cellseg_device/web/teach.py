@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,10 +19,10 @@ from starlette.routing import BaseRoute, Route
 
 from cellseg_device.system import files
 from cellseg_device.web.adapting import MODELS, Adapting
-from cellseg_device.web.helper import Helper, HelperError
+from cellseg_device.web.helper import Helper, HelperError, results_arguments
+from cellseg_device.web.receiving import to_file
 
 UPLOAD_PATH, MOST_MODEL_BYTES = "/api/models", 64 << 20  # the largest network of the host takes 30 MB as int8
-_LONGEST_PAUSE_S = 60.0  # in an upload; nobody else can send one meanwhile
 _ENDED = "The process that runs models has ended: try again."
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -41,8 +40,7 @@ class Teaching:
 
     def __init__(self, out: Path, originals: Path | None) -> None:
         self._out = out
-        arguments = [str(out.absolute())] + ([] if originals is None else [str(originals.absolute())])
-        self._teacher = Helper("cellseg_device.web.teacher", arguments)
+        self._teacher = Helper("cellseg_device.web.teacher", results_arguments(out, originals))
         self._adapting = Adapting(out, originals, self._taken)
         self._upload = asyncio.Lock()
 
@@ -88,11 +86,7 @@ class Teaching:
         async with self._upload:
             path = await run_in_threadpool(self._place)
             try:
-                with open(path, "wb") as file:
-                    async for part in steady(request.stream(), _LONGEST_PAUSE_S):
-                        await run_in_threadpool(file.write, part)
-                if not path.stat().st_size:
-                    raise HTTPException(400, "The file is empty.")
+                await to_file(request, path)
                 return await self._answer({"what": "keep", "path": str(path)})
             except OSError as error:
                 raise HTTPException(
@@ -162,19 +156,6 @@ class Teaching:
         if not data:
             return JSONResponse(head | more)
         return Response(data, media_type="image/jpeg", headers={"X-Cellseg-Tried": quote(json.dumps(head))})
-
-
-async def steady(parts: AsyncIterator[bytes], longest_pause_s: float) -> AsyncIterator[bytes]:
-    """Yield what is sent; raise HTTPException where it stops coming, as when a telephone has lost its network."""
-    while True:
-        try:
-            async with asyncio.timeout(longest_pause_s):
-                part = await anext(parts)
-        except StopAsyncIteration:
-            return
-        except TimeoutError:
-            raise HTTPException(408, "The file stopped coming: send it again.") from None
-        yield part
 
 
 def _named(request: Request, name: str) -> str:

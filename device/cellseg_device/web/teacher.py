@@ -6,20 +6,17 @@ It answers as `helper` says, and runs no model in the server's process.
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import cv2
 import numpy as np
 
 from cellseg_device.correcting import doubtful, teaching, trial
 from cellseg_device.errors import CellsegError, InputError
-from cellseg_device.image.sandbox import Decoder
 from cellseg_device.model import card as cards
 from cellseg_device.pipeline import in_use, models
 from cellseg_device.pipeline.in_use import Kept
@@ -28,16 +25,12 @@ from cellseg_device.results import corrections, export
 from cellseg_device.results.entry import DONE, Entry
 from cellseg_device.results.export import Originals
 from cellseg_device.results.ledger import FILE_NAME, Ledger
-from cellseg_device.system import memory
+from cellseg_device.web import answering
+from cellseg_device.web.answering import Answer
 
 MOST_SUGGESTED, MOST_TRIED = 12, 10
-_MOST_LOOKED_AT = (
-    300  # images whose tables are read for suggestions: the most doubtful by their flags, and some by chance
-)
+_MOST_LOOKED_AT = 300  # images whose tables are read for suggestions: the most flagged, and some by chance
 _MOST_KEPT = 20  # models that are listed
-_NICE = 10  # counting goes first
-
-Answer = tuple[dict[str, Any], bytes]
 
 
 class Teacher:
@@ -207,22 +200,11 @@ def _about(kept: Kept) -> str:
     return f"AP@0.5 on held-out images {old:.2f} → {new:.2f}"
 
 
-def serve(teacher: Teacher, asked: BinaryIO, answers: BinaryIO) -> None:
-    """Answer requests until there are no more."""
-    for line in asked:
-        head, data = teacher.answer(json.loads(line))
-        answers.write(json.dumps(head | {"bytes": len(data)}).encode() + b"\n" + data)
-        answers.flush()
-
-
 def main(out: Path, folder: Path | None) -> None:
-    """Answer what standard input asks for; parameters as of `painter.main`."""
-    os.nice(_NICE)
-    memory.return_large_blocks()
-    cv2.setNumThreads(1)
-    folders = (out.absolute().parent, out) if folder is None else (folder, out.absolute().parent)
-    with Decoder() as decoder:
-        serve(Teacher(out, Originals.under(folders, out, decoder.decode)), sys.stdin.buffer, sys.stdout.buffer)
+    """Answer what standard input asks for; parameters as of `answering.originals_of`."""
+    answering.begin(answering.BEHIND_COUNTING)
+    with answering.originals_of(out, folder) as originals:
+        answering.serve(Teacher(out, originals).answer, sys.stdin.buffer, sys.stdout.buffer)
 
 
 if __name__ == "__main__":

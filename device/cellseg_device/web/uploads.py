@@ -27,6 +27,7 @@ from cellseg_device.web.album import Album, named
 from cellseg_device.web.gallery import View
 from cellseg_device.web.helper import Helper, HelperError
 from cellseg_device.web.now import shown
+from cellseg_device.web.receiving import to_file
 from cellseg_device.web.upload_names import FOLDER_NAME, IMAGES_NAME
 
 UPLOAD_PATH, MOST_IMAGE_BYTES = "/api/upload", 512 << 20
@@ -91,7 +92,7 @@ class Uploads:
             try:
                 path = await run_in_threadpool(self._place, int(request.headers.get("content-length", "0")))
                 try:
-                    await _write(request, path)
+                    await to_file(request, path)
                     return await self._answer({"what": "count", "path": str(path), "name": name})
                 finally:
                     with contextlib.suppress(OSError):
@@ -131,13 +132,3 @@ class Uploads:
 def _shown(name: str) -> str:
     """Return the name of an image in one line."""
     return "".join(letter for letter in name if letter.isprintable())[:_MOST_NAME].strip() or "without a name"
-
-
-async def _write(request: Request, path: Path) -> None:
-    size = 0
-    with open(path, "wb") as file:
-        async for part in request.stream():
-            size += len(part)
-            await run_in_threadpool(file.write, part)
-    if not size:
-        raise HTTPException(400, "The file is empty.")
