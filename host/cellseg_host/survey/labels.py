@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from cellseg_device.cells.pieces import pieces_of
+from cellseg_device.cells.pieces import boxes_of, pieces_of
 
 Labels = npt.NDArray[np.uint16]
 
@@ -100,12 +100,6 @@ def _holed(labels: Labels) -> set[int]:
 
 def _boxes(labels: Labels, area: npt.NDArray[np.int64]) -> int:
     """Return how many cells fill their bounding box."""
-    count = len(area)
-    rows, columns = np.nonzero(labels)
-    numbers = labels[rows, columns].astype(np.int64) - 1
-    low, high = np.full((2, count), np.iinfo(np.int64).max), np.zeros((2, count), np.int64)
-    for axis, place in enumerate((rows, columns)):
-        np.minimum.at(low[axis], numbers, place)
-        np.maximum.at(high[axis], numbers, place + 1)
-    sides = high - low
-    return int(np.count_nonzero((sides.prod(axis=0) == area) & (sides.min(axis=0) >= _LEAST_BOX_PX)))
+    boxes = boxes_of(labels)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    return int(np.count_nonzero((sides.prod(axis=1) == area) & (sides.min(axis=1) >= _LEAST_BOX_PX)))
